@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -257,7 +256,7 @@ def _build_dataclass(kind: Any, data: Any, path: str) -> Any:
         each.name
         for each in dataclasses.fields(kind)
         if each.name not in data
-        and isinstance(each.default, types.EllipsisType | type(dataclasses.MISSING))
+        and each.default is dataclasses.MISSING
         and each.default_factory is dataclasses.MISSING
     ]
     if missing:
