@@ -1,0 +1,138 @@
+"""The home folder of a stack on this machine: what lies where, and whose it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.errors import Blocked
+from blocks.host.agent.files import write_atomically
+
+LONGEST = 70
+"""Characters of a home's path: sockets lie below it, and a socket's path may have 107."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home folder. Nothing is touched by asking for a path."""
+
+    root: Path
+
+    @property
+    def mark(self) -> Path:
+        """The ownership mark: says which stack this folder belongs to."""
+        return self.root / "stack.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.root / "lease.json"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def agent(self) -> Path:
+        return self.root / "agent"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def state(self) -> Path:
+        """PREFECT_HOME of the server and of each worker, a folder each."""
+        return self.root / "state"
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def bootstrap(self) -> Path:
+        """What the temporary server needs; gone once the stack is verified."""
+        return self.root / "bootstrap"
+
+    def owner(self) -> str | None:
+        """Name of the stack this folder belongs to; None where there is no mark.
+
+        Raises:
+            Blocked: the mark is damaged.
+        """
+        try:
+            return str(json.loads(self.mark.read_text("utf-8"))["stack"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise Blocked(
+                f"the ownership mark {self.mark} is damaged: {error}",
+                f'put back {{"stack": "<name>"}} if this is your stack, or choose another --home',
+            ) from error
+
+
+def faults(home: Home, stack: str) -> list[str]:
+    """Why this folder cannot be the stack's home; empty when it can. Changes nothing."""
+    root = home.root
+    if len(str(root)) > LONGEST:
+        return [f"home {root} is {len(str(root))} characters long, sockets allow {LONGEST}: choose a shorter --home"]
+    if not root.exists():
+        parent = next(each for each in root.parents if each.exists())
+        ours = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+        return [] if ours else [f"home {root} cannot be made: {parent} is not a folder you can write to"]
+    if not root.is_dir() or not os.access(root, os.W_OK | os.X_OK):
+        return [f"home {root} is not a folder you can write to: choose another with --home"]
+    owner = home.owner()
+    if owner is not None and owner != stack:
+        return [f"home {root} belongs to the stack {owner!r}, not {stack!r}: choose another --home or --name {owner}"]
+    if owner is None and any(each.name != "lease.json" for each in root.iterdir()):
+        return [f"home {root} is not empty and carries no mark of ours: choose another with --home"]
+    return []
+
+
+def claim(home: Home, stack: str) -> bool:
+    """Make the folder and put the stack's mark on it; idempotent. True if it was not there before.
+
+    The folder can be passed through by others (PostgreSQL runs as its own user), but not listed.
+    """
+    if home.owner() == stack:
+        return False
+    home.root.mkdir(parents=True, exist_ok=True)
+    home.root.chmod(0o711)
+    mark = {"stack": stack, "id": str(uuid.uuid4()), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    write_atomically(home.mark, json.dumps(mark).encode(), 0o644)
+    return True
+
+
+def remove(home: Home, stack: str) -> None:
+    """Remove the whole folder, the mark last, so that an interrupted removal is known as ours.
+
+    Raises:
+        Blocked: the folder carries another stack's mark, or none.
+    """
+    if home.owner() != stack:
+        raise Blocked(f"{home.root} does not carry the mark of stack {stack!r}", "nothing was removed")
+    for each in home.root.iterdir():
+        if each not in (home.mark, home.lease):
+            shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+    shutil.rmtree(home.root)

@@ -1,0 +1,90 @@
+"""The exclusive right to change a stack, on this machine.
+
+A file in the home: its text says who holds it, why and since when; the right itself is the kernel's lock on
+it, which ends with its holder however that dies. So a lease of the dead never has to be guessed at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from blocks.errors import Conflict
+
+INHERITED = "SELFHOST_LEASE_FD"
+"""Descriptor of a lease that was taken before this process image replaced the launcher's."""
+
+
+class Lease:
+    """A held lease; release it, or let the process end."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the right back; the file stays, empty, as the next holder's."""
+        os.ftruncate(self.descriptor, 0)
+        os.close(self.descriptor)
+
+    def keep_over_exec(self) -> dict[str, str]:
+        """Environment by which the program this process becomes takes the lease over."""
+        os.set_inheritable(self.descriptor, True)
+        return {INHERITED: str(self.descriptor)}
+
+
+def acquire(path: Path, reason: str) -> Lease:
+    """Take the lease at `path`, or the one this process inherited.
+
+    Raises:
+        Conflict: a living process holds it; the text says who, since when and why.
+    """
+    inherited = os.environ.pop(INHERITED, None)
+    if inherited is not None and _is_same_file(int(inherited), path):
+        os.set_inheritable(int(inherited), False)
+        return Lease(path, int(inherited))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict(
+            f"the lease is held by {_described(holder(path))}", "wait for it, or end that process"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(_claim(reason)).encode(), 0)
+    return Lease(path, descriptor)
+
+
+def holder(path: Path) -> dict[str, Any]:
+    """Who wrote the lease last: owner, pid, reason, since; empty where nobody did, or the text is damaged."""
+    try:
+        found = json.loads(path.read_text("utf-8") or "{}")
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _claim(reason: str) -> dict[str, Any]:
+    owner = f"{getpass.getuser()}@{socket.gethostname()}"
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    return {"owner": owner, "pid": os.getpid(), "reason": reason, "since": since}
+
+
+def _described(found: dict[str, Any]) -> str:
+    if not found:
+        return "another process, which has not said who it is"
+    return f"{found.get('owner')} (process {found.get('pid')}) since {found.get('since')} for: {found.get('reason')}"
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False

