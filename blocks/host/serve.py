@@ -1,0 +1,223 @@
+"""Prefect's API server on a listening socket that outlives it: `python -m blocks.host.serve --slot blue …`.
+
+The port belongs to the host and servers come and go on it. A server imports first, waits until the
+database's schema is there, accepts, says so in a ready file, and on SIGTERM drains: it stops accepting, asks
+every client to close its connection for some seconds, and exits. Connections made meanwhile go to the other
+slot, or wait in the socket's backlog.
+
+Exit status: 0 stopped on request, 2 wrong call or configuration, 3 the application did not start (uvicorn's).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from blocks.host.serve_sockets import SlotSocket, SocketMissing, adopt
+
+if TYPE_CHECKING:
+    from prefect.settings import Settings
+
+logger = logging.getLogger("blocks.host.serve")
+
+ASGIApp = Callable[..., Any]
+
+
+class WrongCall(RuntimeError):
+    """The server cannot run as it was called or configured; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one slot was started with."""
+
+    slot: str
+    run_dir: Path
+    drain_seconds: float
+    forwarded_allow_ips: str
+    """Addresses whose X-Forwarded-* headers are believed: comma-separated IPs or networks, or `*`."""
+
+    @property
+    def ready_file(self) -> Path:
+        return self.run_dir / f"server-{self.slot}.json"
+
+    @property
+    def slot_socket(self) -> Path:
+        return self.run_dir / f"server-{self.slot}.sock"
+
+
+@dataclass
+class Laps:
+    """Seconds each step of the start took, for the line that says the server is ready."""
+
+    started: float = field(default_factory=time.monotonic)
+    taken: list[tuple[str, float]] = field(default_factory=list)
+
+    def lap(self, name: str) -> None:
+        already = sum(seconds for _, seconds in self.taken)
+        self.taken.append((name, time.monotonic() - self.started - already))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.taken)
+
+
+def read_options(argv: list[str] | None = None) -> Options:
+    """Parse the command line; a wrong one ends with status 2, as argparse does."""
+    parser = argparse.ArgumentParser(prog="python -m blocks.host.serve", description=__doc__)
+    parser.add_argument("--slot", required=True, type=_slot_name, help="name of this slot, a to z")
+    parser.add_argument("--run-dir", required=True, type=Path, help="folder of ready file and slot socket")
+    parser.add_argument("--drain-seconds", type=float, default=8.0, help="more than the keep-alive timeout")
+    parser.add_argument("--forwarded-allow-ips", default="127.0.0.1", help="proxies to believe")
+    given = parser.parse_args(argv)
+    return Options(given.slot, given.run_dir, given.drain_seconds, given.forwarded_allow_ips)
+
+
+def _slot_name(text: str) -> str:
+    if not re.fullmatch("[a-z]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a slot name: letters a to z only")
+    return text
+
+
+def current_settings() -> Settings:
+    """Prefect's settings, from the environment and the `prefect.toml` in the working folder.
+
+    Raises:
+        WrongCall: a setting is not valid; the message names it, never its value.
+    """
+    from pydantic import ValidationError
+
+    try:
+        from prefect.settings import get_current_settings
+
+        return get_current_settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+            for each in error.errors(include_input=False, include_url=False)
+        )
+        raise WrongCall(f"Prefect's settings are not valid: {faults}") from error
+
+
+def require_servable(settings: Settings) -> None:
+    """Refuse settings under which two slots on one database would harm it.
+
+    Raises:
+        WrongCall: migrations on start are on, or the database is not PostgreSQL.
+    """
+    database = settings.server.database
+    if database.migrate_on_start:
+        raise WrongCall(
+            "migrations are a job of their own, as nothing locks them; "
+            "set PREFECT_SERVER_DATABASE_MIGRATE_ON_START=false"
+        )
+    url = database.connection_url.get_secret_value() if database.connection_url else ""
+    if not url.startswith("postgresql"):
+        raise WrongCall("PREFECT_SERVER_DATABASE_CONNECTION_URL must be set and be a postgresql+asyncpg URL")
+
+
+def build_app() -> ASGIApp:
+    """Prefect's whole application. Layers of our own are wrapped round it here, the outermost last."""
+    from prefect.server.api.server import create_app
+    from sqlalchemy.orm import configure_mappers
+
+    app: ASGIApp = create_app(final=True)
+    configure_mappers()
+    return app
+
+
+def write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """Replace `path` by JSON, mode 0600; a reader sees the old or the new one, never a part."""
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(content))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def remove_own(path: Path) -> None:
+    """Remove a ready file, unless a successor in the same slot has written its own."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if json.loads(path.read_text())["pid"] == os.getpid():
+            path.unlink()
+
+
+def run(options: Options) -> int:
+    """Serve until told to stop. Returns the exit status."""
+    laps = Laps()
+    held = adopt(os.environ)
+    slot = SlotSocket.bind(options.slot_socket)
+    try:
+        return _run_on(options, [*held, slot.bound], laps)
+    finally:
+        slot.remove()
+        remove_own(options.ready_file)
+
+
+def _run_on(options: Options, sockets: list[Any], laps: Laps) -> int:
+    # Prefect reads its logging format from the environment; its own has no date.
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT", "%Y-%m-%d %H:%M:%S")
+    require_servable(current_settings())
+    from blocks.host import schema
+    from blocks.host.serve_uvicorn import SlotServer, server_config
+
+    app = build_app()
+    logging.getLogger("blocks.host").setLevel(logging.INFO)
+    lineage = schema.installed_lineage()
+    config = server_config(app, options.forwarded_allow_ips)
+    config.load()
+    server = SlotServer(config, options.drain_seconds)
+    laps.lap("import")
+
+    def announce_ready() -> None:
+        import prefect
+
+        laps.lap("start")
+        ready = {"pid": os.getpid(), "version": prefect.__version__, "ready_at": time.time()}
+        write_atomically(options.ready_file, ready)
+        logger.info("slot %s is ready with Prefect %s: %s", options.slot, prefect.__version__, laps)
+
+    async def wait_and_serve() -> None:
+        await schema.wait_until_served(lineage)
+        laps.lap("waiting for the database")
+        server.on_ready = announce_ready
+        server.on_drain = lambda: remove_own(options.ready_file)
+        await server.serve(sockets=sockets)
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(wait_and_serve())
+    return 0
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = read_options(argv)
+    # Until uvicorn sets its own handlers there is nothing to drain: leave at once.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, _leave)
+    try:
+        return run(options)
+    except (SocketMissing, WrongCall) as error:
+        sys.stderr.write(f"serve: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
