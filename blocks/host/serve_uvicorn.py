@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from prefect.settings import get_current_settings
@@ -22,6 +22,23 @@ WEBSOCKET_SECONDS = 1.0
 """Websockets are closed this long before the exit, so that what came over them is stored, not dropped."""
 SETTLE_SECONDS = 0.5
 """Connections accepted just before the drain have reached uvicorn's books after this time."""
+
+
+DrainStep = Literal["wait", "close websockets", "exit"]
+
+
+def drain_step(
+    drained_for: float, drain_seconds: float, http_connections: int, websockets_closed_for: float | None
+) -> DrainStep:
+    """What a draining server does now; all times in seconds, None where websockets are still open.
+
+    It need not wait out its time when no HTTP client is left: the websockets alone go at once.
+    """
+    if websockets_closed_for is not None:
+        return "exit" if websockets_closed_for >= WEBSOCKET_SECONDS else "wait"
+    is_late = drained_for >= drain_seconds - WEBSOCKET_SECONDS
+    is_left_alone = drained_for >= SETTLE_SECONDS and not http_connections
+    return "close websockets" if is_late or is_left_alone else "wait"
 
 
 def server_config(app: Callable[..., Any], forwarded_allow_ips: str) -> uvicorn.Config:
@@ -73,7 +90,7 @@ class SlotServer(uvicorn.Server):
         if self._drain_asked:
             if self._drain_began is None:
                 self._begin_drain()
-            self._go_on_draining(time.monotonic())
+            self._go_on_draining()
         return await super().on_tick(counter)
 
     def _begin_drain(self) -> None:
@@ -87,21 +104,19 @@ class SlotServer(uvicorn.Server):
         self.server_state.default_headers.append(CLOSE)
         logger.info("draining: no longer accepting, %d connections open", len(self.server_state.connections))
 
-    def _go_on_draining(self, now: float) -> None:
-        drained_for = now - (self._drain_began or now)
-        if self._websockets_closed is None:
-            if drained_for >= self._drain_seconds - WEBSOCKET_SECONDS or self._left_alone(drained_for):
-                self._websockets_closed = now
-                for each in self._websockets():
-                    each.shutdown()  # with code 1012, service restart: Prefect's clients connect again
-        elif now - self._websockets_closed >= WEBSOCKET_SECONDS:
-            for each in self._websockets():
+    def _go_on_draining(self) -> None:
+        now, websockets = time.monotonic(), self._websockets()
+        drained_for, closed_at = now - (self._drain_began or now), self._websockets_closed
+        http = len(self.server_state.connections) - len(websockets)
+        step = drain_step(drained_for, self._drain_seconds, http, None if closed_at is None else now - closed_at)
+        if step == "close websockets":
+            self._websockets_closed = now
+            for each in websockets:
+                each.shutdown()  # with code 1012, service restart: Prefect's clients connect again
+        elif step == "exit":
+            for each in websockets:
                 each.transport.abort()  # a peer which does not read its close frame
             self.should_exit = True
-
-    def _left_alone(self, drained_for: float) -> bool:
-        connections = self.server_state.connections
-        return drained_for >= SETTLE_SECONDS and len(self._websockets()) == len(connections)
 
     def _websockets(self) -> list[Any]:
         http = self.config.http_protocol_class

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from blocks.host.serve import Laps, read_options, remove_own, write_atomically
+from blocks.host.serve_uvicorn import DrainStep, drain_step
+
+
+def test_defaults() -> None:
+    options = read_options(["--slot", "blue", "--run-dir", "/run/x"])
+    assert options.drain_seconds == 8.0
+    assert options.forwarded_allow_ips == "127.0.0.1"
+    assert options.ready_file == Path("/run/x/server-blue.json")
+    assert options.slot_socket == Path("/run/x/server-blue.sock")
+
+
+@pytest.mark.parametrize("slot", ["", "Blue", "blue1", "../blue", "blue\n"])
+def test_a_slot_name_is_letters_alone(slot: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_options(["--slot", slot, "--run-dir", "/run/x"])
+    assert ended.value.code == 2
+    assert "is not a slot name" in capsys.readouterr().err
+
+
+def test_a_ready_file_is_private_and_removed_by_its_writer_alone(tmp_path: Path) -> None:
+    file = tmp_path / "server-blue.json"
+    write_atomically(file, {"pid": os.getpid() + 1})
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    remove_own(file)
+    assert json.loads(file.read_text()) == {"pid": os.getpid() + 1}
+    write_atomically(file, {"pid": os.getpid()})
+    remove_own(file)
+    remove_own(file)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_laps_add_up() -> None:
+    laps = Laps(started=0.0, taken=[("import", 1.0)])
+    laps.lap("start")
+    assert [name for name, _ in laps.taken] == ["import", "start"]
+    assert str(laps).startswith("import 1.00 s, start ")
+
+
+@pytest.mark.parametrize(
+    ("drained_for", "http_connections", "websockets_closed_for", "expected"),
+    [
+        (0.0, 0, None, "wait"),  # connections just accepted are not in the books yet
+        (0.6, 0, None, "close websockets"),  # nobody left who calls
+        (0.6, 1, None, "wait"),
+        (6.9, 1, None, "wait"),
+        (7.1, 1, None, "close websockets"),
+        (7.1, 1, 0.0, "wait"),
+        (1.7, 0, 1.1, "exit"),
+        (8.1, 1, 1.0, "exit"),
+    ],
+)
+def test_drain_steps(
+    drained_for: float, http_connections: int, websockets_closed_for: float | None, expected: DrainStep
+) -> None:
+    assert drain_step(drained_for, 8.0, http_connections, websockets_closed_for) == expected
