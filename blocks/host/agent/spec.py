@@ -255,9 +255,7 @@ def _build_dataclass(kind: Any, data: Any, path: str) -> Any:
     missing = [
         each.name
         for each in dataclasses.fields(kind)
-        if each.name not in data
-        and each.default is dataclasses.MISSING
-        and each.default_factory is dataclasses.MISSING
+        if each.name not in data and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise InvalidSpec(f"{path}.{missing[0]}: missing")

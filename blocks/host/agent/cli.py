@@ -1,0 +1,146 @@
+"""The command line: `run`, `start`, `stop`, `status`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import processes
+from .config import InvalidConfig, Layout, load_config
+from .daemon import AlreadyRunning, Daemon, lock_home, make_service_manager, sha256_of, write_identity
+from .execution import read_data
+from .jobs import Jobs
+from .processes import ProcessRecord
+from .service_manager import ServiceManagerFailed
+
+START_TIMEOUT = 20.0
+END_TIMEOUT = 5.0
+LOG_BYTES = 5_000_000
+
+
+class CommandFailed(Exception):
+    """One line for the user."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command. Returns the exit status: 0, 1 for a failure; a wrong call exits with 2."""
+    commands: dict[str, Callable[[Layout], None]] = {
+        "run": _run,
+        "start": _start,
+        "stop": _stop,
+        "status": _status,
+    }
+    parser = argparse.ArgumentParser(prog="agent.pyz", description="Converges this host to its spec.")
+    parser.add_argument("command", choices=sorted(commands))
+    parser.add_argument("--home", required=True, type=Path, help="folder of this host's stack")
+    options = parser.parse_args(arguments)
+    try:
+        commands[options.command](Layout(options.home.absolute()))
+    except (CommandFailed, InvalidConfig, AlreadyRunning, ServiceManagerFailed) as error:
+        sys.stderr.write(f"agent: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"agent: {error.filename or options.home}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+def _run(layout: Layout) -> None:
+    config = load_config(layout.home)
+    os.umask(0o077)
+    layout.make()
+    descriptor = lock_home(layout)
+    digest = sha256_of(_archive())
+    write_identity(descriptor, digest)
+    Daemon(config, layout, _wrapper(), digest).run()
+
+
+def _start(layout: Layout) -> None:
+    load_config(layout.home)
+    os.umask(0o077)
+    layout.make()
+    running = _running_agent(layout)
+    if running is not None and _sha256_of_running(layout) != sha256_of(_archive()):
+        processes.end(running, signal.SIGTERM, END_TIMEOUT)
+        running = None
+    record = running or _spawn(layout)
+    sys.stdout.write(f"{record.pid}\n")
+
+
+def _stop(layout: Layout) -> None:
+    config = load_config(layout.home)
+    layout.make()
+    running = _running_agent(layout)
+    if running is not None:
+        processes.end(running, signal.SIGTERM, END_TIMEOUT)
+    descriptor = lock_home(layout, patience=END_TIMEOUT)
+    Jobs(config, layout, _wrapper()).end_all()
+    make_service_manager(config, layout, _wrapper()).stop_all()
+    os.ftruncate(descriptor, 0)
+    os.close(descriptor)
+
+
+def _status(layout: Layout) -> None:
+    try:
+        sys.stdout.write(layout.status.read_text(encoding="utf-8") + "\n")
+    except FileNotFoundError as error:
+        raise CommandFailed(f"{layout.status}: there is no status yet; is the agent started?") from error
+
+
+def _spawn(layout: Layout) -> ProcessRecord:
+    log_path = layout.log("agent")
+    if log_path.exists() and log_path.stat().st_size > LOG_BYTES:
+        log_path.replace(log_path.with_suffix(".log.1"))
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with log_path.open("ab") as log:
+        child = subprocess.Popen(
+            [*_wrapper(), "run", "--home", str(layout.home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env=environment,
+        )
+    return _wait_started(layout, child)
+
+
+def _wait_started(layout: Layout, child: subprocess.Popen[bytes]) -> ProcessRecord:
+    """Wait until some agent has the home: the child, or one that was quicker."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        running = _running_agent(layout)
+        if running is not None:
+            return running
+        if child.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise CommandFailed(f"the agent did not start; see {layout.log('agent')}")
+
+
+def _running_agent(layout: Layout) -> ProcessRecord | None:
+    record = processes.from_data(read_data(str(layout.pid)))
+    return record if processes.is_alive(record) else None
+
+
+def _sha256_of_running(layout: Layout) -> str:
+    return str(json.loads(layout.pid.read_text(encoding="utf-8")).get("sha256", ""))
+
+
+def _archive() -> Path:
+    return Path(sys.argv[0]).absolute()
+
+
+def _wrapper() -> list[str]:
+    """The command that runs this agent again: from its archive, or as a module of a source tree."""
+    archive = _archive()
+    if archive.suffix == ".pyz":
+        return [sys.executable, "-I", "-S", str(archive)]
+    return [sys.executable, "-m", __package__ or "agent"]

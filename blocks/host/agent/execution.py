@@ -1,0 +1,275 @@
+"""The exec wrapper: what the service manager starts, which then *becomes* the service.
+
+A definition in HOME/run/services says what to become, and whether to start at all. While it says no, the
+wrapper waits, so the agent can keep a service down, or start it the moment what it needs is ready, without a
+word to the service manager. The pid which the service manager knows is the service's own.
+
+Every service starts through here, so this imports little (no pathlib, no dataclasses): 20 ms, not 60.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import processes
+
+FIRST_SOCKET = 3
+"""SD_LISTEN_FDS_START of systemd's protocol."""
+
+WAKE_SIGNAL = signal.SIGCONT
+"""Wakes a waiting wrapper. Harmless to the service, should it be one by the time the signal arrives."""
+
+QUICK_EXIT = 10.0
+"""A process that lived for fewer seconds than this has failed to start."""
+
+LONGEST_BACKOFF = 30.0
+_HELD_POLL = 5.0
+_DESCRIPTOR_LIMIT = 1 << 20
+_SPARE_DESCRIPTOR = 200
+"""Where inherited sockets are parked while 3… are filled; above anything a service manager hands over."""
+
+
+class CannotStart(Exception):
+    """The definition cannot be carried out: no such user, folder, secret, program. One line for the log."""
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait before the next start after so many quick exits in a row: 0, 0.25, 0.5, … 30."""
+    return 0.0 if failures <= 1 else min(0.25 * 2.0 ** (failures - 2), LONGEST_BACKOFF)
+
+
+def failures_in_a_row(previous: dict[str, Any], digest: str, now: float) -> int:
+    """How often this definition has now exited quickly, given the record of the process before this one."""
+    if not previous or previous.get("digest") != digest:
+        return 0
+    if previous.get("held"):
+        return int(previous["failures"])
+    was_quick = now - float(previous["started"]) < QUICK_EXIT + backoff(int(previous["failures"]))
+    return int(previous["failures"]) + 1 if was_quick else 0
+
+
+def run_service(home: str, name: str, sockets: dict[str, int]) -> NoReturn:
+    """Wait until the definition of `name` allows a start, then become it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [WAKE_SIGNAL])
+    reset_dispositions()
+    os.umask(0o077)
+    os.dup2(1, 2)
+    _close_others(set(sockets.values()))
+    path = f"{home}/run/{name}.pid"
+    previous = read_data(path)
+    _end_leftovers(previous)
+    definition, failures = _wait_for_permission(home, name, path, previous)
+    record = _record(definition, failures, held=False)
+    write_data(path, record)
+    become(definition, sockets)
+
+
+def run_locked(home: str, name: str) -> NoReturn:
+    """Become HOME/run/NAME.json (the service manager's own daemon), unless it runs already.
+
+    The lock lives as long as the program does, for it inherits the descriptor: two are impossible.
+    """
+    reset_dispositions()
+    os.umask(0o077)
+    descriptor = os.open(f"{home}/run/{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(0)
+    definition = read_data(f"{home}/run/{name}.json")
+    write_data(f"{home}/run/{name}.pid", _record(definition, 0, held=False))
+    become(definition, {}, keep=descriptor)
+
+
+def run_unit() -> NoReturn:
+    """Become the service of the systemd unit this was started by: its definition and secrets are credentials
+    (the unit's user could read neither by itself), its sockets are on 3, 4, … already."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    definition = read_data(f"{credentials}/definition")
+    if not definition:
+        raise CannotStart("the unit has no definition among its credentials")
+    secrets = definition["secrets"].items()
+    given = {variable: f"{credentials}/{os.path.basename(path)}" for variable, path in secrets}  # noqa: PTH119
+    names = list(filter(None, os.environ.get("LISTEN_FDNAMES", "").split(":")))
+    sockets = {name: FIRST_SOCKET + index for index, name in enumerate(names)}
+    reset_dispositions()
+    become({**definition, "secrets": given, "user": ""}, sockets)
+
+
+def become(definition: dict[str, Any], sockets: dict[str, int], keep: int | None = None) -> NoReturn:
+    """Replace this process by the program of the definition; secrets enter its environment here only.
+
+    `sockets` are descriptors by name; `keep` is one more descriptor which stays open, unannounced.
+
+    Raises:
+        CannotStart: it cannot be started as defined.
+    """
+    try:
+        environment = _environment(definition)
+        names = definition["sockets"]
+        if names:
+            environment |= _listen_variables(names)
+        _pass_descriptors([sockets[each] for each in names] + ([keep] if keep is not None else []))
+        if definition["user"]:
+            _change_user(definition["user"])
+        os.chdir(definition["cwd"])
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.execvpe(definition["argv"][0], definition["argv"], environment)
+    except KeyError as error:
+        raise CannotStart(f"socket {error} was not handed over") from error
+    except OSError as error:
+        raise CannotStart(f"{definition['argv'][0]}: {error}") from error
+
+
+def _environment(definition: dict[str, Any]) -> dict[str, str]:
+    """Nothing is inherited: what the definition says, the user's own HOME, and the secrets."""
+    environment = {"HOME": _home_of(definition["user"]), **definition["base_env"], **definition["env"]}
+    for variable, path in definition["secrets"].items():
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                environment[variable] = file.read().rstrip("\n")
+        except OSError as error:
+            raise CannotStart(f"secret {path}: {error.strerror}") from error
+    return environment
+
+
+def _listen_variables(names: list[str]) -> dict[str, str]:
+    return {
+        "LISTEN_FDS": str(len(names)),
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDNAMES": ":".join(names),
+    }
+
+
+def _pass_descriptors(descriptors: list[int]) -> None:
+    """Move descriptors to 3, 4, … and close all else above standard error.
+
+    Sockets stay non-blocking, and are made so where they are not: the flag belongs to the socket, not to the
+    descriptor, and an accept that blocks would hang the event loop of the other process on the same socket.
+    """
+    parked = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _SPARE_DESCRIPTOR) for each in descriptors]
+    for index, descriptor in enumerate(parked):
+        os.dup2(descriptor, FIRST_SOCKET + index, inheritable=True)
+        os.set_blocking(FIRST_SOCKET + index, False)
+    os.closerange(FIRST_SOCKET + len(parked), _DESCRIPTOR_LIMIT)
+
+
+def _close_others(wanted: set[int]) -> None:
+    """Close what circusd passes along unasked: with any socket it passes every descriptor it can inherit."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        if int(name) >= FIRST_SOCKET and int(name) not in wanted:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+def _change_user(user: str) -> None:
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise CannotStart(f"there is no user {user} on this host") from error
+    if entry.pw_uid == os.geteuid():
+        return
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def _home_of(user: str) -> str:
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(user).pw_dir if user else pwd.getpwuid(os.getuid()).pw_dir
+    return "/"
+
+
+def reset_dispositions() -> None:
+    """All signals to their defaults: an ignored SIGINT is inherited, and makes a worker deaf to SIGTERM."""
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - {WAKE_SIGNAL})
+
+
+def _wait_for_permission(home: str, name: str, path: str, previous: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Wait for a definition that says go, and out its backoff. Returns it and the failures so far.
+
+    The record is written before the definition is read: whoever changes the definition afterwards finds
+    whom to wake.
+    """
+    began = time.monotonic()
+    shown = None
+    while True:
+        definition = read_data(f"{home}/run/services/{name}.json")
+        failures = failures_in_a_row(previous, definition.get("digest", ""), time.time())
+        held = {**_record(definition, failures, held=True), "started": previous.get("started", 0.0)}
+        if held != shown:
+            write_data(path, held)
+            shown = held
+            continue
+        left = backoff(failures) - (time.monotonic() - began)
+        if definition.get("go") and left <= 0:
+            return definition, failures
+        signal.sigtimedwait([WAKE_SIGNAL], max(left, 0.01) if definition.get("go") else _HELD_POLL)
+
+
+def _record(definition: dict[str, Any], failures: int, held: bool) -> dict[str, Any]:
+    return {
+        **processes.current()._asdict(),
+        "digest": definition.get("digest", ""),
+        "files_digest": definition.get("files_digest", ""),
+        "held": held,
+        "failures": failures,
+        "started": time.time(),
+    }
+
+
+def _end_leftovers(previous: dict[str, Any]) -> None:
+    leader = processes.from_data(previous)
+    if leader is not None:
+        processes.end_session(leader, timeout=5.0)
+
+
+def read_data(path: str) -> dict[str, Any]:
+    """A JSON object from a file; empty where it is missing or damaged, which means: wait."""
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            data = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_data(path: str, data: dict[str, Any]) -> None:
+    """Beside and renamed, but not synced: after a crash of the machine no pid is worth anything."""
+    beside = f"{path}.{os.getpid()}.new"
+    with open(beside, "w", encoding="utf-8") as file:  # noqa: PTH123
+        json.dump(data, file)
+    os.replace(beside, path)  # noqa: PTH105
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """`exec HOME service NAME [SOCKET=FD …]`, or `exec HOME KIND NAME` with kind `unit`, `locked`, `job`."""
+    home, kind, name, *sockets = arguments
+    try:
+        if kind == "service":
+            pairs = (each.rpartition("=") for each in sockets)
+            run_service(home, name, {socket: int(descriptor) for socket, _, descriptor in pairs})
+        if kind == "locked":
+            run_locked(home, name)
+        if kind == "unit":
+            run_unit()
+        from .job_runner import run_job
+
+        sys.exit(run_job(home, name))
+    except CannotStart as error:
+        sys.stderr.write(f"cannot start {name}: {error}\n")
+        sys.exit(127)

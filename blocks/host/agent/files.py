@@ -1,0 +1,122 @@
+"""Files the agent writes: beside, synced, renamed; the mode is set before the content."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from .spec import File
+
+_SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._-]+)\}")
+
+
+class MissingSecret(LookupError):
+    """A secret which something refers to is not in the secrets folder. The message is its name."""
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    `owner` is (uid, gid), None for the calling user. Parent folders must exist.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full; the old file is untouched.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode & 0o600)
+    except FileExistsError:
+        # Left by a killed process which had our pid.
+        beside.unlink()
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode & 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def ensure_file(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> bool:
+    """Write the file only where content, mode or owner differ. Returns whether it was written."""
+    if _is_as_wanted(path, data, mode, owner):
+        return False
+    write_atomically(path, data, mode, owner)
+    return True
+
+
+def _is_as_wanted(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> bool:
+    try:
+        found = path.stat()
+        same_owner = owner is None or (found.st_uid, found.st_gid) == owner
+        return stat.S_IMODE(found.st_mode) == mode and same_owner and path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def read_secret(folder: Path, name: str) -> str:
+    """The value of a secret, without the newline an editor may have put at its end.
+
+    Raises:
+        MissingSecret: there is no such file.
+    """
+    try:
+        return (folder / name).read_text(encoding="utf-8").rstrip("\n")
+    except FileNotFoundError as error:
+        raise MissingSecret(name) from error
+
+
+def substitute(content: str, secret: Callable[[str], str]) -> str:
+    """Replace each `${secret:NAME}` by `secret(NAME)`."""
+    return _SECRET_REFERENCE.sub(lambda match: secret(match.group(1)), content)
+
+
+def ensure_rendered(file: File, secrets: Path) -> tuple[bool, bytes]:
+    """Render one `File` of the spec and make it so on the disk. Returns (written, content).
+
+    Raises:
+        MissingSecret: its content names a secret which is not there.
+        OSError: it cannot be written.
+        KeyError: its user does not exist.
+    """
+    data = substitute(file.content, lambda name: read_secret(secrets, name)).encode()
+    path = Path(file.path)
+    make_folders(path.parent)
+    return ensure_file(path, data, file.mode, owner_of(file.user)), data
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and its parents, open to look into (0755): what is secret is closed by its own mode."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+
+
+def owner_of(user: str) -> tuple[int, int] | None:
+    """(uid, gid) of a user by name; None for the empty name."""
+    if not user:
+        return None
+    import pwd
+
+    entry = pwd.getpwnam(user)
+    return entry.pw_uid, entry.pw_gid

@@ -1,0 +1,137 @@
+"""Sees whether a service is ready, and tells its story over time (`Watch`)."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from .execution import QUICK_EXIT
+from .planning import ServiceProcess
+from .processes import ProcessRecord
+from .spec import Health, Service, ServiceState
+
+PROBE_TIMEOUT = 3.0
+READY_INTERVAL = 7.0
+"""Seconds between two checks of a ready service; its death is seen at once, without a check."""
+
+MISS_INTERVAL = 1.0
+MISSES_UNTIL_UNREADY = 2
+FAILURES_UNTIL_FAILED = 3
+
+
+def probe(service: Service, pid: int) -> str:
+    """Check once, at most for about 3 s. Returns why the service is not ready, or nothing."""
+    if service.ready_file and ready_report(service.ready_file, pid) is None:
+        return "has not reported ready yet"
+    if service.health.kind == "none":
+        return ""
+    try:
+        with _connect(service.health) as connection:
+            return _http_fault(connection, service.health) if service.health.kind == "http" else ""
+    except OSError as error:
+        return f"{_address(service.health)}: {error.strerror or error}"
+
+
+def ready_report(path: str, pid: int) -> dict[str, str] | None:
+    """What the process wrote into its `ready_file`; None while it has not, or where another process did."""
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        return report if report["pid"] == pid else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _connect(health: Health) -> socket.socket:
+    if not health.socket:
+        return socket.create_connection((health.host, health.port), PROBE_TIMEOUT)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PROBE_TIMEOUT)
+    try:
+        connection.connect(health.socket)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _http_fault(connection: socket.socket, health: Health) -> str:
+    """Any 2xx is ready. By hand, for http.client takes 8 MB of memory with it."""
+    host = "localhost" if health.socket else f"{health.host}:{health.port}"
+    request = f"GET {health.path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    connection.sendall(request.encode())
+    answer = b""
+    while b"\r\n" not in answer and (received := connection.recv(4096)):
+        answer += received
+    status_line = answer.partition(b"\r\n")[0].decode(errors="replace")
+    is_ready = status_line.startswith("HTTP/1.") and status_line[9:10] == "2"
+    return "" if is_ready else f"{_address(health)}{health.path}: {status_line or 'closed without an answer'}"
+
+
+def _address(health: Health) -> str:
+    return health.socket or f"{health.host}:{health.port}"
+
+
+@dataclass
+class Watch:
+    """What is known of one service's readiness. Times are monotonic seconds but for `since`."""
+
+    record: ProcessRecord | None = None
+    state: ServiceState = "pending"
+    since: float = 0.0
+    """Unix time."""
+    message: str = ""
+    began: float = 0.0
+    next_probe: float = 0.0
+    misses: int = 0
+    failures: int = 0
+    """Quick exits in a row, as last recorded."""
+    probing: bool = False
+
+    def enter(self, state: ServiceState, message: str, unix_time: float) -> None:
+        if state != self.state or not self.since:
+            self.since = unix_time
+        self.state, self.message = state, message
+
+    def follow(self, process: ServiceProcess | None, now: float, unix_time: float) -> None:
+        """Take note of the process that runs now; another process starts the story again."""
+        record = process.record if process is not None and not process.held else None
+        if process is not None:
+            self.failures = process.failures
+        keeps_ending = self.failures >= FAILURES_UNTIL_FAILED
+        state: ServiceState = "failed" if keeps_ending else "starting"
+        story = f"ended {self.failures} times soon after its start" if keeps_ending else ""
+        if record is not None and record != self.record:
+            self.began, self.next_probe, self.misses = now, now, 0
+            self.enter(state, story, unix_time)
+        if record is None and self.record is not None:
+            self.enter(state, story or "its process has ended and is started again", unix_time)
+        self.record = record
+
+    def is_due(self, now: float) -> bool:
+        return self.record is not None and not self.probing and now >= self.next_probe
+
+    def judge(self, service: Service, fault: str, now: float, unix_time: float) -> None:
+        """Take in the result of a check."""
+        age = now - self.began
+        if not fault and self._is_settled(service, age):
+            self.misses = 0
+            self.next_probe = now + READY_INTERVAL
+            self.enter("ready", "", unix_time)
+            return
+        self.misses += 1
+        was_up = self.state in ("ready", "unready")
+        self.next_probe = now + (MISS_INTERVAL if was_up else max(0.05, service.health.interval))
+        if was_up and self.misses >= MISSES_UNTIL_UNREADY:
+            self.enter("unready", fault, unix_time)
+        elif not was_up and age > service.health.timeout:
+            self.enter("unready", f"not ready after {service.health.timeout:g} s: {fault}", unix_time)
+        elif not was_up and self.state != "failed":
+            self.enter("starting", fault, unix_time)
+
+    def _is_settled(self, service: Service, age: float) -> bool:
+        """Without a check, up for an interval; one that keeps ending quickly must first live for longer."""
+        if self.failures >= FAILURES_UNTIL_FAILED and age < QUICK_EXIT:
+            return False
+        return service.health.kind != "none" or bool(service.ready_file) or age >= service.health.interval

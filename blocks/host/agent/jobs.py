@@ -1,0 +1,114 @@
+"""One-shot jobs: each `run` once, its end remembered across restarts of the agent and of the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from . import processes
+from .config import AgentConfig, Layout
+from .definitions import job_definition
+from .execution import read_data, write_data
+from .files import write_atomically
+from .spec import Job, JobStatus, from_json
+
+HISTORY = 500
+"""Ended runs that are remembered; the oldest are dropped. A run is never repeated while it is remembered."""
+
+
+class Jobs:
+    """Starts job runners and collects what they wrote down. A runner outlives the agent."""
+
+    def __init__(self, config: AgentConfig, layout: Layout, wrapper: Sequence[str]) -> None:
+        self._config = config
+        self._layout = layout
+        self._wrapper = tuple(wrapper)
+        self._runners: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended = _read_history(layout)
+
+    def status(self, job: Job) -> JobStatus | None:
+        """How this run stands; None where it has not begun."""
+        return self._ended.get((job.name, job.run)) or self._running(job)
+
+    def start(self, job: Job) -> None:
+        """Start a runner, unless one of this job's name still runs."""
+        if self._is_busy(job.name):
+            return
+        write_data(f"{self._layout.job_runs}/{job.name}.json", job_definition(job, self._config))
+        self._runners[job.name] = subprocess.Popen(
+            [*self._wrapper, "exec", str(self._layout.home), "job", job.name],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def collect(self, job: Job) -> None:
+        """Take in the end of a run that is over."""
+        if (job.name, job.run) in self._ended:
+            return
+        runner = self._runners.get(job.name)
+        is_over = not self._is_busy(job.name)
+        began = self._read(job.name, "pid").get("run") == job.run
+        if is_over and (began or runner is not None):
+            self._runners.pop(job.name, None)
+            self._remember(job, self._read(job.name, "result"), began)
+
+    def end_all(self) -> None:
+        """End every runner and its job. Waits."""
+        for path in self._layout.job_runs.glob("*.pid"):
+            record = processes.from_data(read_data(str(path)))
+            if record is not None:
+                processes.end(record, timeout=10.0)
+
+    def _running(self, job: Job) -> JobStatus | None:
+        record = self._read(job.name, "pid")
+        if record.get("run") == job.run:
+            return JobStatus(job.name, job.run, "running", started=float(record["started"]))
+        return JobStatus(job.name, job.run, "running") if job.name in self._runners else None
+
+    def _is_busy(self, name: str) -> bool:
+        runner = self._runners.get(name)
+        if runner is not None and runner.poll() is None:
+            return True
+        return processes.is_alive(processes.from_data(self._read(name, "pid")))
+
+    def _remember(self, job: Job, result: dict[str, Any], began: bool) -> None:
+        if result.get("run") == job.run:
+            status = JobStatus(
+                job.name,
+                job.run,
+                "succeeded" if result["exit_status"] == 0 else "failed",
+                result["exit_status"],
+                result["output"],
+                result["started"],
+                result["ended"],
+            )
+        else:
+            how = "was killed" if began else "did not start"
+            status = JobStatus(job.name, job.run, "failed", output=f"its runner {how}; give it a new run")
+        self._ended[(job.name, job.run)] = status
+        self._write_history()
+
+    def _write_history(self) -> None:
+        latest = sorted(self._ended.values(), key=lambda each: each.ended)[-HISTORY:]
+        text = json.dumps([dataclasses.asdict(each) for each in latest])
+        write_atomically(self._layout.jobs, text.encode(), 0o600)
+
+    def _read(self, name: str, kind: str) -> dict[str, Any]:
+        return read_data(f"{self._layout.job_runs}/{name}.{kind}")
+
+
+def _read_history(layout: Layout) -> dict[tuple[str, str], JobStatus]:
+    """Ended runs. A damaged file is put aside: running a job again would be worse than losing its output, so
+    its runner's own record still keeps the last run of each name from being repeated."""
+    try:
+        entries = json.loads(layout.jobs.read_text(encoding="utf-8"))
+        known = [from_json(JobStatus, json.dumps(each)) for each in entries]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError):
+        layout.jobs.replace(layout.jobs.with_suffix(".damaged"))
+        return {}
+    return {(each.name, each.run): each for each in known}

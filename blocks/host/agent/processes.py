@@ -1,0 +1,163 @@
+"""Processes known by pid *and* start time, so that a reused pid is never taken for ours.
+
+Imports little: the exec wrapper of every service loads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+POLL_INTERVAL = 0.02
+"""Seconds between two looks at a process which is being ended."""
+
+
+class ProcessRecord(NamedTuple):
+    """One process of one boot of one machine."""
+
+    pid: int
+    start_time: int
+    """Field 22 of /proc/PID/stat: clock ticks since boot."""
+    boot_id: str = ""
+    """/proc/sys/kernel/random/boot_id: after a reboot pids and start times begin again."""
+
+
+class _Stat(NamedTuple):
+    pid: int
+    state: str
+    parent: int
+    session: int
+    start_time: int
+
+
+def boot_id() -> str:
+    """Identity of the running boot; empty where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - imports pathlib
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def current() -> ProcessRecord:
+    """The record of the calling process."""
+    return record_of(os.getpid())
+
+
+def record_of(pid: int) -> ProcessRecord:
+    """The record of a process which is there.
+
+    Raises:
+        ProcessLookupError: no such process.
+    """
+    stat = _stat(pid)
+    if stat is None:
+        raise ProcessLookupError(f"no process {pid}")
+    return ProcessRecord(pid, stat.start_time, boot_id())
+
+
+def from_data(data: dict[str, Any]) -> ProcessRecord | None:
+    """Read a record from parsed JSON; None if it is none (a damaged file is no process)."""
+    try:
+        return ProcessRecord(int(data["pid"]), int(data["start_time"]), str(data.get("boot_id", "")))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def is_alive(record: ProcessRecord | None) -> bool:
+    """Whether exactly this process runs. A zombie does not: it only waits to be reaped."""
+    if record is None:
+        return False
+    stat = _stat(record.pid)
+    if stat is None or stat.state in "ZX" or stat.start_time != record.start_time:
+        return False
+    return not record.boot_id or record.boot_id == boot_id()
+
+
+def send(record: ProcessRecord, signum: int) -> bool:
+    """Signal exactly this process. False if it is gone."""
+    if not is_alive(record):
+        return False
+    try:
+        os.kill(record.pid, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_gone(record: ProcessRecord, timeout: float) -> bool:
+    """Wait at most `timeout` seconds until the process is gone; False if it still runs."""
+    deadline = time.monotonic() + timeout
+    while is_alive(record):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True
+
+
+def end(record: ProcessRecord, signum: int = signal.SIGTERM, timeout: float = 10.0) -> bool:
+    """End a process: `signum`, after `timeout` seconds SIGKILL, then what is left of its session.
+
+    Returns whether it was running. Idempotent.
+    """
+    was_running = send(record, signum)
+    if was_running and not wait_gone(record, timeout):
+        send(record, signal.SIGKILL)
+        wait_gone(record, 5.0)
+    end_session(record)
+    return was_running
+
+
+def end_session(leader: ProcessRecord, timeout: float = 2.0) -> int:
+    """End what a dead session leader left behind: SIGTERM, after `timeout` seconds SIGKILL.
+
+    A killed nginx leaves workers which hold its port. The kernel gives no new process the number of a
+    session that has members, so the number is safe to go by. Returns how many processes there were.
+    """
+    if is_alive(leader) or (leader.boot_id and leader.boot_id != boot_id()):
+        return 0
+    members = session_members(leader.pid)
+    for member in members:
+        send(member, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    for member in members:
+        if not wait_gone(member, max(0.0, deadline - time.monotonic())):
+            send(member, signal.SIGKILL)
+    return len(members)
+
+
+def session_members(session: int) -> list[ProcessRecord]:
+    """Living processes of a session, its leader excluded."""
+    boot = boot_id()
+    return [
+        ProcessRecord(stat.pid, stat.start_time, boot)
+        for stat in _all_stats()
+        if stat.session == session and stat.pid != session and stat.state not in "ZX"
+    ]
+
+
+def has_children(pid: int) -> bool:
+    """Whether the process has a living child process."""
+    return any(stat.parent == pid and stat.state not in "ZX" for stat in _all_stats())
+
+
+def _all_stats() -> Iterator[_Stat]:
+    for name in os.listdir("/proc"):  # noqa: PTH208 - imports pathlib
+        if name.isdigit():
+            stat = _stat(int(name))
+            if stat is not None:
+                yield stat
+
+
+def _stat(pid: int) -> _Stat | None:
+    """/proc/PID/stat; the command name in it may hold spaces and parentheses, so count from the last `)`."""
+    if pid <= 0:
+        return None
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+        fields = file.read().rpartition(b")")[2].split()
+        return _Stat(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+    return None

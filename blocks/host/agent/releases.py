@@ -1,0 +1,166 @@
+"""Installs releases: pinned virtual environments side by side, each from artifacts checked by sha256."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .files import write_atomically
+from .spec import Artifact, Release
+
+MARKER = "complete"
+STEP_TIMEOUT = 1800.0
+"""Seconds one step may take: a download of 100 MB over a slow line, not a hung one."""
+
+_OUTPUT_TAIL = 2000
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*(?:==|@)")
+_DROPPED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "UV_CONSTRAINT")
+
+
+class ReleaseFailed(Exception):
+    """A release could not be installed. The message says which one, in which step, and what the tool said."""
+
+
+def install(release: Release, root: Path, store: Path) -> bool:
+    """Make `root/<id>` the virtual environment of a release. Returns whether something was done.
+
+    A folder with a matching `complete` marker is whole and left alone; one without is made anew. Two callers
+    at once take turns. The environment is readable by other users of the host.
+
+    With more than one wheel, the wheels are taken to be all there is: no index is asked.
+
+    Args:
+        root: folder of all releases.
+        store: folder with the artifacts as `sha256/<digits>`.
+
+    Raises:
+        ReleaseFailed: an artifact is missing or damaged, or a step failed; the next call starts afresh.
+    """
+    if is_whole(release, root):
+        return False
+    root.mkdir(parents=True, exist_ok=True)
+    with _exclusive(root / f".{release.id}.lock"):
+        if is_whole(release, root):
+            return False
+        _install(release, root, store)
+    return True
+
+
+def is_whole(release: Release, root: Path) -> bool:
+    """Whether the release is installed from exactly these artifacts."""
+    try:
+        marker = json.loads((root / release.id / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(marker == _marker(release))
+
+
+def _marker(release: Release) -> dict[str, object]:
+    return {"lock": release.lock.sha256, "wheels": [each.sha256 for each in release.wheels]}
+
+
+def _install(release: Release, root: Path, store: Path) -> None:
+    folder, staged = root / release.id, root / f".{release.id}.artifacts"
+    try:
+        for leftover in (folder, staged):
+            shutil.rmtree(leftover, ignore_errors=True)
+        staged.mkdir(mode=0o755)
+        lock = _stage(release, release.lock, staged, store)
+        wheels = [_stage(release, each, staged, store) for each in release.wheels]
+        for step, command in commands(release, folder, staged, lock, wheels):
+            _run(release, step, command)
+        write_atomically(folder / MARKER, json.dumps(_marker(release)).encode(), 0o644)
+    except OSError as error:
+        raise ReleaseFailed(f"release {release.id}: {error}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def commands(
+    release: Release, folder: Path, staged: Path, lock: Path, wheels: Sequence[Path]
+) -> list[tuple[str, list[str]]]:
+    """The steps of an installation, as (name, argv). Pure but for reading the lock."""
+    python = str(folder / "bin" / "python")
+    uv = [release.uv, "--no-config", "--quiet"]
+    sources = ["--find-links", str(staged)] if wheels else []
+    offline = ["--no-index"] if len(wheels) > 1 else []
+    locked = locked_names(lock.read_text(encoding="utf-8"))
+    own = [str(each) for each in wheels if _distribution(each.name) not in locked]
+    steps = [("uv venv", [*uv, "venv", "--no-project", "--python", release.python, str(folder)])]
+    if locked:
+        sync = [*uv, "pip", "sync", "--python", python, "--require-hashes", *offline, *sources, str(lock)]
+        steps.append(("uv pip sync", sync))
+    if own:
+        steps.append(("uv pip install", [*uv, "pip", "install", "--python", python, "--no-deps", "--no-index", *own]))
+    if release.smoke:
+        imports = "\n".join(f"import {module}" for module in release.smoke)
+        steps.append(("smoke imports", [python, "-c", imports]))
+    return steps
+
+
+def locked_names(lock: str) -> frozenset[str]:
+    """Normalised names of the distributions a lock has."""
+    return frozenset(_normal(match.group(1)) for line in lock.splitlines() if (match := _REQUIREMENT.match(line)))
+
+
+def _distribution(wheel: str) -> str:
+    return _normal(wheel.partition("-")[0])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _stage(release: Release, artifact: Artifact, staged: Path, store: Path) -> Path:
+    """Copy an artifact out of the store under its own name, checking what is copied."""
+    source, target = store / "sha256" / artifact.sha256, staged / artifact.name
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as reader, target.open("wb") as writer:
+            while block := reader.read(1 << 20):
+                digest.update(block)
+                writer.write(block)
+    except FileNotFoundError as error:
+        raise ReleaseFailed(f"release {release.id}: {artifact.name} is not in the store ({source})") from error
+    if digest.hexdigest() != artifact.sha256:
+        raise ReleaseFailed(
+            f"release {release.id}: {artifact.name} is damaged: its sha256 is {digest.hexdigest()}, "
+            f"not {artifact.sha256}; put it into the store again"
+        )
+    return target
+
+
+def _run(release: Release, step: str, command: list[str]) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in _DROPPED}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd="/",
+            umask=0o022,
+            timeout=STEP_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ReleaseFailed(f"release {release.id}: {step} took longer than {STEP_TIMEOUT:g} s") from error
+    if done.returncode != 0:
+        tail = done.stdout.decode(errors="replace")[-_OUTPUT_TAIL:].strip()
+        raise ReleaseFailed(f"release {release.id}: {step} failed ({done.returncode}): {tail}")
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,61 @@
+"""The service manager as the agent sees it: it holds sockets and restarts what dies; the agent decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from .definitions import Wanted
+from .planning import ServiceProcess
+from .spec import Service, Socket
+
+
+class ServiceManagerFailed(Exception):
+    """The service manager does not do what it was told. The message says what and gives the hint."""
+
+
+class ServiceManager(Protocol):
+    """Two forms: `CircusManager` and `SystemdManager`. All methods are idempotent; none waits for a service."""
+
+    def hold(self, services: Sequence[Service], sockets: Sequence[Socket], running: frozenset[str]) -> bool:
+        """Make it know these services and no others, with their sockets listening from now on.
+
+        Starts none of them. A service in `running` keeps the form it was started in. Returns whether
+        something changed.
+
+        Raises:
+            ServiceManagerFailed: it does not run and cannot be started, or refuses.
+        """
+
+    def is_running(self) -> bool:
+        """Whether it runs at all."""
+
+    def obstacles(self) -> dict[str, str]:
+        """Why it cannot hold what a service needs, such as a taken port, by service name."""
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """The definitions of all services it knows, by name, those being removed included."""
+
+    def process(self, name: str) -> ServiceProcess | None:
+        """What runs of a service now; None where nothing does."""
+
+    def start(self, wanted: Wanted) -> None:
+        """Let the service run, and run again whenever it ends. Nothing happens to one that runs."""
+
+    def keep_down(self, service: Service) -> None:
+        """Do not let a service that does not run be started."""
+
+    def stop(self, name: str) -> None:
+        """Begin to end the service (its stop signal, SIGKILL after its timeout), or go on with that."""
+
+    def is_stopping(self, name: str) -> bool:
+        """Whether a process that was told to end is still there."""
+
+    def reload(self, wanted: Wanted, process: ServiceProcess) -> None:
+        """Tell the process to read its files again."""
+
+    def forget(self, name: str) -> None:
+        """Drop what is left of a removed service, once nothing of it runs."""
+
+    def stop_all(self) -> None:
+        """End all services in the reverse of their start order, then the manager's own part. Waits."""
