@@ -54,6 +54,7 @@ class CircusManager:
         self._wrapper = tuple(wrapper)
         self._ini = layout.run / "circus.ini"
         self._loaded = layout.run / "circus.loaded"
+        self._daemon_definition = layout.run / f"{DAEMON}.json"
         self._daemon: subprocess.Popen[bytes] | None = None
         self._spawned = 0.0
         self._obstacles: dict[str, str] = {}
@@ -145,9 +146,7 @@ class CircusManager:
             if definition.get("go", True):
                 self._define(name, {**definition, "go": False})
         self._end_services(known)
-        daemon = self._daemon_record()
-        if daemon is not None:
-            processes.end(daemon, signal.SIGTERM, CONTROL_TIMEOUT)
+        self._end_daemon()
         for name in known:
             process = self.process(name)
             if process is not None:
@@ -155,6 +154,17 @@ class CircusManager:
             self.forget(name)
         for path in (self._loaded, self._layout.record(DAEMON)):
             path.unlink(missing_ok=True)
+
+    def _end_daemon(self) -> None:
+        """End circusd; its services have ended before. A signal that finds it busy is lost, so repeat it."""
+        # One that is just being started finds no definition and gives up, or we find its record.
+        self._daemon_definition.unlink(missing_ok=True)
+        daemon = self._daemon_record()
+        deadline = time.monotonic() + CONTROL_TIMEOUT
+        while daemon is not None and processes.send(daemon, signal.SIGTERM) and time.monotonic() < deadline:
+            processes.wait_gone(daemon, 0.5)
+        if daemon is not None:
+            processes.end(daemon, signal.SIGKILL)
 
     def _definition(self, name: str) -> dict[str, Any]:
         return read_data(str(self._layout.definition(name)))
@@ -215,7 +225,7 @@ class CircusManager:
             "secrets": {},
             "sockets": [],
         }
-        write_data(str(self._layout.run / f"{DAEMON}.json"), definition)
+        write_data(str(self._daemon_definition), definition)
         with self._layout.log(DAEMON).open("ab") as log:
             self._daemon = subprocess.Popen(
                 [*self._wrapper, "exec", str(self._layout.home), "locked", DAEMON],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import health, processes, releases
@@ -157,34 +157,42 @@ class Convergence:
 
     def _converge_services(self, spec: HostSpec, now: float) -> None:
         known = self._service_manager.known()
-        self._processes = {
-            name: process
-            for name in {*known, *self._wanted}
-            if (process := self._service_manager.process(name)) is not None
-        }
-        self._hold(spec, now)
+        self._observe(known.keys())
+        if self._hold(spec, now):
+            self._observe(known.keys())
         if not self._manager_retry.reason:
             for name in known.keys() - self._wanted.keys():
                 self._remove(name)
             for wanted in self._wanted.values():
                 self._converge_service(wanted, now)
 
-    def _hold(self, spec: HostSpec, now: float) -> None:
-        """Have the service manager know what it must, where that, or itself, is not as before."""
+    def _observe(self, known: Iterable[str]) -> None:
+        self._processes = {
+            name: process
+            for name in {*known, *self._wanted}
+            if (process := self._service_manager.process(name)) is not None
+        }
+
+    def _hold(self, spec: HostSpec, now: float) -> bool:
+        """Have the service manager know what it must, where that, or itself, is not as before.
+
+        Returns whether something changed by it.
+        """
         running = frozenset(name for name, process in self._processes.items() if not process.held)
         key = (spec.services, spec.sockets, running)
         is_as_before = key == self._held and self._service_manager.is_running()
         if (is_as_before and not self._service_manager.obstacles()) or not self._manager_retry.is_due(now):
-            return
+            return False
         try:
-            self._service_manager.hold(spec.services, spec.sockets, running)
+            changed = self._service_manager.hold(spec.services, spec.sockets, running)
         except (ServiceManagerFailed, OSError) as error:
             self._manager_retry.failed(str(error), now)
-            return
+            return False
         self._manager_retry.succeeded()
         self._held = key
         if self._service_manager.obstacles():
             self._manager_retry.not_before = now + 1.0
+        return changed
 
     def _remove(self, name: str) -> None:
         process = self._processes.get(name)

@@ -83,8 +83,11 @@ def run_locked(home: str, name: str) -> NoReturn:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(0)
+    # The record first: who stops everything removes the definition, then looks for a record.
+    write_data(f"{home}/run/{name}.pid", _record({}, 0, held=False))
     definition = read_data(f"{home}/run/{name}.json")
-    write_data(f"{home}/run/{name}.pid", _record(definition, 0, held=False))
+    if not definition:
+        sys.exit(0)
     become(definition, {}, keep=descriptor)
 
 

@@ -40,6 +40,10 @@ def run_job(home: str, name: str) -> int:
     started = time.time()
     identity = {**processes.current()._asdict(), "run": definition["run"], "started": started}
     execution.write_data(f"{base}.pid", identity)
+    if not execution.read_data(f"{base}.json"):
+        # The stack is being stopped, and may have looked for our record too early to see it.
+        os.unlink(f"{base}.pid")  # noqa: PTH108
+        return 0
     log = _open_log(f"{home}/logs/job-{name}.log")
     status, remark = _run(name, definition, log)
     execution.write_data(

@@ -56,7 +56,9 @@ class Jobs:
             self._remember(job, self._read(job.name, "result"), began)
 
     def end_all(self) -> None:
-        """End every runner and its job. Waits."""
+        """End every runner and its job, and let none begin that is just being started. Waits."""
+        for path in self._layout.job_runs.glob("*.json"):
+            path.unlink()
         for path in self._layout.job_runs.glob("*.pid"):
             record = processes.from_data(read_data(str(path)))
             if record is not None:
