@@ -90,6 +90,7 @@ def main_conf(run_folder: Path, site_conf: Path, user: str = "", workers: int = 
 daemon off;
 master_process on;
 worker_processes {workers};
+worker_rlimit_nofile {2 * CONNECTIONS};
 worker_shutdown_timeout {SHUTDOWN_TIMEOUT};
 pid "{run_folder}/nginx.pid";
 error_log stderr warn;

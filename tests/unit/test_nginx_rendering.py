@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -73,7 +75,7 @@ def test_the_image_lets_exactly_our_names_into_the_template(dockerfile: str) -> 
     assert found is not None
     pattern = re.compile(found.group(1))
     assert all(pattern.search(name) for name in nginx.defaults())
-    assert not any(pattern.search(name) for name in ("PATH", "HOST", "host", "MY_PORT", "PORT_X"))
+    assert not any(pattern.search(name) for name in ("PATH", "HOST", "host", "scheme", "MY_PORT"))
 
 
 def test_the_image_is_unprivileged_unversioned_and_listens_on_80(dockerfile: str) -> None:
@@ -91,6 +93,31 @@ def test_dockerfile_env_reads_the_first_instruction_over_its_lines() -> None:
 def test_dockerfile_env_refuses_a_file_without_defaults() -> None:
     with pytest.raises(ValueError, match="no ENV"):
         nginx.dockerfile_env("FROM x\n")
+
+
+def load_copy(blocks: Path) -> ModuleType:
+    """The module as it would be in an installation of its own."""
+    source = blocks / "local" / "nginx.py"
+    source.parent.mkdir(parents=True)
+    shutil.copy(str(nginx.__file__), source)
+    spec = importlib.util.spec_from_file_location("installed_nginx", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_installed_wheel_finds_its_own_copy(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    module = load_copy(tmp_path / "blocks")
+    shutil.copytree(request.config.rootpath / "nginx", tmp_path / "blocks" / "assets" / "nginx")
+    assert module.template_text() == TEMPLATE
+    assert module.defaults() == nginx.defaults()
+
+
+def test_a_damaged_installation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="damaged"):
+        load_copy(tmp_path / "blocks").template_text()
 
 
 def test_main_conf_keeps_everything_inside_the_run_folder() -> None:
