@@ -17,10 +17,9 @@ from typing import Literal
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+PROBLEM_POLL_SECONDS = 0.5
+"""While the database cannot be reached: each refused try may be a line in its log."""
 REMINDER_SECONDS = 60.0
-UNDEFINED_TABLE = "42P01"
-"""SQLSTATE of a query on a table that is not there (PostgreSQL, Appendix A)."""
-
 Standing = Literal["absent", "behind", "at head", "ahead"]
 
 
@@ -84,7 +83,7 @@ async def observe() -> Observation:
     """Look at the configured database once, through the engine the server will use itself.
 
     So TLS and all other database settings hold here too, and the pool is warm afterwards. The connection
-    goes back to the pool, which ends its transaction: an open snapshot would block the very migration that
+    is kept between two looks, without a transaction: an open snapshot would block the very migration that
     is waited for.
     """
     import asyncpg
@@ -94,13 +93,15 @@ async def observe() -> Observation:
     try:
         engine = await provide_database_interface().engine()
         async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            # Asked first, as a query on a missing table would be an error in the database's log each time.
+            is_there = await connection.exec_driver_sql("SELECT to_regclass('alembic_version') IS NOT NULL")
+            if not is_there.scalar_one():
+                return Observation()
             rows = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
             return Observation(frozenset(str(each[0]) for each in rows))
     except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        cause = getattr(error, "orig", None) or error
-        if getattr(cause, "sqlstate", "") == UNDEFINED_TABLE:
-            return Observation()
-        return Observation(problem=_first_line(cause))
+        return Observation(problem=_first_line(getattr(error, "orig", None) or error))
 
 
 def _first_line(error: BaseException) -> str:
@@ -124,7 +125,19 @@ async def wait_until_served(
         if message != said or clock() - said_at >= REMINDER_SECONDS:
             logger.info("waiting for the database, which %s", message)
             said, said_at, waited = message, clock(), True
-        await sleep(POLL_SECONDS)
+        await sleep(PROBLEM_POLL_SECONDS if seen.problem else POLL_SECONDS)
     if waited or standing(seen.revisions, lineage) == "ahead":
         logger.info("the database %s", describe(seen, lineage))
     return seen
+
+
+async def migrate_once_reached() -> None:
+    """Wait, without limit, until the database answers, then bring its schema to this release's head.
+
+    Only for a server that is alone on its database, as nothing locks migrations: the temporary one.
+    """
+    from prefect.server.database import provide_database_interface
+
+    while (await observe()).problem:
+        await asyncio.sleep(POLL_SECONDS)
+    await provide_database_interface().create_db()

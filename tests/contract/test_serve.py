@@ -39,9 +39,11 @@ def holder(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def waiting(holder: Holder) -> tuple[Slot, Slot]:
-    """Both slots, started before their database exists, both waiting for it."""
-    blue, green = holder.start("blue"), holder.start("green")
+def waiting(holder: Holder, cluster: Cluster) -> tuple[Slot, Slot]:
+    """Both slots waiting: blue for a database which is not there, green for the schema in an empty one."""
+    url = cluster.create_database("empty")
+    blue = holder.start("blue")
+    green = holder.start("green", PREFECT_SERVER_DATABASE_CONNECTION_URL=url)
     for slot in (blue, green):
         slot.wait(lambda slot=slot: "waiting for the database" in slot.output(), "waiting")  # type: ignore[misc]
     return blue, green
@@ -62,6 +64,14 @@ def test_while_it_waits_it_says_why_and_is_not_ready(waiting: tuple[Slot, Slot],
     assert not slot.ready_file.exists()
     with slot.probe() as probe, pytest.raises(httpx.ConnectError):
         probe.get("/api/health")
+
+
+def test_while_it_waits_it_holds_no_transaction(waiting: tuple[Slot, Slot], cluster: Cluster) -> None:
+    assert "holds no Prefect schema yet" in waiting[1].output()
+    states = "SELECT state FROM pg_stat_activity WHERE datname = 'empty'"
+    seen = {each["state"] for _ in range(50) for each in cluster.execute(states)}
+    assert "idle" in seen
+    assert not {each for each in seen if each.startswith("idle in transaction")}
 
 
 def test_sigterm_while_it_waits_ends_it_cleanly(waiting: tuple[Slot, Slot]) -> None:
@@ -92,8 +102,8 @@ def test_log_lines_carry_date_and_time(blue: Slot) -> None:
 
 
 @pytest.fixture(scope="module")
-def replaced(blue: Slot, holder: Holder) -> tuple[Traffic, Slot, int, int]:
-    """Blue replaced by green under 8 clients and one websocket.
+def replaced(blue: Slot, holder: Holder, cluster: Cluster) -> tuple[Traffic, Slot, int, int]:
+    """Blue replaced by green under 8 clients and one websocket, the schema being a newer release's.
 
     What the clients saw, green, blue's exit status and the code its websocket was closed with.
     """
@@ -101,6 +111,7 @@ def replaced(blue: Slot, holder: Holder) -> tuple[Traffic, Slot, int, int]:
     with clients(8, holder.address, AUTH) as traffic, connect(url, subprotocols=["prefect"]) as websocket:  # type: ignore[list-item]
         websocket.send(json.dumps({"type": "auth", "token": AUTH}))
         assert json.loads(websocket.recv())["type"] == "auth_success"
+        cluster.execute("UPDATE alembic_version SET version_num = 'of-a-newer-one'", DATABASE)
         green = holder.start("green")
         green.wait_ready()
         blue.process.send_signal(signal.SIGTERM)
@@ -116,6 +127,10 @@ def test_replacing_a_slot_fails_no_call(replaced: tuple[Traffic, Slot, int, int]
     traffic, *_ = replaced
     assert traffic.failed() == []
     assert len(traffic.calls) > 100
+
+
+def test_a_newer_schema_is_served_and_said(replaced: tuple[Traffic, Slot, int, int]) -> None:
+    assert "stands at revision of-a-newer-one, which is newer than this release" in replaced[1].output()
 
 
 def test_a_draining_slot_asks_its_clients_to_close(replaced: tuple[Traffic, Slot, int, int]) -> None:
