@@ -54,6 +54,8 @@ class Options:
     drain_seconds: float
     forwarded_allow_ips: str
     """Addresses whose X-Forwarded-* headers are believed: comma-separated IPs or networks, or `*`."""
+    migrate: bool = False
+    """Bring the schema to this release's head instead of waiting for it: for a server alone on its database."""
 
     @property
     def ready_file(self) -> Path:
@@ -86,8 +88,9 @@ def read_options(argv: list[str] | None = None) -> Options:
     parser.add_argument("--run-dir", required=True, type=Path, help="folder of ready file and slot socket")
     parser.add_argument("--drain-seconds", type=float, default=8.0, help="more than the keep-alive timeout")
     parser.add_argument("--forwarded-allow-ips", default="127.0.0.1", help="proxies to believe")
+    parser.add_argument("--migrate", action="store_true", help="bring the schema up to date: alone on the database")
     given = parser.parse_args(argv)
-    return Options(given.slot, given.run_dir, given.drain_seconds, given.forwarded_allow_ips)
+    return Options(given.slot, given.run_dir, given.drain_seconds, given.forwarded_allow_ips, given.migrate)
 
 
 def _slot_name(text: str) -> str:
@@ -206,9 +209,9 @@ def run(options: Options) -> int:
 async def _wait_and_serve(
     options: Options, server: SlotServer, lineage: Lineage, sockets: list[socket.socket], laps: Laps
 ) -> None:
-    from blocks.host.schema import wait_until_served
+    from blocks.host.schema import migrate_once_reached, wait_until_served
 
-    await wait_until_served(lineage)
+    await (migrate_once_reached() if options.migrate else wait_until_served(lineage))
     laps.lap("waiting for the database")
     server.on_ready = lambda: announce_ready(options, laps)
     server.on_drain = lambda: remove_own(options.ready_file)
@@ -220,8 +223,9 @@ def announce_ready(options: Options, laps: Laps) -> None:
     from prefect import __version__ as version
 
     laps.lap("start")
-    write_atomically(options.ready_file, {"pid": os.getpid(), "version": version, "ready_at": time.time()})
     logger.info("slot %s is ready with Prefect %s: %s", options.slot, version, laps)
+    ready = {"pid": os.getpid(), "version": version, "ready_at": time.time()}
+    write_atomically(options.ready_file, ready)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:

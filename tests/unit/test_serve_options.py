@@ -6,9 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_SERVER_API_KEEPALIVE_TIMEOUT, temporary_settings
 
 from blocks.host.serve import Laps, read_options, remove_own, write_atomically
-from blocks.host.serve_uvicorn import DrainStep, drain_step
+from blocks.host.serve_uvicorn import DrainStep, drain_step, server_config
 
 
 def test_defaults() -> None:
@@ -17,6 +18,15 @@ def test_defaults() -> None:
     assert options.forwarded_allow_ips == "127.0.0.1"
     assert options.ready_file == Path("/run/x/server-blue.json")
     assert options.slot_socket == Path("/run/x/server-blue.sock")
+
+
+def test_uvicorn_gets_prefects_options_and_the_proxies_to_believe() -> None:
+    with temporary_settings({PREFECT_SERVER_API_KEEPALIVE_TIMEOUT: 7}):
+        config = server_config(lambda: None, "10.0.0.0/24,127.0.0.1")
+    assert config.timeout_keep_alive == 7
+    assert config.forwarded_allow_ips == "10.0.0.0/24,127.0.0.1"
+    assert config.log_config is None, "uvicorn's own would replace Prefect's, which has timestamps"
+    assert config.timeout_graceful_shutdown is not None
 
 
 @pytest.mark.parametrize("slot", ["", "Blue", "blue1", "../blue", "blue\n"])
