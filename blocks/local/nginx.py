@@ -21,8 +21,9 @@ WORKERS = 1
 CONNECTIONS = 4096
 """Connections of each worker process; a websocket or a request in flight takes two."""
 
-SHUTDOWN_TIMEOUT = "10s"
-"""How long an old worker may keep websockets open after a reload or a graceful stop (SIGQUIT)."""
+SHUTDOWN_TIMEOUT = "5s"
+"""How long an old worker may keep websockets open after a reload or a graceful stop (SIGQUIT). Well below the
+service's stop timeout: a master that is killed leaves its workers, and the port, behind."""
 
 _TEMPLATE = "templates/default.conf.template"
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
