@@ -27,8 +27,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from blocks.local import nginx
 from tests.bench.fourteen import TASKS
-from tests.front_door import front_door
+from tests.front_door import SHORT, front_door
 from tests.held import Holder, holding, server_environment
 from tests.postgres import Cluster, base_environment, running_cluster
 from tests.traffic import headers
@@ -76,24 +77,25 @@ class Outcome:
 def run_experiment(experiment: Experiment, cluster: Cluster) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        home.chmod(0o711)  # nginx's workers are another user
         database = experiment.name.replace(", ", "-").replace(" ", "")
         url = cluster.create_database(database, TEMPLATE)
         environment = server_environment(home, url, PREFECT_SERVER_API_AUTH_STRING=AUTH)
         with holding(home, environment) as holder:
             holder.start("blue").wait_ready()
-            with way_in(experiment, home, holder) as address:
+            with way_in(experiment, holder) as address:
                 return flow_over_outage(experiment, home, holder, address)
 
 
 @contextmanager
-def way_in(experiment: Experiment, home: Path, holder: Holder) -> Iterator[str]:
-    """The address which the flow is given."""
+def way_in(experiment: Experiment, holder: Holder) -> Iterator[str]:
+    """The address which the flow is given; nginx has the times it has in a stack."""
     if not experiment.through_nginx:
         yield holder.address
         return
-    with front_door(home, holder.address) as address:
-        yield address
+    real = nginx.defaults()
+    port = int(holder.listening.getsockname()[1])
+    with front_door(port, **{name: real[name] for name in SHORT}) as door:
+        yield f"http://127.0.0.1:{door.port}"
 
 
 def flow_over_outage(experiment: Experiment, home: Path, holder: Holder, address: str) -> Outcome:
