@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from blocks.errors import WrongCall
+from blocks.host import system_user
+from blocks.host.home import Home
 
 FLOOR = (3, 8, 3)
 """Below it, behind an auth string, `/api/events/in` refuses every client: task runs are never stored."""
@@ -181,6 +183,15 @@ class StackSpec(_Part):
     @property
     def api_url(self) -> str:
         return f"{self.url}/api"
+
+
+def preflight_arguments(spec: StackSpec) -> tuple[Home, str, dict[str, tuple[str, int]], str]:
+    """Home, stack, ports and system user, as `blocks.host.preflight.faults` takes them."""
+    ports = {"front door": (spec.listen, spec.ports.public), "server": ("127.0.0.1", spec.server_port)}
+    if spec.database.url:
+        return Home(spec.home_path), spec.name, ports, ""
+    ports["database"] = ("127.0.0.1", spec.database_port)
+    return Home(spec.home_path), spec.name, ports, system_user.name_for(spec.name)
 
 
 def default_home(name: str) -> Path:

@@ -1,1 +1,307 @@
-def main() -> int: return 0
+"""`selfhost`: the command line. Each verb's work is elsewhere; here it is called and its end is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from blocks.errors import Blocked, SelfhostError, WrongCall
+from blocks.host import control, secret_files, wanted
+from blocks.host import lease as leases
+from blocks.host.home import Home
+from blocks.spec import StackSpec, build_spec, read_spec
+from flows import launch, terminal
+from flows.progress import listen, step
+
+if TYPE_CHECKING:
+    from blocks.stack import Stack
+
+app = App(name="selfhost", help="Own a self-hosted Prefect: make it, look at it, change it, remove it.")
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON with stable keys.")]
+Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Which stack is meant."""
+
+    spec: Annotated[Path | None, Parameter(help="Spec file; left out: ./stack.toml, else the saved spec.")] = None
+    name: Annotated[str | None, Parameter(help="Name of the stack; left out: prefect.")] = None
+    home: Annotated[Path | None, Parameter(help="Folder of the stack.")] = None
+    port: Annotated[int | None, Parameter(help="Port of the front door; server and database take the next two.")] = None
+
+    def wish(self) -> StackSpec:
+        """The spec that is asked for: the file's, else the saved one, else the defaults; options lie over it."""
+        home = str(self.home.resolve()) if self.home else None
+        options = {"name": self.name, "home": home, "ports.public": self.port}
+        path = self.spec or (Path("stack.toml") if Path("stack.toml").is_file() else None)
+        if path is not None:
+            return read_spec(path, options)
+        plain = read_spec(None, options)
+        if not wanted.exists(Home(plain.home_path)):
+            return plain
+        return build_spec(_overlaid(dict(wanted.read(Home(plain.home_path)).spec), options), "the saved spec")
+
+    def saved(self) -> tuple[StackSpec, Home]:
+        """The spec of the stack that is there.
+
+        Raises:
+            Blocked: no stack was made in that home.
+        """
+        asked = self.wish()
+        home = Home(asked.home_path)
+        return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}"), home
+
+
+def _overlaid(saved: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in options.items() if value is not None}
+    port = given.pop("ports.public", None)
+    ports = {**saved["ports"], "public": port} if port is not None else saved["ports"]
+    return {**saved, **given, "ports": ports}
+
+
+HERE = Where()
+
+
+@app.command
+def bootstrap(where: Where = HERE) -> None:
+    """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
+    spec = where.wish()
+    home = Home(spec.home_path)
+    launch.check(spec)
+    launch.refuse_version_change(spec, home)
+    listen(terminal.StepLines())
+    lease = launch.take_lease(home, "bootstrap")
+    launch.prepare_home(spec)
+    release = launch.install_releases(spec, home)
+    if not launch.is_inside(release):
+        launch.become(release, home, lease)
+    conditions = _again(spec, home) if launch.is_bootstrapped(home) else _first(spec, home, lease)
+    terminal.conditions(conditions)
+    auth, key = home.secrets / secret_files.AUTH_STRING, home.secrets / secret_files.ENCRYPTION_KEY
+    terminal.done(spec, str(auth), str(key), _command(where))
+
+
+def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
+    """The temporary server starts importing before we do; it is the first thing that happens."""
+    resuming = (home.agent / "spec.json").exists()
+    if resuming:
+        control.start(home)
+    temporary = launch.temporary_server(spec, home)
+    with step("temporary server started"):
+        url = temporary.start()
+    terminal.say(f"  watch it at {url} (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
+    launch.use_server(url, home)
+
+    from flows import bootstrap as verb
+    from flows import pivot
+
+    stack = verb.composed(spec.model_dump(mode="json"))
+    if resuming and pivot.is_copied(stack):
+        pivot.bring_in_line(stack)
+    else:
+        with step("temporary server ready"):
+            temporary.wait_ready()
+        verb.run(spec.model_dump(mode="json"))
+        pivot.copy(stack, temporary, lease)
+    return pivot.finish(stack, temporary)
+
+
+def _again(spec: StackSpec, home: Home) -> Any:
+    """A stack that is there: bring it in line by a run on its own server, if there is a difference at all."""
+    control.start(home)
+    launch.use_server(spec.url, home)
+
+    from blocks import verification
+    from flows import bootstrap as verb
+    from flows import converge
+
+    with step("services ready"):
+        control.wait_ready(home)
+    stack = verb.composed(spec.model_dump(mode="json"))
+    with step("plan") as detail:
+        changes = converge.plan_of(stack)
+        detail.text = f"{len(changes)} changes"
+    terminal.changes(changes)
+    if changes:
+        verb.run(spec.model_dump(mode="json"))
+        control.wait_ready(home, stack_generation(stack))
+        return verification.verify(stack.door, spec.prefect_version, [], stack.machine.observe())
+    return verification.quick(stack.door, spec.prefect_version, stack.machine.observe())
+
+
+def stack_generation(stack: Stack) -> int:
+    applied = stack.machine.applied()
+    return applied.generation if applied else 0
+
+
+@app.command
+def plan(where: Where = HERE, *, as_json: Json = False) -> None:
+    """Show what a bootstrap would change, and change nothing."""
+    spec = where.wish()
+    home = Home(spec.home_path)
+    with launch.prepared(spec, home) as releases:
+        launch.use_server(spec.url, home)
+        from blocks import catalog
+        from flows import converge
+
+        stack = catalog.compose(spec, releases)
+        changes = converge.plan_of(stack) if launch.is_bootstrapped(home) else converge.plan_of_new(stack)
+    if as_json:
+        print(json.dumps({"changes": [each.as_row() for each in changes]}, indent=1, default=str))
+        return
+    terminal.changes(changes)
+    terminal.say(f"{len(changes)} changes" if changes else "nothing to change")
+
+
+@app.command
+def status(where: Where = HERE, *, as_json: Json = False) -> None:
+    """Look at the whole stack through its front door; exit status 1 where something is not well."""
+    spec, home = where.saved()
+    launch.become_unless_inside(home)
+    launch.use_server(spec.url, home)
+    from flows import bootstrap as verb
+    from flows import status as report
+
+    found = report.report(verb.composed(spec.model_dump(mode="json")))
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        terminal.report(found)
+    if not found["healthy"]:
+        raise SystemExit(1)
+
+
+@app.command
+def start(where: Where = HERE) -> None:
+    """Start a stack, as after a reboot; waits until all is ready."""
+    _, home = where.saved()
+    listen(terminal.StepLines())
+    with step("services ready") as detail:
+        control.start(home)
+        detail.text = f"{len(control.wait_ready(home).services)} services"
+
+
+@app.command
+def stop(where: Where = HERE) -> None:
+    """Stop a stack; nothing of it runs afterwards, all of it stays. Flow runs in progress on its workers end."""
+    _, home = where.saved()
+    listen(terminal.StepLines())
+    with step("services stopped"):
+        control.stop(home)
+
+
+@app.command
+def destroy(where: Where = HERE, *, yes: Yes = False) -> None:
+    """Remove a stack with everything it holds: processes, database, files, secrets, system user."""
+    spec = where.wish()
+    home = Home(spec.home_path)
+    launch.require_ours(home, spec.name)
+    if wanted.exists(home):
+        spec, home = where.saved()
+    if not yes:
+        terminal.confirm(f"Remove the stack {spec.name} in {home.root}, its database and its secrets?")
+    listen(terminal.StepLines())
+    launch.take_lease(home, "destroy")
+    launch.temporary_server(spec, home).stop()
+    from flows.destroy import destroy as remove
+
+    remove(spec, home)
+    terminal.say(f"the stack {spec.name} is gone")
+
+
+@app.command
+def connect(where: Where = HERE) -> None:
+    """Write a Prefect profile for this machine, and print what another laptop or CI needs."""
+    spec, home = where.saved()
+    from flows.connect import write_profile
+
+    path = write_profile(spec, secret_files.read(home.secrets, secret_files.AUTH_STRING))
+    file = home.secrets / secret_files.AUTH_STRING
+    terminal.say(f"profile {spec.name!r} is written to {path} and in use: prefect flow-run ls")
+    terminal.say("another laptop, or CI, needs the Prefect version of the server or an older one, and:")
+    terminal.say(f"  pip install 'prefect<={spec.prefect_version}'")
+    terminal.say(f"  export PREFECT_API_URL={spec.api_url}")
+    terminal.say(f"  export PREFECT_API_AUTH_STRING=...   # the text of {file}; keep it in the CI's secret store")
+
+
+@app.command
+def logs(
+    service: str | None = None,
+    where: Where = HERE,
+    *,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
+    lines: Annotated[int, Parameter(name=["--lines", "-n"])] = 100,
+) -> None:
+    """Print a service's log; without a name, say which there are.
+
+    Parameters
+    ----------
+    service: Such as server-blue, nginx, postgres, worker-default, agent.
+    follow: Go on with what is written from now on.
+    lines: How many of the last lines.
+    """
+    _, home = where.saved()
+    names = sorted(each.stem for each in home.logs.glob("*.log"))
+    if service is None:
+        terminal.say("\n".join(names))
+        return
+    if service not in names:
+        raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(names)}")
+    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), str(home.logs / f"{service}.log")]
+    os.execvp(tail[0], tail)
+
+
+@app.command(name="open")
+def open_ui(where: Where = HERE) -> None:
+    """Open the UI in a browser."""
+    spec, home = where.saved()
+    terminal.say(f"{spec.url}  (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
+    webbrowser.open(spec.url)
+
+
+def _command(where: Where) -> str:
+    """How this stack is named on the command line, for the hints of the last panel."""
+    parts = ["selfhost"] + [f"--{key} {value}" for key, value in (("name", where.name), ("home", where.home)) if value]
+    return " ".join(parts[:1]) if len(parts) == 1 else "selfhost VERB " + " ".join(parts[1:])
+
+
+def main() -> int:
+    """Run the command line; exit status 2 for a wrong call, 1 for a failure."""
+    try:
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        terminal.fail(WrongCall(" ".join(str(error).split()), "selfhost --help"))
+        return 2
+    except SelfhostError as error:
+        terminal.fail(error)
+        return 2 if isinstance(error, WrongCall) else 1
+    except KeyboardInterrupt:
+        terminal.fail(Blocked("interrupted", "the same command finishes what was begun"))
+        return 130
+    except Exception as error:  # noqa: BLE001 (said in one line, the traceback kept for whoever mends it)
+        terminal.fail(SelfhostError(f"{type(error).__name__}: {error}", f"details in {_keep_traceback()}"))
+        return 1
+    return 0
+
+
+def _keep_traceback() -> str:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", prefix="selfhost-", suffix=".log", delete=False) as file:
+        traceback.print_exc(file=file)
+    return file.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -87,7 +87,7 @@ class Home:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise Blocked(
                 f"the ownership mark {self.mark} is damaged: {error}",
-                f'put back {{"stack": "<name>"}} if this is your stack, or choose another --home',
+                'put back {"stack": "<name>"} if this is your stack, or choose another --home',
             ) from error
 
 

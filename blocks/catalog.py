@@ -1,0 +1,91 @@
+"""The composition root: which adapter stands behind each port. Prefect finds our blocks through it, too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from prefect.blocks.core import Block
+
+from blocks.database import Database
+from blocks.host import postgres, system_user
+from blocks.host.agent.spec import Release
+from blocks.host.home import Home
+from blocks.local.database import LocalDatabase
+from blocks.local.machine import LocalMachine
+from blocks.local.object_store import LocalObjectStore
+from blocks.local.proxy import LocalProxy
+from blocks.local.secret_store import LocalSecretStore
+from blocks.machine import Machine
+from blocks.object_store import ObjectStore
+from blocks.proxy import Proxy
+from blocks.secret_store import SecretStore
+from blocks.spec import StackSpec
+from blocks.stack import STACK_VARIABLE, TOOLS, Stack, StackBlock
+
+__all__ = [
+    "LocalDatabase",
+    "LocalMachine",
+    "LocalObjectStore",
+    "LocalProxy",
+    "LocalSecretStore",
+    "StackBlock",
+    "compose",
+    "load",
+]
+
+
+def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
+    """Put a stack together from its spec and the releases it should run. Touches nothing."""
+    home = Home(spec.home_path)
+    tools = home.releases / releases[TOOLS].id
+    user = "" if spec.database.url else system_user.name_for(spec.name)
+    password_file = spec.database.password_file
+    return Stack(
+        spec=spec,
+        releases=releases,
+        secrets=LocalSecretStore(folder=home.secrets),
+        objects=LocalObjectStore(folder=home.store),
+        database=LocalDatabase(
+            stack=spec.name,
+            home=home.root,
+            programs=postgres.programs(tools),
+            port=spec.database_port,
+            user=user,
+            url=spec.database.url,
+            password_file=Path(password_file) if password_file else None,
+        ),
+        machine=LocalMachine(
+            stack=spec.name,
+            root=home.root,
+            system_user=user,
+            circus_python=str(tools / "bin/python"),
+        ),
+        proxy=LocalProxy(
+            home=home.root,
+            listen=spec.listen,
+            port=spec.ports.public,
+            server_port=spec.server_port,
+            public_url=spec.url,
+        ),
+    )
+
+
+def load(name: str | None = None) -> Stack:
+    """The stack as its own server knows it, by its blocks there.
+
+    Args:
+        name: The stack's name; None for the one whose worker runs this.
+    """
+    block = cast(StackBlock, StackBlock.load(name or os.environ.get(STACK_VARIABLE, "prefect")))
+    return Stack(
+        spec=block.stack_spec(),
+        releases=block.stack_releases(),
+        secrets=cast(SecretStore, Block.load(block.secrets)),
+        objects=cast(ObjectStore, Block.load(block.objects)),
+        database=cast(Database, Block.load(block.database)),
+        machine=cast(Machine, Block.load(block.machine)),
+        proxy=cast(Proxy, Block.load(block.proxy)),
+    )

@@ -1,0 +1,69 @@
+"""Starting, stopping and watching the host agent of a home on this machine, without Prefect."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from blocks.errors import Blocked, NotReady
+from blocks.host.agent.spec import HostStatus, InvalidSpec, from_json
+from blocks.host.home import Home
+from blocks.waiting import wait_until
+
+START_SECONDS = 180.0
+"""Time all services get after a start: about 8 s on a quiet machine, a recovering PostgreSQL may want minutes."""
+
+
+def base_python() -> str:
+    """The interpreter below our virtual environment: it outlives that, and runs the host agent."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def start(home: Home) -> None:
+    """Start the host agent and with it all services; idempotent. Services may still be starting."""
+    _call(home, "start")
+
+
+def stop(home: Home) -> None:
+    """Stop all services in order, then the agent; idempotent."""
+    _call(home, "stop")
+
+
+def observe(home: Home) -> HostStatus | None:
+    """What the agent last reported; None where it reported nothing yet."""
+    try:
+        return from_json(HostStatus, (home.agent / "status.json").read_text("utf-8"))
+    except (FileNotFoundError, InvalidSpec):
+        return None  # a damaged one is written anew at the agent's next report
+
+
+def wait_ready(home: Home, generation: int = 0, timeout: float = START_SECONDS) -> HostStatus:
+    """Wait until every service of the spec (of at least that generation) is ready.
+
+    Raises:
+        NotReady: the time is over; the text names the services and what they lack.
+    """
+    return wait_until(
+        lambda: _ready(home, generation), "the stack's services", timeout=timeout, every=0.1, hint="see selfhost logs"
+    )
+
+
+def _ready(home: Home, generation: int) -> HostStatus:
+    seen = observe(home)
+    if seen is None or seen.observed_generation < generation:
+        raise NotReady("the host agent has not reported yet")
+    waiting = [f"{each.name} is {each.state} {each.message}".strip() for each in seen.services if each.state != "ready"]
+    if waiting or not seen.services:
+        raise NotReady("; ".join(waiting) or "no service is there")
+    return seen
+
+
+def _call(home: Home, verb: str) -> None:
+    archive = home.agent / "agent.pyz"
+    if not archive.exists():
+        raise Blocked(f"there is no host agent in {home.root}", "selfhost bootstrap installs it")
+    argv = [base_python(), "-I", "-S", str(archive), verb, "--home", str(home.root)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Blocked(f"host agent {verb}: {done.stderr.strip()}", f"see {home.logs / 'agent.log'}")

@@ -1,0 +1,80 @@
+"""Everything that can be known to be in the way before anything is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from blocks.host import home as home_folder
+from blocks.host import system_user
+from blocks.host.agent import processes
+from blocks.host.home import Home
+
+FREE_BYTES = 1_500_000_000
+"""Free disk a bootstrap wants: a release takes 450 MB, two databases 150 MB, the rest is air to breathe."""
+
+
+def faults(home: Home, stack: str, ports: Mapping[str, tuple[str, int]], user: str) -> list[str]:
+    """All faults together, each a sentence with its hint; empty when nothing is in the way. Changes nothing.
+
+    Args:
+        ports: What for → (address, TCP port) that the stack will listen on.
+        user: System user PostgreSQL will run as; empty for none of its own.
+    """
+    found = home_folder.faults(home, stack)
+    if found:
+        return found
+    ours = _is_ours_running(home)
+    taken = [] if ours else [_port_fault(what, *address) for what, address in ports.items()]
+    return [fault for fault in (*taken, _disk_fault(home), *_user_faults(home, stack, user)) if fault]
+
+
+def _is_ours_running(home: Home) -> bool:
+    """Whether this stack's own services hold its ports."""
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((home.run / "circusd.pid").read_text("utf-8"))
+        return processes.is_alive(processes.from_data(record))
+    return False
+
+
+def _port_fault(what: str, address: str, port: int) -> str:
+    try:
+        with socket.create_server((address, port)):
+            return ""
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"port {port} ({what}) is taken by another program: choose another with --port"
+        return f"port {port} ({what}) on {address} cannot be used: {error.strerror}"
+
+
+def _disk_fault(home: Home) -> str:
+    existing = next(each for each in (home.root, *home.root.parents) if each.exists())
+    free = shutil.disk_usage(existing).free
+    if free >= FREE_BYTES or (home.root / "wanted.json").exists():
+        return ""
+    return f"{existing} has {free / 1e9:.1f} GB free, {FREE_BYTES / 1e9:.1f} are needed: choose another --home"
+
+
+def _user_faults(home: Home, stack: str, user: str) -> list[str]:
+    if not user:
+        return []
+    found = system_user.find(user)
+    if found not in (None, system_user.MARK + stack):
+        return [f"the system user {user!r} is there and not ours: choose another --name"]
+    if found is None and shutil.which("useradd") is None:
+        return ["PostgreSQL needs a system user and there is no useradd: run as an ordinary user"]
+    closed = [str(each) for each in home.root.parents if each.exists() and not _can_be_passed(each)]
+    if closed:
+        return [f"PostgreSQL's own user cannot pass through {closed[-1]} to {home.root}: choose another --home"]
+    return []
+
+
+def _can_be_passed(folder: Path) -> bool:
+    return bool(os.stat(folder).st_mode & stat.S_IXOTH)  # noqa: PTH116

@@ -1,0 +1,57 @@
+"""What a home's stack is wanted to be: the spec and the releases of the last bootstrap, kept in the home.
+
+Verbs other than bootstrap find the stack's ports and releases here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.errors import Blocked
+from blocks.host.agent.files import write_atomically
+from blocks.host.agent.spec import InvalidSpec, Release, from_json
+from blocks.host.home import Home
+
+FILE = "wanted.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The spec as plain data, and release by `server` or worker's name."""
+
+    spec: Mapping[str, Any]
+    releases: Mapping[str, Release]
+
+
+def exists(home: Home) -> bool:
+    return (home.root / FILE).exists()
+
+
+def write(home: Home, wanted: Wanted) -> None:
+    """Keep it; whole or not at all."""
+    releases = {name: dataclasses.asdict(each) for name, each in wanted.releases.items()}
+    text = json.dumps({"spec": wanted.spec, "releases": releases}, indent=1, sort_keys=True)
+    write_atomically(home.root / FILE, text.encode(), 0o644)
+
+
+def read(home: Home) -> Wanted:
+    """Read it back.
+
+    Raises:
+        Blocked: there is none, or it is damaged.
+    """
+    path = home.root / FILE
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        releases = {name: from_json(Release, json.dumps(each)) for name, each in data["releases"].items()}
+        return Wanted(data["spec"], releases)
+    except FileNotFoundError as error:
+        raise Blocked(f"no stack has been bootstrapped in {home.root}", "selfhost bootstrap makes one") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidSpec) as error:
+        raise Blocked(
+            f"{path} is damaged: {error}", "bootstrap with --spec or the same options writes it anew"
+        ) from error

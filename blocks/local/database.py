@@ -1,0 +1,227 @@
+"""PostgreSQL on this machine: our own cluster as a service, or one that is already there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import Field
+
+from blocks.database import Database
+from blocks.errors import Blocked, NotReady
+from blocks.host import postgres
+from blocks.host.agent.spec import Health, Service
+from blocks.host.home import Home
+from blocks.host.postgres import ADMIN, DATABASE, OWNER, Cluster, Login
+from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD, DATABASE_PASSWORD, new_password
+from blocks.local.secret_store import LocalSecretStore
+from blocks.resource import Attributes, Change, Resource
+from blocks.waiting import wait_until
+
+MARK = "prefect-selfhost stack "
+"""Start of the database's comment: the ownership mark, followed by the stack's name."""
+_REVISION = "SELECT version_num FROM alembic_version"
+_HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
+
+
+class LocalDatabase(Database):
+    """A database of our own cluster; with `url`, one in a PostgreSQL that somebody else keeps."""
+
+    _block_type_name = "Local database"
+    _block_type_slug = "local-database"
+
+    stack: str = Field(description="Name of the stack.")
+    home: Path = Field(description="The stack's home folder.")
+    programs: Path = Field(description="Folder with PostgreSQL's programs.")
+    port: int = Field(description="Loopback port of our own PostgreSQL.")
+    user: str = Field("", description="System user our own PostgreSQL runs as; empty for the one who runs us.")
+    url: str | None = Field(None, description="postgresql://user@host:port/database of one that is already there.")
+    password_file: Path | None = Field(None, description="File with the password for `url`.")
+
+    def resources(self) -> list[Resource]:
+        if self.url:
+            return [ExternalDatabase(self)]
+        return [ClusterResource(self), RoleAndDatabase(self)]
+
+    def secrets(self) -> dict[str, Callable[[], str]]:
+        if self.url:
+            return {DATABASE_PASSWORD: self._given_password}
+        return {DATABASE_PASSWORD: new_password, DATABASE_ADMIN_PASSWORD: new_password}
+
+    def services(self, release: Path) -> list[Service]:
+        if self.url:
+            return []
+        cluster = self.cluster(postgres.programs(release))
+        return [
+            Service(
+                name="postgres",
+                argv=cluster.argv(),
+                user=self.user,
+                stop_signal="SIGINT",  # a fast shutdown; SIGTERM would wait for every client to leave
+                stop_timeout=60.0,
+                health=Health("tcp", port=self.port),
+            )
+        ]
+
+    def connection_url(self) -> str:
+        secret = f"${{secret:{DATABASE_PASSWORD}}}"
+        if self.url:
+            parts = urlsplit(self.url)
+            return f"postgresql+asyncpg://{parts.username}:{secret}@{parts.netloc.split('@')[1]}{parts.path}"
+        return f"postgresql+asyncpg://{OWNER}:{secret}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def schema_revision(self) -> str | None:
+        if postgres.query(self.programs, self.login(), _HAS_REVISION) == [["f"]]:
+            return None
+        rows = postgres.query(self.programs, self.login(), _REVISION)
+        return rows[0][0] if rows else None
+
+    def row_counts(self) -> dict[str, int]:
+        return postgres.row_counts(self.programs, self.login())
+
+    def dump(self, target: Path) -> None:
+        postgres.dump(self.programs, self.login(), target)
+
+    def restore(self, source: Path, keep_open: tuple[int, ...] = ()) -> None:
+        postgres.restore(self.programs, self.login(), source, keep_open)
+
+    def cluster(self, programs: Path | None = None) -> Cluster:
+        return Cluster(programs or self.programs, Home(self.home).postgres, self.port, self.user)
+
+    def secret(self, name: str) -> str:
+        return LocalSecretStore(folder=Home(self.home).secrets).read(name)
+
+    def login(self) -> Login:
+        """The login of the database's owner."""
+        password = self.secret(DATABASE_PASSWORD)
+        if not self.url:
+            return Login("127.0.0.1", self.port, OWNER, password)
+        parts = urlsplit(self.url)
+        return Login(parts.hostname or "", parts.port or 5432, parts.username or "", unquote(password), parts.path[1:])
+
+    def _given_password(self) -> str:
+        """The password of a PostgreSQL that is already there, fit for a URL."""
+        try:
+            return quote(Path(self.password_file or "").read_text("utf-8").strip(), "")
+        except OSError as error:
+            raise Blocked(f"database.password_file {self.password_file}: {error.strerror}") from error
+
+    def admin(self, database: str = "postgres") -> Login:
+        """The superuser's login to our own cluster."""
+        return Login("127.0.0.1", self.port, ADMIN, self.secret(DATABASE_ADMIN_PASSWORD), database)
+
+
+class ClusterResource(Resource):
+    """The data folder of our own PostgreSQL."""
+
+    name = "database cluster"
+
+    def __init__(self, database: LocalDatabase) -> None:
+        user = ("system user",) if database.user else ()
+        self.needs = ("home", f"secret {DATABASE_ADMIN_PASSWORD}", *user)
+        self._database = database
+
+    def find(self) -> Attributes | None:
+        return {"initialised": True} if self._database.cluster().exists() else None
+
+    def want(self) -> Attributes:
+        return {"initialised": True}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self._database.cluster().initialise(self._database.secret(DATABASE_ADMIN_PASSWORD))
+
+    def delete(self) -> None:
+        shutil.rmtree(self._database.cluster().folder)
+
+
+class RoleAndDatabase(Resource):
+    """The role the server uses and the database it owns."""
+
+    name = "database"
+    needs = ("host services", f"secret {DATABASE_PASSWORD}")
+
+    def __init__(self, database: LocalDatabase) -> None:
+        self._database = database
+
+    def find(self) -> Attributes | None:
+        if not self._database.cluster().exists():
+            return None
+        sql = (
+            "SELECT pg_get_userbyid(datdba), shobj_description(oid, 'pg_database') "
+            "FROM pg_database WHERE datname = :'database'"
+        )
+        try:
+            rows = self._query(sql)
+        except NotReady:
+            return None  # PostgreSQL does not run yet, or no longer; what it holds stays as it is
+        return {"owner": rows[0][0], "mark": rows[0][1]} if rows else None
+
+    def want(self) -> Attributes:
+        return {"owner": OWNER, "mark": MARK + self._database.stack}
+
+    def check(self, actual: Attributes) -> None:
+        _check_mark(actual["mark"], self._database)
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        wait_until(lambda: self._query("SELECT 1"), "PostgreSQL accepting connections", timeout=60, every=0.1)
+        if not self._query("SELECT 1 FROM pg_roles WHERE rolname = :'owner'"):
+            self._query("CREATE ROLE :\"owner\" LOGIN PASSWORD :'password'")
+        if self.find() is None:  # it may only not have been seen, while PostgreSQL was starting
+            self._query('CREATE DATABASE :"database" OWNER :"owner"')
+        self._query("COMMENT ON DATABASE :\"database\" IS :'mark'")
+
+    def delete(self) -> None:
+        self._query('DROP DATABASE IF EXISTS :"database" WITH (FORCE)')
+
+    def _query(self, sql: str) -> list[list[str]]:
+        database = self._database
+        variables = {
+            "database": DATABASE,
+            "owner": OWNER,
+            "mark": MARK + database.stack,
+            "password": database.secret(DATABASE_PASSWORD),
+        }
+        return postgres.query(database.programs, database.admin(), sql, variables)
+
+
+class ExternalDatabase(Resource):
+    """A database somebody else keeps: ours by its comment, or empty and taken over."""
+
+    name = "database"
+    needs = ("home", f"secret {DATABASE_PASSWORD}")
+
+    def __init__(self, database: LocalDatabase) -> None:
+        self._database = database
+
+    def find(self) -> Attributes | None:
+        if DATABASE_PASSWORD not in LocalSecretStore(folder=Home(self._database.home).secrets).names():
+            return None
+        sql = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+        rows = postgres.query(self._database.programs, self._database.login(), sql)
+        return {"mark": rows[0][0]} if rows and rows[0][0] else None
+
+    def want(self) -> Attributes:
+        return {"mark": MARK + self._database.stack}
+
+    def check(self, actual: Attributes) -> None:
+        _check_mark(actual["mark"], self._database)
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        login = self._database.login()
+        if postgres.query(self._database.programs, login, tables) != [["0"]]:
+            raise Blocked(f"the database {login.database!r} at {login.host} is not empty", "give an empty one")
+        variables = {"database": login.database, "mark": MARK + self._database.stack}
+        postgres.query(self._database.programs, login, "COMMENT ON DATABASE :\"database\" IS :'mark'", variables)
+
+    def delete(self) -> None:
+        login = self._database.login()
+        sql = 'DROP SCHEMA public CASCADE; CREATE SCHEMA public; COMMENT ON DATABASE :"database" IS NULL'
+        postgres.query(self._database.programs, login, sql, {"database": login.database})
+
+
+def _check_mark(mark: object, database: LocalDatabase) -> None:
+    if mark not in (None, "", MARK + database.stack):
+        raise Blocked(f"the database is not ours: its comment is {mark!r}", "choose another database or --home")

@@ -1,0 +1,181 @@
+"""This machine: a home folder converged by the host agent through Circus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import Field
+
+from blocks.errors import Blocked, Conflict
+from blocks.host import control, system_user
+from blocks.host import home as home_folder
+from blocks.host.agent import processes
+from blocks.host.agent.config import AgentConfig
+from blocks.host.agent.files import write_atomically
+from blocks.host.agent.spec import HostSpec, HostStatus, InvalidSpec, from_json, to_json
+from blocks.host.bundle import build_agent
+from blocks.host.home import Home
+from blocks.local.folder import Folder
+from blocks.machine import Machine
+from blocks.resource import Attributes, Change, Resource
+from blocks.waiting import wait_until
+
+TAKE_UP_SECONDS = 60.0
+"""Time the agent gets to observe a new spec: 0.3 s when idle; while it installs a release, as long as that takes."""
+
+
+class LocalMachine(Machine):
+    """The machine this runs on. Spec and status travel as files in the home."""
+
+    _block_type_name = "Local machine"
+    _block_type_slug = "local-machine"
+
+    stack: str = Field(description="Name of the stack.")
+    root: Path = Field(description="The stack's home folder.")
+    system_user: str = Field("", description="System user of our own PostgreSQL; empty for the one who runs us.")
+    circus_python: str = Field(description="Interpreter which has Circus, the service manager.")
+
+    def home(self) -> Home:
+        return Home(self.root)
+
+    def resources(self) -> list[Resource]:
+        state = Folder("state folder", self.home().state, 0o711)
+        user = [SystemUser(self.system_user, self.stack)] if self.system_user else []
+        return [HomeFolder(self.home(), self.stack), *user, state, HostAgent(self)]
+
+    def applied(self) -> HostSpec | None:
+        path = self.home().agent / "spec.json"
+        try:
+            return from_json(HostSpec, path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except InvalidSpec:
+            return None  # damaged; a converge writes it anew, and the agent runs on with its last good one
+
+    def apply(self, spec: HostSpec) -> None:
+        applied = self.applied()
+        if applied is not None and spec.generation <= applied.generation:
+            raise Conflict(f"generation {spec.generation} is not above {applied.generation}", "run the command again")
+        write_atomically(self.home().agent / "spec.json", to_json(spec).encode(), 0o600)
+        wait_until(
+            lambda: (seen := self.observe()) is not None and seen.observed_generation == spec.generation,
+            f"the host agent taking up generation {spec.generation}",
+            timeout=TAKE_UP_SECONDS,
+            every=0.05,
+            hint=f"see {self.home().logs / 'agent.log'}",
+        )
+
+    def observe(self) -> HostStatus | None:
+        return control.observe(self.home())
+
+    def start(self) -> None:
+        control.start(self.home())
+
+    def stop(self) -> None:
+        control.stop(self.home())
+
+
+class HomeFolder(Resource):
+    """The home folder with its ownership mark."""
+
+    name = "home"
+
+    def __init__(self, home: Home, stack: str) -> None:
+        self._home, self._stack = home, stack
+
+    def find(self) -> Attributes | None:
+        owner = self._home.owner()
+        return None if owner is None else {"stack": owner}
+
+    def want(self) -> Attributes:
+        return {"stack": self._stack}
+
+    def check(self, actual: Attributes) -> None:
+        if actual["stack"] != self._stack:
+            raise Blocked(f"{self._home.root} belongs to stack {actual['stack']!r}", "choose another --home")
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        home_folder.claim(self._home, self._stack)
+
+    def delete(self) -> None:
+        home_folder.remove(self._home, self._stack)
+
+
+class SystemUser(Resource):
+    """The system user of PostgreSQL, where root runs the stack."""
+
+    name = "system user"
+
+    def __init__(self, user: str, stack: str) -> None:
+        self._user, self._stack = user, stack
+
+    def find(self) -> Attributes | None:
+        comment = system_user.find(self._user)
+        return None if comment is None else {"comment": comment}
+
+    def want(self) -> Attributes:
+        return {"comment": system_user.MARK + self._stack}
+
+    def check(self, actual: Attributes) -> None:
+        if actual["comment"] != self.want()["comment"]:
+            raise Blocked(f"the system user {self._user!r} is not ours", "choose another --name")
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        system_user.ensure(self._user, self._stack)
+
+    def delete(self) -> None:
+        system_user.remove(self._user, self._stack)
+
+
+class HostAgent(Resource):
+    """The host agent's archive and its configuration, and that it runs."""
+
+    name = "host agent"
+    needs = ("home", "object store", "state folder")
+
+    def __init__(self, machine: LocalMachine) -> None:
+        self._machine = machine
+        self._folder = machine.home().agent
+
+    def find(self) -> Attributes | None:
+        archive, config = self._folder / "agent.pyz", self._folder / "config.json"
+        if not archive.exists() or not config.exists():
+            return None
+        return {
+            "archive": _digest(archive.read_bytes()),
+            "config": config.read_text("utf-8"),
+            "running": processes.is_alive(_daemon(self._folder)),
+        }
+
+    def want(self) -> Attributes:
+        return {"archive": _digest(build_agent()), "config": self._config(), "running": True}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self._folder / "agent.pyz", build_agent(), 0o755)
+        write_atomically(self._folder / "config.json", self._config().encode(), 0o600)
+        running = _daemon(self._folder)
+        if running is not None:
+            processes.end(running)  # services go on; the new agent takes them up
+        self._machine.start()
+
+    def delete(self) -> None:
+        self._machine.stop()
+
+    def _config(self) -> str:
+        machine = self._machine
+        return to_json(AgentConfig(home=str(machine.root), manager="circus", circus_python=machine.circus_python))
+
+
+def _daemon(folder: Path) -> processes.ProcessRecord | None:
+    """The record the running agent leaves in its pid file."""
+    try:
+        return processes.from_data(json.loads((folder / "agent.pid").read_text("utf-8")))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

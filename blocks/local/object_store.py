@@ -1,0 +1,60 @@
+"""Objects as files below one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import Field
+
+from blocks.errors import Blocked, WrongCall
+from blocks.local.folder import Folder
+from blocks.object_store import ObjectStore
+from blocks.resource import Resource
+
+
+class LocalObjectStore(ObjectStore):
+    """A folder on the stack's machine; a key is a path below it."""
+
+    _block_type_name = "Local object store"
+    _block_type_slug = "local-object-store"
+
+    folder: Path = Field(description="Folder of the objects on the stack's machine.")
+
+    def resources(self) -> list[Resource]:
+        return [Folder("object store", self.folder, 0o711)]
+
+    def put(self, key: str, source: Path) -> None:
+        _copy_whole(source, self._path(key))
+
+    def get(self, key: str, target: Path) -> None:
+        path = self._path(key)
+        if not path.is_file():
+            raise Blocked(f"there is no object {key!r} in {self.folder}")
+        _copy_whole(path, target)
+
+    def listing(self, prefix: str = "") -> list[str]:
+        found = (each.relative_to(self.folder).as_posix() for each in self.folder.rglob("*") if each.is_file())
+        return sorted(key for key in found if key.startswith(prefix) and not key.endswith(".part"))
+
+    def remove(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        path = (self.folder / key).resolve()
+        if not key or not path.is_relative_to(self.folder.resolve()) or key.endswith((".part", "/")):
+            raise WrongCall(f"{key!r} is not a key of an object", "keys are relative paths inside the store")
+        return path
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy beside, flush to disk, rename: a reader sees the old bytes or the new ones, never a part."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part.touch(mode=0o600)
+    with source.open("rb") as reading, part.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        os.fsync(writing.fileno())
+    part.replace(target)

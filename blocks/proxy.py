@@ -1,0 +1,31 @@
+"""Port: the front door."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from prefect.blocks.core import Block
+
+from blocks.host.agent.spec import File, Service
+from blocks.resource import Resource
+
+
+class Proxy(Block, ABC):
+    """nginx in front of the server, from one template for all targets."""
+
+    @abstractmethod
+    def resources(self) -> list[Resource]:
+        """What it is made of outside the stack's host."""
+
+    @abstractmethod
+    def files(self) -> list[File]:
+        """Its configuration on the stack's host; none where the cloud runs it."""
+
+    @abstractmethod
+    def services(self, release: Path) -> list[Service]:
+        """What runs on the stack's host for it, from the release's folder; none where the cloud runs it."""
+
+    @abstractmethod
+    def url(self) -> str:
+        """How a browser reaches the stack, without a slash at the end."""

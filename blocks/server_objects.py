@@ -1,0 +1,358 @@
+"""What a stack keeps on its own Prefect server: pools, deployments, automations and its blocks, as resources.
+
+Each carries our mark in its description where it has one. What a person sets in the UI and we do not list
+among the wanted attributes (pausing, concurrency, parameters) is left as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import yaml
+from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.asyncutils import run_coro_as_sync
+from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+from blocks.errors import Blocked
+from blocks.release import asset
+from blocks.resource import Attributes, Change, Resource
+from blocks.spec import Alerts, StackSpec
+from blocks.stack import MAINTENANCE_POOL
+
+MARK = "Kept by prefect-selfhost"
+HEARTBEAT_WINDOW = timedelta(seconds=540)
+"""A run is dead after three missed heartbeats; a flow run sends one every 180 s."""
+
+Client = Callable[[], SyncPrefectClient]
+"""Opens a client to the server which the objects are on."""
+
+
+def server_objects(spec: StackSpec, blocks: Mapping[str, Block], client: Client) -> list[Resource]:
+    """Everything a stack keeps on its server.
+
+    Args:
+        blocks: The stack's blocks by resource name; each is saved under the stack's name.
+    """
+    pools = {worker.pool: worker.type for worker in spec.workers}
+    kept: list[Resource] = [WorkPool(name, kind, client) for name, kind in sorted(pools.items())]
+    kept += [Deployment(entry, client) for entry in declared_deployments() if entry["work_pool"]["name"] in pools]
+    kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
+    kept += [Automation(name, make, client) for name, make in automations(spec.alerts).items()]
+    return kept
+
+
+def declared_deployments() -> list[dict[str, Any]]:
+    """The entries of `prefect.yaml`."""
+    entries: list[dict[str, Any]] = yaml.safe_load(asset("prefect.yaml").read_text("utf-8"))["deployments"]
+    return entries
+
+
+class WorkPool(Resource):
+    """A work pool; its type cannot be changed."""
+
+    def __init__(self, pool: str, kind: str, client: Client) -> None:
+        self.name = f"work pool {pool}"
+        self._pool, self._kind, self._client = pool, kind, client
+
+    def find(self) -> Attributes | None:
+        with self._client() as client:
+            try:
+                return {"type": client.read_work_pool(self._pool).type}
+            except ObjectNotFound:
+                return None
+
+    def want(self) -> Attributes:
+        return {"type": self._kind}
+
+    def check(self, actual: Attributes) -> None:
+        if actual["type"] != self._kind:
+            raise Blocked(
+                f"the work pool {self._pool!r} is of type {actual['type']!r}, not {self._kind!r}",
+                "give the worker another pool, or delete that pool in the UI",
+            )
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        template = run_coro_as_sync(get_default_base_job_template_for_infrastructure_type(self._kind)) or {}
+        pool = WorkPoolCreate(name=self._pool, type=self._kind, base_job_template=template, description=MARK)
+        with self._client() as client:
+            client.create_work_pool(pool)
+
+    def delete(self) -> None:
+        with self._client() as client:
+            client.delete_work_pool(self._pool)
+
+
+class Deployment(Resource):
+    """A deployment of one of our flows, as `prefect.yaml` declares it; one with a schedule is made paused."""
+
+    def __init__(self, entry: Mapping[str, Any], client: Client) -> None:
+        self._flow: Flow[Any, Any] = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
+        self.name = f"deployment {self._flow.name}/{entry['name']}"
+        self.needs = (f"work pool {entry['work_pool']['name']}",)
+        self._entry, self._client = entry, client
+
+    def find(self) -> Attributes | None:
+        with self._client() as client:
+            try:
+                found = client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
+            except ObjectNotFound:
+                return None
+        return {
+            "entrypoint": found.entrypoint,
+            "pool": found.work_pool_name,
+            "description": found.description,
+            "parameters": _digest(found.parameter_openapi_schema or {}),
+            "schedules": sorted(filter(None, map(_own_cron, found.schedules))),
+        }
+
+    def want(self) -> Attributes:
+        return {
+            "entrypoint": self._entry["entrypoint"],
+            "pool": self._entry["work_pool"]["name"],
+            "description": self._entry["description"].strip(),
+            "parameters": _digest(self._schema()),
+            "schedules": sorted(each["cron"] for each in self._entry.get("schedules", [])),
+        }
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        with self._client() as client:
+            if actual is None:
+                self._create(client)
+            else:
+                self._update(client, change)
+
+    def delete(self) -> None:
+        with self._client() as client:
+            found = client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
+            client.delete_deployment(found.id)
+
+    def _create(self, client: SyncPrefectClient) -> None:
+        client.create_deployment(
+            flow_id=client.create_flow_from_name(self._flow.name),
+            name=self._entry["name"],
+            entrypoint=self._entry["entrypoint"],
+            work_pool_name=self._entry["work_pool"]["name"],
+            description=self._entry["description"].strip(),
+            parameter_openapi_schema=self._schema(),
+            enforce_parameter_schema=True,
+            schedules=self._schedules(),
+            pull_steps=[],
+            tags=["selfhost"],
+            paused=bool(self._entry.get("schedules")),  # until the bootstrap has been verified
+        )
+
+    def _update(self, client: SyncPrefectClient, change: Change) -> None:
+        found = client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
+        fields: dict[str, Any] = {
+            "entrypoint": self._entry["entrypoint"],
+            "work_pool_name": self._entry["work_pool"]["name"],
+            "description": self._entry["description"].strip(),
+            "parameter_openapi_schema": self._schema(),
+        }
+        client.update_deployment(found.id, DeploymentUpdate(**fields))
+        if "schedules" in change.fields:
+            for schedule in found.schedules:
+                if _own_cron(schedule):
+                    client.delete_deployment_schedule(found.id, schedule.id)
+            pairs = [(each.schedule, bool(each.active)) for each in self._schedules()]
+            client.create_deployment_schedules(found.id, pairs)
+
+    def _schedules(self) -> list[DeploymentScheduleCreate]:
+        return [
+            DeploymentScheduleCreate(schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]), active=True)
+            for each in self._entry.get("schedules", [])
+        ]
+
+    def _schema(self) -> dict[str, Any]:
+        return dict(parameter_schema(self._flow).model_dump_for_openapi())
+
+
+def _own_cron(schedule: DeploymentSchedule) -> str | None:
+    """The cron line of a schedule of `prefect.yaml`; None for one of another kind, or of a check's (with a slug)."""
+    own = isinstance(schedule.schedule, CronSchedule) and not schedule.slug
+    return schedule.schedule.cron if own and isinstance(schedule.schedule, CronSchedule) else None
+
+
+class StackDocument(Resource):
+    """One of the stack's blocks, saved under the stack's name."""
+
+    def __init__(self, block: Block, document: str, client: Client) -> None:
+        self.name = f"block {block.get_block_type_slug()}/{document}"
+        self._block, self._document, self._client = block, document, client
+
+    def find(self) -> Attributes | None:
+        with self._client() as client:
+            try:
+                found = client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
+            except ObjectNotFound:
+                return None
+        return {key: str(value) for key, value in found.data.items()}
+
+    def want(self) -> Attributes:
+        fields = self._block.model_dump(mode="json")  # Prefect adds the type's slug
+        return {key: str(fields[key]) for key in type(self._block).model_fields}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self._block.save(self._document, overwrite=True)
+
+    def delete(self) -> None:
+        type(self._block).delete(f"{self._block.get_block_type_slug()}/{self._document}")
+
+
+class Automation(Resource):
+    """An automation; a digest of it in the description tells whether it is the wanted one."""
+
+    def __init__(self, name: str, make: Callable[[SyncPrefectClient], AutomationCore], client: Client) -> None:
+        self.name = f"automation {name}"
+        self._name, self._make, self._client = name, make, client
+
+    def find(self) -> Attributes | None:
+        found = self._found()
+        return {"digest": found.description.rpartition(" ")[2]} if found else None
+
+    def want(self) -> Attributes:
+        with self._client() as client:
+            return {"digest": self._wanted(client).description.rpartition(" ")[2]}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        found = self._found()
+        with self._client() as client:
+            wanted = self._wanted(client)
+            if found is None:
+                client.create_automation(wanted)
+            else:
+                client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
+
+    def delete(self) -> None:
+        found = self._found()
+        with self._client() as client:
+            if found:
+                client.delete_automation(found.id)
+
+    def _found(self) -> Any:
+        with self._client() as client:
+            named = client.read_automations_by_name(self._name)
+        return next((each for each in named if each.description.startswith(MARK)), None)
+
+    def _wanted(self, client: SyncPrefectClient) -> AutomationCore:
+        automation = self._make(client)
+        digest = _digest(_sorted(automation.model_dump()))
+        return automation.model_copy(update={"description": f"{MARK}: {automation.description} {digest}"})
+
+
+def automations(alerts: Alerts) -> dict[str, Callable[[SyncPrefectClient], AutomationCore]]:
+    """What every stack watches for: automation name → how to make it."""
+
+    def told(client: SyncPrefectClient) -> list[Any]:
+        return [_notification(alerts.notification_block, client)]
+
+    return {
+        "Crash zombie flow runs": lambda client: _zombies(),
+        "Maintenance run failed": lambda client: _failed(told(client)),
+        "Maintenance run late": lambda client: _late(told(client), alerts.late_after_minutes),
+    }
+
+
+def _zombies() -> AutomationCore:
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling")}
+    waits = {f"prefect.flow-run.{state}" for state in ("Paused", "Suspended", "AwaitingRetry", "Scheduled")}
+    return AutomationCore(
+        name="Crash zombie flow runs",
+        description="a run whose process died sends no heartbeat and would stay Running for ever.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat"} | ends | waits,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=HEARTBEAT_WINDOW,
+        ),
+        actions=[
+            ChangeFlowRunState(state="CRASHED", message="No heartbeat for 9 minutes: the process of this run is gone.")
+        ],
+    )
+
+
+def _failed(actions: list[Any]) -> AutomationCore:
+    return AutomationCore(
+        name="Maintenance run failed",
+        description="a flow on the maintenance pool failed or crashed.",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=_on_maintenance_pool(),
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=actions,
+    )
+
+
+def _late(actions: list[Any], minutes: int) -> AutomationCore:
+    return AutomationCore(
+        name="Maintenance run late",
+        description="a scheduled flow on the maintenance pool did not start in time.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.Late"},
+            expect={"prefect.flow-run.Running", "prefect.flow-run.Pending", "prefect.flow-run.Cancelled"},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=_on_maintenance_pool(),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(minutes=minutes),
+        ),
+        actions=actions,
+    )
+
+
+def _on_maintenance_pool() -> Any:
+    return {"prefect.resource.name": MAINTENANCE_POOL, "prefect.resource.role": "work-pool"}
+
+
+def _notification(reference: str | None, client: SyncPrefectClient) -> Any:
+    """The action that tells a person; none is named, or it is not there yet: the event is only recorded."""
+    document = _document_id(reference, client) if reference else None
+    if document is None:
+        return DoNothing()
+    return SendNotification(
+        block_document_id=document,
+        subject="Prefect: {{ automation.name }}",
+        body="Flow run {{ flow_run.name }} of {{ flow.name }}: {{ flow_run.state.name }}. {{ flow_run|ui_url }}",
+    )
+
+
+def _document_id(reference: str, client: SyncPrefectClient) -> UUID | None:
+    kind, _, name = reference.partition("/")
+    try:
+        return client.read_block_document_by_name(name, kind, include_secrets=False).id
+    except ObjectNotFound:
+        return None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _sorted(value: Any) -> Any:
+    """The same value with its sets in order, so that equal values give equal text."""
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(str(each) for each in value)
+    return [_sorted(each) for each in value] if isinstance(value, list | tuple) else value

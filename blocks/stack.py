@@ -1,0 +1,248 @@
+"""A stack: its spec, its ports, and what both come to: a `HostSpec` and a list of resources."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.blocks.core import Block
+from pydantic import Field
+
+from blocks.database import Database
+from blocks.front_door import FrontDoor
+from blocks.host.agent.spec import File, Health, HostSpec, Release, Service, Socket, from_json, to_json
+from blocks.host.home import Home
+from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY, new_auth_string, new_encryption_key
+from blocks.machine import Machine
+from blocks.object_store import ObjectStore
+from blocks.proxy import Proxy
+from blocks.resource import Attributes, Change, Resource
+from blocks.secret_store import SecretResource, SecretStore
+from blocks.spec import StackSpec, Worker, build_spec
+
+SOCKET = "server"
+"""Name of the held socket which both slots of the server accept on."""
+SERVER = "server"
+"""Key of the server's release among a stack's releases; a worker with packages of its own has one by its name."""
+TOOLS = "tools"
+"""Key of the release with PostgreSQL, nginx and the service manager."""
+MAINTENANCE_POOL = "maintenance"
+STACK_VARIABLE = "SELFHOST_STACK"
+"""Tells a flow on a worker which stack it belongs to."""
+
+
+class StackBlock(Block):
+    """What a flow needs to know a stack by: its spec, and its ports' blocks by reference.
+
+    Saved on the stack's own server under the stack's name.
+    """
+
+    _block_type_name = "Self-hosted stack"
+    _block_type_slug = "selfhost-stack"
+
+    spec: str = Field(description="The stack's spec as JSON; `selfhost plan` shows what a change of it does.")
+    releases: str = Field(description="What is installed, as JSON: `server` or a worker's name to its release.")
+    secrets: str = Field(description="Reference of the secret store's block, `<block type slug>/<name>`.")
+    objects: str = Field(description="Reference of the object store's block.")
+    database: str = Field(description="Reference of the database's block.")
+    machine: str = Field(description="Reference of the machine's block.")
+    proxy: str = Field(description="Reference of the proxy's block.")
+
+    def stack_spec(self) -> StackSpec:
+        return build_spec(json.loads(self.spec), f"block {self._block_type_slug}")
+
+    def stack_releases(self) -> dict[str, Release]:
+        return {name: from_json(Release, json.dumps(each)) for name, each in json.loads(self.releases).items()}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack with its ports and the releases it should run."""
+
+    spec: StackSpec
+    secrets: SecretStore
+    objects: ObjectStore
+    database: Database
+    machine: Machine
+    proxy: Proxy
+    releases: Mapping[str, Release]
+    """`server` → the server's release, and a worker's name → its own where it wants further packages."""
+
+    @property
+    def door(self) -> FrontDoor:
+        """How the stack's users come in."""
+        return FrontDoor(self.proxy.url(), self.secrets.read(AUTH_STRING))
+
+    def blocks(self) -> dict[str, Block]:
+        """Its ports as the blocks that are saved on its server, and the block which refers to them."""
+        names = ("secrets", "objects", "database", "machine", "proxy")
+        ports: dict[str, Block] = {name: getattr(self, name) for name in names}
+        references = {name: f"{port.get_block_type_slug()}/{self.spec.name}" for name, port in ports.items()}
+        releases = json.dumps({name: dataclasses.asdict(each) for name, each in self.releases.items()}, sort_keys=True)
+        return ports | {"stack": StackBlock(spec=self.spec.model_dump_json(), releases=releases, **references)}
+
+    def release_of(self, worker: Worker) -> Release:
+        return self.releases.get(worker.name, self.releases[SERVER])
+
+    def secret_makers(self) -> dict[str, Callable[[], str]]:
+        """Every secret of the stack: name → what makes its first version."""
+        own: dict[str, Callable[[], str]] = {AUTH_STRING: new_auth_string, ENCRYPTION_KEY: new_encryption_key}
+        return own | self.database.secrets()
+
+    def resources(self) -> list[Resource]:
+        """Everything this stack is made of, in no particular order."""
+        made = [SecretResource(self.secrets, name, make, ("home",)) for name, make in self.secret_makers().items()]
+        parts = (self.machine, self.objects, self.database, self.proxy)
+        own = [resource for part in parts for resource in part.resources()]
+        return [*made, *own, HostServices(self)]
+
+
+class HostServices(Resource):
+    """Everything that runs on the stack's host, as one generation of its `HostSpec`."""
+
+    name = "host services"
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        secrets = tuple(f"secret {name}" for name in stack.secret_makers())
+        cluster = tuple(each.name for each in stack.database.resources() if each.name == "database cluster")
+        self.needs = ("host agent", *secrets, *cluster)
+
+    def find(self) -> Attributes | None:
+        applied = self._stack.machine.applied()
+        return None if applied is None else _parts(applied)
+
+    def want(self) -> Attributes:
+        return _parts(host_spec(self._stack, generation=0))
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        applied = self._stack.machine.applied()
+        generation = 1 if applied is None else applied.generation + 1
+        self._stack.machine.apply(host_spec(self._stack, generation))
+
+    def delete(self) -> None:
+        self._stack.machine.stop()
+
+
+def _parts(spec: HostSpec) -> dict[str, object]:
+    """A spec as comparable attributes, one for each part, so that a plan names what changed."""
+    named = [*spec.releases, *spec.sockets, *spec.services, *spec.jobs]
+    parts: dict[str, object] = {f"{type(each).__name__.lower()} {_key(each)}": to_json(each) for each in named}
+    return parts | {f"file {each.path}": to_json(each) for each in spec.files} | {"parts": len(named) + len(spec.files)}
+
+
+def _key(part: object) -> str:
+    return str(part.id if isinstance(part, Release) else getattr(part, "name", ""))
+
+
+def host_spec(stack: Stack, generation: int, slot: str = "blue") -> HostSpec:
+    """What should run on the stack's host. Pure.
+
+    Services are listed in the order in which they depend on each other; they are stopped the other way round.
+    """
+    home = stack.machine.home()
+    environment = home.releases / stack.releases[SERVER].id
+    tools = home.releases / stack.releases[TOOLS].id
+    workers = [_worker(stack, home, each) for each in stack.spec.workers]
+    return HostSpec(
+        stack=stack.spec.name,
+        generation=generation,
+        releases=tuple({each.id: each for each in stack.releases.values()}.values()),
+        sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
+        files=(_server_toml(stack, home), _client_toml(stack, home), *stack.proxy.files()),
+        services=(
+            *stack.database.services(tools),
+            _server(stack, home, environment, slot),
+            *stack.proxy.services(tools),
+            *workers,
+        ),
+    )
+
+
+def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
+    server = stack.spec.server
+    state = home.state / "server"
+    return Service(
+        name=f"server-{slot}",
+        version=stack.spec.prefect_version,
+        argv=(str(environment / "bin/python"), "-m", "blocks.host.serve", "--slot", slot, "--run-dir", str(home.run)),
+        cwd=str(home.etc / "server"),
+        env={
+            "PREFECT_HOME": str(state),
+            "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui"),
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": server.log_level,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(server.vacuum),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{server.retention_days}D",
+            "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{server.event_retention_days}D",
+            # Shared by both slots: with leases in memory, runs under a concurrency limit die at a switch.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        },
+        secrets={"PREFECT_SERVER_ENCRYPTION_KEY": ENCRYPTION_KEY},
+        sockets=(SOCKET,),
+        files=(str(home.etc / "server/prefect.toml"),),
+        health=Health("http", socket=str(home.run / f"server-{slot}.sock"), path="/api/ready"),
+        ready_file=str(home.run / f"server-{slot}.json"),
+        stop_timeout=45.0,
+    )
+
+
+def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
+    python = home.releases / stack.release_of(worker).id / "bin/python"
+    argv = (str(python), "-m", "prefect", "worker", "start", "--name", worker.name, "--pool", worker.pool)
+    own = {
+        "PREFECT_HOME": str(home.state / f"worker-{worker.name}"),
+        "PREFECT_LOGGING_LEVEL": stack.spec.server.log_level,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
+        STACK_VARIABLE: stack.spec.name,
+        # A run started from the UI begins within 2 s instead of 10; the query costs the server about 5 ms.
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+    }
+    return Service(
+        name=f"worker-{worker.name}",
+        version=stack.spec.prefect_version,
+        argv=(*argv, "--type", worker.type, "--limit", str(worker.concurrency)),
+        cwd=str(home.etc / "client"),
+        env={**worker.env, **own},
+        files=(str(home.etc / "client/prefect.toml"),),
+        restart="when-idle",
+        # Flows it runs die with it; a drain pauses its pool first.
+        stop_timeout=30.0,
+    )
+
+
+def _server_toml(stack: Stack, home: Home) -> File:
+    """`prefect.toml` of the server; only its own working folder is looked at, so it lies there."""
+    return File(
+        path=str(home.etc / "server/prefect.toml"),
+        content=f"""\
+# Written by the host agent; edit the stack's spec instead.
+[server.api]
+host = "127.0.0.1"
+port = {stack.spec.server_port}
+auth_string = "${{secret:{AUTH_STRING}}}"
+
+[server.ui]
+api_url = "{stack.spec.api_url}"
+
+[server.database]
+connection_url = "{stack.database.connection_url()}"
+""",
+    )
+
+
+def _client_toml(stack: Stack, home: Home) -> File:
+    """`prefect.toml` of the workers, which talk to the server's port directly."""
+    return File(
+        path=str(home.etc / "client/prefect.toml"),
+        content=f"""\
+# Written by the host agent; edit the stack's spec instead.
+[api]
+url = "http://127.0.0.1:{stack.spec.server_port}/api"
+auth_string = "${{secret:{AUTH_STRING}}}"
+""",
+    )

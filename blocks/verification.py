@@ -1,0 +1,242 @@
+"""Seeing that a stack works, through its front door, as its users would.
+
+Each check answers with a `Condition`: what is so, or what is not and what to look at. None of them trusts a
+process list: a run is run, a socket is opened, a schedule is scheduled.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterTaskRunId,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from blocks.errors import Blocked, NotReady, SelfhostError
+from blocks.front_door import FrontDoor
+from blocks.host.agent.spec import Condition, HostStatus
+from blocks.waiting import wait_until
+
+PROBE_SECONDS = 120.0
+"""Time a probe run gets: 4 s on a quiet machine, most of it the import of Prefect in the run's own process."""
+SCHEDULER_SECONDS = 60.0
+"""Time the scheduler gets to schedule a new schedule: it looks every 5 s."""
+STORED_SECONDS = 30.0
+"""Time the server gets to store a task run and a log line of a run that has ended: both travel as events."""
+CHECK_SCHEDULE = CronSchedule(cron="0 0 * * *", timezone="UTC")
+CHECK_SLUG = "selfhost-scheduler-check"
+
+
+def verify(door: FrontDoor, version: str, pools: Sequence[str], status: HostStatus | None) -> list[Condition]:
+    """Run every check, side by side, and return their conditions in a fixed order.
+
+    Args:
+        version: The Prefect version the server should be.
+        pools: Work pools whose workers should run a probe; the deployment is `probe/<pool>`.
+        status: The host's own report; None where there is none.
+    """
+    checks: list[Callable[[], Condition]] = [
+        lambda: services(status),
+        lambda: version_is(door, version),
+        lambda: websockets(door),
+        lambda: scheduler_moves(door),
+        *(_probe_of(door, pool) for pool in pools),
+    ]
+    with ThreadPoolExecutor(len(checks)) as executor:
+        return list(executor.map(lambda check: check(), checks))
+
+
+def quick(door: FrontDoor, version: str, status: HostStatus | None) -> list[Condition]:
+    """The checks that run nothing on a worker: services, version, websockets."""
+    return [services(status), version_is(door, version), websockets(door)]
+
+
+def services(status: HostStatus | None) -> Condition:
+    """Whether the host agent is alive and reports every service ready."""
+    kind = "ServicesReady"
+    if status is None:
+        return _no(kind, "NoReport", "the host agent has reported nothing; selfhost start")
+    age = time.time() - status.time
+    if age > 90:
+        return _no(
+            kind, "OldReport", f"the host agent's report is {age:.0f} s old, it renews it every 30; selfhost start"
+        )
+    not_ready = [
+        f"{each.name} is {each.state} {each.message}".strip() for each in status.services if each.state != "ready"
+    ]
+    if not_ready or not status.services:
+        return _no(kind, "NotReady", "; ".join(not_ready) or "no service is there; selfhost start")
+    return _yes(kind, "AllReady", f"{len(status.services)} services are ready")
+
+
+def version_is(door: FrontDoor, version: str) -> Condition:
+    """Whether the server behind the front door is the expected version, and refuses a caller without auth."""
+    kind = "ExpectedVersion"
+    path = f"{door.api_url}/admin/version"
+    try:
+        user, _, password = door.auth_string.partition(":")
+        found = httpx.get(path, auth=(user, password), timeout=15)
+        stranger = httpx.get(path, timeout=15)
+    except httpx.HTTPError as error:
+        return _no(kind, "FrontDoorSilent", f"{path} does not answer: {error}; selfhost logs nginx")
+    if stranger.status_code != 401:
+        return _no(kind, "OpenToStrangers", f"{path} answers {stranger.status_code} without the auth string, not 401")
+    if found.status_code != 200 or found.json() != version:
+        return _no(kind, "OtherVersion", f"expected {version}, found {found.text[:80]!r} ({found.status_code})")
+    return _yes(kind, "AsExpected", f"Prefect {version} answers, and only with the auth string")
+
+
+def websockets(door: FrontDoor) -> Condition:
+    """Whether every websocket lets the right token in and refuses a wrong one."""
+    kind = "WebsocketsOpen"
+    paths = websocket_paths()
+    with ThreadPoolExecutor(len(paths) * 2) as executor:
+        right = list(executor.map(lambda path: _handshake(door, path, door.auth_string), paths))
+        wrong = list(executor.map(lambda path: _handshake(door, path, "admin:wrong"), paths))
+    faults = [f"{path}: {said}" for path, said in zip(paths, right, strict=True) if said != "auth_success"]
+    faults += [
+        f"{path}: lets a wrong token in" for path, said in zip(paths, wrong, strict=True) if said == "auth_success"
+    ]
+    if faults:
+        return _no(kind, "HandshakeFailed", "; ".join(faults))
+    return _yes(kind, "AllOpen", f"{len(paths)} websockets take the auth string and refuse a wrong one")
+
+
+def websocket_paths() -> list[str]:
+    """The server's websocket routes, a work pool's name filled in. A test holds them against the installed server."""
+    return [
+        "/api/events/in",
+        "/api/events/out",
+        "/api/logs/out",
+        "/api/task_runs/subscriptions/scheduled",
+        "/api/work_pools/default/workers/connect",
+    ]
+
+
+def _handshake(door: FrontDoor, path: str, token: str) -> str:
+    """What the server says to a token: `auth_success`, or why it closed."""
+    url = door.url.replace("http", "ws", 1) + path
+    try:
+        with connect(url, subprotocols=[Subprotocol("prefect")], open_timeout=15, proxy=None) as socket:
+            socket.send(json.dumps({"type": "auth", "token": token}))
+            return str(json.loads(socket.recv(timeout=15)).get("type"))
+    except (WebSocketException, OSError, TimeoutError, ValueError) as error:
+        return f"{type(error).__name__} {error}"
+
+
+def _probe_of(door: FrontDoor, pool: str) -> Callable[[], Condition]:
+    return lambda: probe(door, pool)
+
+
+def probe(door: FrontDoor, pool: str) -> Condition:
+    """Run `probe/<pool>` on the pool's worker and read its task run and its log line back."""
+    kind = f"WorkerRuns/{pool}"
+    question = f"check {secrets.token_hex(4)}"
+    try:
+        with door.client() as client:
+            run = client.create_flow_run_from_deployment(
+                client.read_deployment_by_name(f"probe/{pool}").id, parameters={"question": question}
+            )
+            wait_until(
+                lambda: _ended_well(client, run.id), f"run {run.name} on pool {pool}", timeout=PROBE_SECONDS, every=0.2
+            )
+            wait_until(
+                lambda: _task_run_with_log(client, run.id, question),
+                f"task run and log of {run.name}",
+                timeout=STORED_SECONDS,
+                every=0.2,
+            )
+    except (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError) as error:
+        return _no(kind, "RunFailed", f"{error}; selfhost logs worker-{pool}")
+    return _yes(kind, "RunCompleted", f"run {run.name} completed, its task run and log are stored")
+
+
+def _ended_well(client: SyncPrefectClient, run_id: UUID) -> bool:
+    state = client.read_flow_run(run_id).state
+    if state is not None and state.is_final() and not state.is_completed():
+        raise Blocked(f"the probe run ended as {state.name}: {state.message}")
+    if state is None or not state.is_completed():
+        raise NotReady(f"its state is {state.name if state else 'unknown'}")
+    return True
+
+
+def _task_run_with_log(client: SyncPrefectClient, run_id: UUID, question: str) -> bool:
+    only_this = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    task_runs = client.read_task_runs(flow_run_filter=only_this)
+    completed = [each for each in task_runs if each.state is not None and each.state.is_completed()]
+    if not completed:
+        raise NotReady(f"{len(task_runs)} task runs are stored, none completed")
+    logs = client.read_logs(LogFilter(task_run_id=LogFilterTaskRunId(any_=[completed[0].id])))
+    if not any(question in each.message for each in logs):
+        raise NotReady(f"{len(logs)} log lines are stored, not the expected one")
+    return True
+
+
+def scheduler_moves(door: FrontDoor) -> Condition:
+    """Put a schedule on a probe deployment, see its run appear, take it away again."""
+    kind = "SchedulerMoves"
+    try:
+        with door.client() as client:
+            deployment = client.read_deployment_by_name("probe/maintenance").id
+            _remove_check_schedule(client, deployment)
+            schedule = {"schedule": CHECK_SCHEDULE.model_dump(mode="json"), "active": True, "slug": CHECK_SLUG}
+            client.request("POST", "/deployments/{id}/schedules", path_params={"id": deployment}, json=[schedule])
+            # The scheduler takes up recently updated deployments within 5 s; a new schedule alone is no update.
+            client.request("PATCH", "/deployments/{id}", path_params={"id": deployment}, json={"paused": False})
+            try:
+                wait_until(
+                    lambda: _scheduled(client, deployment), "a scheduled run", timeout=SCHEDULER_SECONDS, every=0.2
+                )
+            finally:
+                _remove_check_schedule(client, deployment)
+    except (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError) as error:
+        return _no(kind, "NothingScheduled", f"{error}; selfhost logs server-blue")
+    return _yes(kind, "RunAppeared", "a new schedule got its scheduled run")
+
+
+def _scheduled(client: SyncPrefectClient, deployment: UUID) -> list[Any]:
+    return list(
+        client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+            ),
+            limit=1,
+        )
+    )
+
+
+def _remove_check_schedule(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Take the check's schedule away, one left by a check that was killed too; its scheduled runs go with it."""
+    for each in client.read_deployment_schedules(deployment):
+        if isinstance(each.schedule, CronSchedule) and each.schedule == CHECK_SCHEDULE:
+            client.delete_deployment_schedule(deployment, each.id)
+
+
+def _yes(kind: str, reason: str, message: str) -> Condition:
+    return Condition(kind, True, reason, message, time.time())
+
+
+def _no(kind: str, reason: str, message: str) -> Condition:
+    return Condition(kind, False, reason, message, time.time())

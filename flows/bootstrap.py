@@ -1,0 +1,91 @@
+"""The first run: a stack is made by a flow on a temporary server, which then hands its database over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.states import Crashed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from blocks import catalog
+from blocks.errors import Blocked, NotReady
+from blocks.host import preflight as host_preflight
+from blocks.host import wanted
+from blocks.host.home import Home
+from blocks.resource import Apply
+from blocks.spec import build_spec, preflight_arguments
+from blocks.stack import Stack
+from blocks.waiting import wait_until
+from flows.converge import PARALLEL, everything, publish, this_server, visit_all
+from flows.progress import step
+
+STORED_SECONDS = 60.0
+"""Time the temporary server gets to store the last task runs: they reach it as events, in a second or two."""
+
+
+@flow(name="bootstrap", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))
+def bootstrap(spec: dict[str, Any]) -> None:
+    """Make a stack: everything it is made of, and what its server keeps. Its server does not serve yet.
+
+    Args:
+        spec: The stack's spec, without secrets.
+    """
+    preflight(spec)
+    stack = composed(spec)
+    changes = visit_all(everything(stack, this_server), Apply())
+    publish(stack, changes, key="bootstrap")
+
+
+def composed(spec: dict[str, Any]) -> Stack:
+    """The stack of a spec, with the releases which the launcher prepared in its home."""
+    built = build_spec(spec, "flow parameter")
+    return catalog.compose(built, wanted.read(Home(built.home_path)).releases)
+
+
+@task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE)
+def preflight(spec: dict[str, Any]) -> None:
+    """Refuse with all faults together, before anything is touched."""
+    faults = host_preflight.faults(*preflight_arguments(build_spec(spec, "flow parameter")))
+    if faults:
+        raise Blocked("; ".join(faults), "nothing was changed")
+
+
+def run(spec: dict[str, Any]) -> None:
+    """Run the bootstrap flow on the server this process is set to, and wait until that has stored all of it."""
+    end_abandoned_runs()
+    state: Any = bootstrap(spec, return_state=True)
+    state.result()  # raises what the flow raised
+    with step("record complete"):
+        EventsWorker.drain_all()
+        APILogWorker.instance().drain()
+        wait_until(
+            _is_recorded(state.state_details.flow_run_id), "the record of the run", timeout=STORED_SECONDS, every=0.1
+        )
+
+
+def end_abandoned_runs() -> None:
+    """Mark runs of a launcher that was killed as crashed: nobody else would, and they are part of the history."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["bootstrap"])))
+        for each in runs:
+            if each.state is not None and not each.state.is_final():
+                client.set_flow_run_state(each.id, Crashed(message="The launcher of this run was killed."), force=True)
+
+
+def _is_recorded(flow_run_id: Any) -> Any:
+    def probe() -> bool:
+        with get_client(sync_client=True) as client:
+            only_this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+            task_runs = client.read_task_runs(flow_run_filter=only_this)
+        open_runs = [each.name for each in task_runs if each.state is None or not each.state.is_final()]
+        if open_runs or not task_runs:
+            raise NotReady(f"{len(task_runs)} task runs are stored, {len(open_runs)} of them not yet ended")
+        return True
+
+    return probe

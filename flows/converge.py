@@ -1,0 +1,130 @@
+"""Bring a stack in line with its spec: plan, converge, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from blocks import catalog
+from blocks.errors import Blocked, SelfhostError
+from blocks.resource import Apply, Change, Record, Resource, in_order, plan, visit
+from blocks.server_objects import server_objects
+from blocks.stack import Stack
+from flows.progress import step
+
+PARALLEL = 12
+"""Resources worked on at one time; most of them wait for something else than our processor."""
+
+
+@flow(name="converge", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))
+def converge(stack: str | None = None) -> None:
+    """Bring the stack in line with its spec.
+
+    Args:
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    wanted = catalog.load(stack)
+    changes = visit_all(everything(wanted, this_server), Apply())
+    publish(wanted, changes, key="converge")
+
+
+@flow(name="drift", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))
+def drift(stack: str | None = None) -> None:
+    """Show how the stack differs from its spec, and change nothing.
+
+    Args:
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    wanted = catalog.load(stack)
+    changes = visit_all(everything(wanted, this_server), Record())
+    publish(wanted, changes, key="drift")
+    differing = [change.resource for change in changes if change.action != "keep"]
+    if differing:
+        raise Blocked(f"drift: {', '.join(differing)}", "the artifact `drift` shows it, the flow `converge` mends it")
+
+
+def everything(stack: Stack, client: Callable[[], SyncPrefectClient]) -> list[Resource]:
+    """All resources of a stack, those on its server included."""
+    return [*stack.resources(), *server_objects(stack.spec, stack.blocks(), client)]
+
+
+def plan_of(stack: Stack) -> list[Change]:
+    """What would change on a stack that is there."""
+    return plan(everything(stack, this_server))
+
+
+def plan_of_new(stack: Stack) -> list[Change]:
+    """What would be made of a stack whose server is not there yet."""
+    objects = server_objects(stack.spec, stack.blocks(), this_server)
+    return [*plan(stack.resources()), *(Change(each.name, "create") for each in objects)]
+
+
+def this_server() -> SyncPrefectClient:
+    """A client to the server which this process's Prefect settings name."""
+    return get_client(sync_client=True)
+
+
+def visit_all(resources: Sequence[Resource], applier: Apply | Record) -> list[Change]:
+    """Visit each resource as a task of its own, as soon as its needs are done.
+
+    Raises:
+        SelfhostError: some failed; all failures in one text. What does not need them was carried out.
+    """
+    progress = create_progress_artifact(progress=0.0, key="resources", description="Resources visited")
+    futures: dict[str, PrefectFuture[Change]] = {}
+    for resource in in_order(resources):
+        needs = [futures[need] for need in resource.needs]
+        futures[resource.name] = _as_task(resource, applier).submit(wait_for=needs)
+    for count, future in enumerate(futures.values(), start=1):
+        future.wait()
+        if count % 5 == 0 or count == len(futures):
+            update_progress_artifact(progress, progress=round(100 * count / len(futures), 1))
+    return _settled(futures)
+
+
+def _as_task(resource: Resource, applier: Apply | Record) -> Any:
+    def visit_resource() -> Change:
+        with step(resource.name) as detail:
+            change = visit(resource, applier)
+            detail.text = change.action
+            return change
+
+    return task(visit_resource, name=resource.name, task_run_name=resource.name, cache_policy=NO_CACHE)
+
+
+def _settled(futures: dict[str, PrefectFuture[Change]]) -> list[Change]:
+    results = {name: future.result(raise_on_failure=False) for name, future in futures.items()}
+    states = {name: future.state for name, future in futures.items()}
+    failures = [
+        f"{name}: {result}"
+        for name, result in results.items()
+        if isinstance(result, BaseException) and states[name].type.value in ("FAILED", "CRASHED")
+    ]
+    if failures:
+        hints = [result.hint for result in results.values() if isinstance(result, SelfhostError) and result.hint]
+        raise SelfhostError("; ".join(failures), hints[0] if len(hints) == 1 and len(failures) == 1 else "")
+    return [change for change in results.values() if isinstance(change, Change)]
+
+
+def publish(stack: Stack, changes: Sequence[Change], key: str) -> None:
+    """Leave what was found or done as a table, and the way to the stack as a link."""
+    rows = [
+        {"resource": each.resource, "action": each.action, "changed": ", ".join(sorted(each.fields))}
+        for each in changes
+    ]
+    create_table_artifact(
+        table=rows, key=key, description=f"Resources of the stack **{stack.spec.name}**: what was done with each."
+    )
+    create_link_artifact(link=stack.proxy.url(), link_text=f"Prefect of {stack.spec.name}", key="stack-url")

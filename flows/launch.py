@@ -1,0 +1,174 @@
+"""The launcher: what happens before Prefect is imported.
+
+Every verb runs in the stack's own release, as a client must not be newer than its server. So the launcher
+makes the release, and becomes its `selfhost`: same process, same lease, same terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+from blocks import release as releases
+from blocks.errors import Blocked, SelfhostError
+from blocks.host import home as home_folder
+from blocks.host import lease as leases
+from blocks.host import preflight, secret_files, system_user, wanted
+from blocks.host.agent.releases import ReleaseFailed, install
+from blocks.host.agent.spec import Release
+from blocks.host.home import Home
+from blocks.host.lease import Lease
+from blocks.host.temporary_server import TemporaryServer
+from blocks.host.wanted import Wanted
+from blocks.spec import StackSpec, preflight_arguments
+from flows.progress import step
+
+SERVER, TOOLS = "server", "tools"
+"""Keys of a stack's releases, as `blocks.stack` has them; that module needs Prefect."""
+INSIDE = "SELFHOST_RELEASE"
+"""Set to the release's id once the launcher has become it."""
+
+
+def check(spec: StackSpec) -> None:
+    """Refuse with all faults together, before anything is touched."""
+    faults = preflight.faults(*preflight_arguments(spec))
+    if faults:
+        raise Blocked("; ".join(faults), "nothing was changed")
+
+
+def prepare_home(spec: StackSpec) -> Home:
+    """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
+    home = Home(spec.home_path)
+    home_folder.claim(home, spec.name)
+    user = postgres_user(spec)
+    if user:
+        system_user.ensure(user, spec.name)
+    secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
+    secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
+    return home
+
+
+def postgres_user(spec: StackSpec) -> str:
+    """System user of the PostgreSQL servers we start."""
+    return system_user.name_for(spec.name)
+
+
+def prepare_releases(spec: StackSpec, store: Path) -> dict[str, Release]:
+    """Resolve the server's release, and one for each worker whose flows need more packages."""
+    needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
+    with ThreadPoolExecutor(len(needs) + 1) as executor:
+        prepared = {
+            name: executor.submit(releases.prepare, spec.prefect_version, store, packages)
+            for name, packages in needs.items()
+        }
+        prepared[TOOLS] = executor.submit(releases.prepare_tools, store)
+    return {name: future.result() for name, future in prepared.items()}
+
+
+def refuse_version_change(spec: StackSpec, home: Home) -> None:
+    """Another Prefect version on a stack that is there is an upgrade, which is not done in passing."""
+    if wanted.exists(home) and is_bootstrapped(home):
+        saved = wanted.read(home).spec.get("prefect_version")
+        if saved != spec.prefect_version:
+            raise Blocked(
+                f"this stack runs Prefect {saved}, the spec asks for {spec.prefect_version}",
+                "a bootstrap does not upgrade: put the version back",
+            )
+
+
+def take_lease(home: Home, reason: str) -> Lease:
+    """The exclusive right to change this stack."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    return leases.acquire(home.lease, reason)
+
+
+def require_ours(home: Home, stack: str) -> None:
+    """Refuse a home that is not there or not this stack's."""
+    owner = home.owner()
+    if owner != stack:
+        said = "carries no mark of a stack" if owner is None else f"belongs to the stack {owner!r}"
+        raise Blocked(f"{home.root} {said}", "nothing was touched; name the stack with --name and --home")
+
+
+@contextlib.contextmanager
+def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
+    """The releases a bootstrap would install now, without leaving anything where no stack is yet."""
+    if home.owner() == spec.name:
+        yield prepare_releases(spec, home.store)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield prepare_releases(spec, Path(folder))
+
+
+def install_releases(spec: StackSpec, home: Home) -> Release:
+    """Make the stack's releases on this machine, keep what is wanted in the home, return the server's."""
+    if INSIDE in os.environ:
+        return wanted.read(home).releases[SERVER]  # the launcher this process was has just made it
+    with step(f"release of Prefect {spec.prefect_version}") as detail:
+        prepared = prepare_releases(spec, home.store)
+        try:
+            with ThreadPoolExecutor(2) as executor:
+                done = list(executor.map(lambda each: install(each, home.releases, home.store), prepared.values()))
+        except ReleaseFailed as error:
+            raise SelfhostError(str(error), "the disk may be full, or the index out of reach; run it again") from error
+        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))
+        detail.text = prepared[SERVER].id if any(done) else f"{prepared[SERVER].id} is there"
+    return prepared[SERVER]
+
+
+def is_inside(release: Release) -> bool:
+    """Whether this process already runs from the release."""
+    return os.environ.get(INSIDE) == release.id
+
+
+def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn:
+    """Replace this process by the release's `selfhost` with the same arguments.
+
+    No setting of Prefect's from the caller's shell or folder comes along: only the stack's count.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
+    kept |= {INSIDE: release.id, "PYTHONUNBUFFERED": "1"} | (lease.keep_over_exec() if lease else {})
+    python = home.releases / release.id / "bin/python"
+    os.execve(python, [str(python), "-P", "-m", "flows.cli", *sys.argv[1:]], kept)
+
+
+def become_unless_inside(home: Home) -> None:
+    """Go on in the release of the stack that is there."""
+    release = wanted.read(home).releases[SERVER]
+    if not is_inside(release):
+        become(release, home)
+
+
+def use_server(url: str, home: Home) -> None:
+    """Set this process's Prefect, which is not imported yet, to a server of the stack's.
+
+    Its own folder, no file of the working folder, no line on the terminal: steps are shown instead.
+    """
+    state = home.bootstrap / "home" if home.bootstrap.exists() else home.state / "launcher"
+    os.environ |= {
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_HOME": str(state),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }
+    if (home.secrets / secret_files.AUTH_STRING).exists():
+        os.environ["PREFECT_API_AUTH_STRING"] = secret_files.read(home.secrets, secret_files.AUTH_STRING)
+
+
+def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
+    """The temporary server of this home, running or not."""
+    made = wanted.read(home).releases if wanted.exists(home) else {}
+    server, tools = (home.releases / made[key].id if made else home.releases for key in (SERVER, TOOLS))
+    return TemporaryServer(home, server, tools, postgres_user(spec))
+
+
+def is_bootstrapped(home: Home) -> bool:
+    """Whether a bootstrap has come to its end here: a host was given its spec and no temporary server is left."""
+    return (home.agent / "spec.json").exists() and not home.bootstrap.exists()

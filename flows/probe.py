@@ -1,0 +1,23 @@
+"""The smallest flow that shows a worker works: one task, one log line."""
+
+from __future__ import annotations
+
+from prefect import flow, task
+from prefect.logging import get_run_logger
+
+
+@task
+def answer(question: str) -> str:
+    """Log the question and give it back."""
+    get_run_logger().info("probe answers %s", question)
+    return question
+
+
+@flow
+def probe(question: str = "are you there?") -> str:
+    """See that a worker takes a run, runs its task and sends its log.
+
+    Args:
+        question: Any text; it is found again in the log of the task run.
+    """
+    return answer(question)

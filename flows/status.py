@@ -1,0 +1,73 @@
+"""Whether a stack is well, as its users would find it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from blocks import catalog, verification
+from blocks.errors import Blocked
+from blocks.host.agent.spec import Condition
+from blocks.host.secret_files import AUTH_STRING
+from blocks.stack import Stack
+
+
+@flow(name="status")
+def status(stack: str | None = None) -> None:
+    """Look at the whole stack through its front door; fails where something is not as it should be.
+
+    Args:
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    conditions = look(catalog.load(stack))
+    publish(conditions)
+    require(conditions)
+
+
+def look(stack: Stack) -> list[Condition]:
+    """Every check of `blocks.verification` for this stack, as one task of a flow run."""
+    checks = task(verification.verify, name="verify through the front door", cache_policy=NO_CACHE)
+    return checks(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+
+
+def report(stack: Stack) -> dict[str, Any]:
+    """Everything `selfhost status --json` tells; its keys are stable."""
+    seen, applied = stack.machine.observe(), stack.machine.applied()
+    conditions = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
+    return {
+        "name": stack.spec.name,
+        "target": stack.spec.target,
+        "url": stack.door.url,
+        "api_url": stack.door.api_url,
+        "auth_string_file": str(stack.machine.home().secrets / AUTH_STRING),
+        "prefect_version": stack.spec.prefect_version,
+        "healthy": all(each.status for each in conditions),
+        "generation": applied.generation if applied else 0,
+        "observed_generation": seen.observed_generation if seen else 0,
+        "services": [{"name": e.name, "state": e.state, "version": e.version} for e in (seen.services if seen else ())],
+        "conditions": [
+            {"type": e.type, "status": e.status, "reason": e.reason, "message": e.message} for e in conditions
+        ],
+    }
+
+
+def pools(stack: Stack) -> list[str]:
+    """Work pools which have a probe deployment and a worker of this stack."""
+    return sorted({worker.pool for worker in stack.spec.workers} & {"maintenance", "default"})
+
+
+def publish(conditions: Sequence[Condition]) -> None:
+    """Leave the conditions as a table."""
+    rows = [{"check": each.type, "well": "yes" if each.status else "NO", "what": each.message} for each in conditions]
+    create_table_artifact(table=rows, key="status", description="The stack, seen through its front door.")
+
+
+def require(conditions: Sequence[Condition]) -> None:
+    """Raise Blocked with every condition that does not hold."""
+    bad = [f"{each.type}: {each.message}" for each in conditions if not each.status]
+    if bad:
+        raise Blocked("; ".join(bad), "selfhost status shows all checks, selfhost logs a service's log")

@@ -1,0 +1,137 @@
+"""What a person sees on a terminal, and a plain log gets: a line a step, panels, errors with their hint."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from blocks.errors import SelfhostError, WrongCall
+from blocks.host.agent.spec import Condition
+from blocks.resource import Change
+from blocks.spec import StackSpec
+from flows.progress import Step
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+_MARKS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
+
+
+class StepLines:
+    """Prints a line when a step ends, with its duration; on a terminal also which steps are under way."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, float] = {}
+        self._lock = Lock()
+        self._status = out.status("") if out.is_terminal else None
+
+    def __call__(self, step: Step) -> None:
+        with self._lock:
+            if step.seconds is None:
+                self._open[step.name] = time.monotonic()
+            else:
+                self._open.pop(step.name, None)
+                out.print(_line(step))
+            self._show_open()
+
+    def _show_open(self) -> None:
+        if self._status is None:
+            return
+        if self._open:
+            self._status.update(Text("  " + ", ".join(list(self._open)[:4]), style="dim"))
+            self._status.start()
+        else:
+            self._status.stop()
+
+
+def _line(step: Step) -> Text:
+    mark, style = ("✗", "red") if step.failed else ("✓", "green")
+    detail = f"  {step.detail}" if step.detail and not step.failed else ""
+    return Text.assemble((f"{mark} ", style), step.name, (f"  {step.seconds:.1f} s", "dim"), (detail, "dim"))
+
+
+def say(text: str) -> None:
+    """A line of its own among the steps."""
+    out.print(text)
+
+
+def fail(error: SelfhostError) -> None:
+    """The one line of an error, and its hint on a second."""
+    err.print(Text.assemble(("error: ", "bold red"), error.what))
+    if error.hint:
+        err.print(Text.assemble(("hint: ", "bold"), error.hint))
+
+
+def changes(found: Sequence[Change]) -> None:
+    """A plan, a line a change."""
+    for each in found:
+        fields = ", ".join(sorted(each.fields)) if each.action == "update" else ""
+        out.print(
+            Text.assemble((f"{_MARKS[each.action]} ", "bold"), f"{each.action} {each.resource}", (f"  {fields}", "dim"))
+        )
+
+
+def conditions(found: Sequence[Condition]) -> None:
+    """Checks as a table."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for each in found:
+        mark = Text("✓", "green") if each.status else Text("✗", "red")
+        table.add_row(mark, each.type, each.message)
+    out.print(table)
+
+
+def report(found: dict[str, Any]) -> None:
+    """What `selfhost status` shows a person."""
+    out.print(Text.assemble((str(found["name"]), "bold"), f"  {found['url']}  Prefect {found['prefect_version']}"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for each in found["services"]:
+        table.add_row("", each["name"], each["state"], each["version"])
+    out.print(table)
+    conditions([Condition(**each) for each in found["conditions"]])
+
+
+def confirm(question: str) -> None:
+    """Ask before something cannot be taken back.
+
+    Raises:
+        WrongCall: nobody is there to ask, or the answer is not yes.
+    """
+    if not is_person():
+        raise WrongCall("nobody can be asked here", "say --yes")
+    if out.input(f"{question} Type yes: ").strip().lower() != "yes":
+        raise WrongCall("not confirmed", "nothing was touched")
+
+
+def done(spec: StackSpec, auth_string_file: str, encryption_key_file: str, command: str) -> None:
+    """The last panel of a bootstrap."""
+    out.print(
+        Panel(
+            f"[bold]{spec.url}[/bold]\n"
+            f"user      admin\n"
+            f"password  after `admin:` in {auth_string_file}\n\n"
+            f"Keep a copy of {encryption_key_file} on another machine:\n"
+            "without it no backup's secret blocks can ever be read again.\n\n"
+            "What next\n"
+            f"  {command} open                 the UI in your browser\n"
+            f"  {command} connect              a Prefect profile for this machine, and what others need\n"
+            f"  {command} status               whether all is well\n"
+            f"  after a reboot: {command} start",
+            title=f"Prefect {spec.prefect_version}, stack {spec.name}",
+            expand=False,
+        )
+    )
+
+
+def is_person() -> bool:
+    """Whether somebody can be asked."""
+    with suppress(OSError, ValueError):
+        return os.isatty(0) and out.is_terminal
+    return False
