@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,11 +23,13 @@ from blocks.host.agent import processes
 from blocks.host.agent.config import AgentConfig, Layout
 from blocks.host.agent.files import write_atomically
 from blocks.host.agent.spec import (
+    Artifact,
     File,
     Health,
     HostSpec,
     HostStatus,
     Job,
+    Release,
     Service,
     ServiceStatus,
     Socket,
@@ -102,6 +106,7 @@ class Host:
         self.layout = Layout(home)
         self.layout.make()
         (home / "secrets").mkdir(mode=0o700)
+        (home / "store" / "sha256").mkdir(parents=True)
         self.generation = 0
         write_atomically(self.layout.archive, build_agent(), 0o700)
         config = AgentConfig(str(home), "circus", circus_python=sys.executable)
@@ -478,6 +483,27 @@ def test_stop_ends_services_before_what_they_need_and_leaves_no_process(host: Ho
     host.start()
     host.want(services=(service("a", "SIGINT"),))
     host.converged()
+
+
+def test_a_service_waits_for_its_release_and_a_broken_one_stops_nothing(host: Host) -> None:
+    lock = b"# nothing but the environment\n"
+    digest = hashlib.sha256(lock).hexdigest()
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    release = Release("1.0-a", sys.executable, uv, Artifact("lock.txt", digest))
+    broken = dataclasses.replace(release, id="1.0-b", lock=Artifact("lock.txt", "0" * 64))
+    inside = (str(host.layout.releases / "1.0-a" / "bin" / "python"), "-c", SLEEPER)
+    services = (Service("released", inside), sleeper("independent"))
+
+    host.want(releases=(release, broken), services=services)
+    host.start()
+    host.state("independent", "ready")
+    assert host.service("released").message == "waits for release 1.0-a"
+    eventually(lambda: (c := host.condition("ReleasesInstalled")) and c.reason == "InstallFailed", "a failure")
+    assert "release 1.0-b: lock.txt is not in the store" in host.condition("ReleasesInstalled").message
+    write_atomically(host.home / "store" / "sha256" / digest, lock)
+    host.want(releases=(release,), services=services)
+    status = host.converged()
+    assert status.releases == ("1.0-a",) and host.service("released").state == "ready"
 
 
 def test_wrong_calls_and_homes_are_one_line(host: Host) -> None:

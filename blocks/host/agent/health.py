@@ -14,7 +14,7 @@ from .spec import Health, Service, ServiceState
 
 PROBE_TIMEOUT = 3.0
 READY_INTERVAL = 7.0
-"""Seconds between two checks of a ready service; its death is seen at once, without a check."""
+"""Seconds between two rounds of checks of ready services; a death is seen at once, without a check."""
 
 MISS_INTERVAL = 1.0
 MISSES_UNTIL_UNREADY = 2
@@ -73,6 +73,16 @@ def _address(health: Health) -> str:
     return health.socket or f"{health.host}:{health.port}"
 
 
+def _can_change(service: Service) -> bool:
+    """Whether a later check of a ready service can find something else: without a probe it cannot."""
+    return service.health.kind != "none"
+
+
+def _next_round(now: float) -> float:
+    """All services are checked together, so that an idle agent wakes up once for them."""
+    return (now // READY_INTERVAL + 1) * READY_INTERVAL
+
+
 @dataclass
 class Watch:
     """What is known of one service's readiness. Times are monotonic seconds but for `since`."""
@@ -117,7 +127,7 @@ class Watch:
         age = now - self.began
         if not fault and self._is_settled(service, age):
             self.misses = 0
-            self.next_probe = now + READY_INTERVAL
+            self.next_probe = _next_round(now) if _can_change(service) else float("inf")
             self.enter("ready", "", unix_time)
             return
         self.misses += 1

@@ -1,0 +1,96 @@
+"""Files and processes: what is written whole, and what is known to be ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blocks.host.agent import processes
+from blocks.host.agent.files import MissingSecret, ensure_rendered, substitute, write_atomically
+from blocks.host.agent.processes import ProcessRecord
+from blocks.host.agent.spec import File
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with path.open() as reader:
+        write_atomically(path, b"new", 0o640)
+        assert reader.read() == "old"
+    assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.mkdir()
+    (path / "inside").write_text("kept")
+    with pytest.raises(OSError):
+        write_atomically(path, b"new")
+    assert (path / "inside").read_text() == "kept" and [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_rendering_writes_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    file = File(str(tmp_path / "new" / "x.conf"), "password=${secret:pw}\n$PATH ${not:this}\n", mode=0o640)
+    with pytest.raises(MissingSecret, match="pw"):
+        ensure_rendered(file, tmp_path / "secrets")
+    (tmp_path / "secrets" / "pw").write_text("hunter2\n")
+    assert ensure_rendered(file, tmp_path / "secrets") == (True, b"password=hunter2\n$PATH ${not:this}\n")
+    before = Path(file.path).stat()
+    assert ensure_rendered(file, tmp_path / "secrets")[0] is False
+    assert Path(file.path).stat().st_ino == before.st_ino
+    Path(file.path).chmod(0o666)
+    assert ensure_rendered(file, tmp_path / "secrets")[0] is True
+    assert stat.S_IMODE(Path(file.path).stat().st_mode) == 0o640
+
+
+def test_a_secret_is_put_in_as_it_is() -> None:
+    assert substitute("a ${secret:x-1.y}", lambda name: rf"\1${{secret:{name}}}") == r"a \1${secret:x-1.y}"
+
+
+def test_a_process_is_known_by_its_start_time_too() -> None:
+    mine = processes.current()
+    assert processes.is_alive(mine)
+    assert not processes.is_alive(mine._replace(start_time=mine.start_time + 1))
+    assert not processes.is_alive(mine._replace(boot_id="another boot"))
+    assert not processes.is_alive(ProcessRecord(0, 0)) and not processes.is_alive(None)
+    assert processes.from_data(mine._asdict()) == mine
+    assert processes.from_data({"pid": "x"}) is None
+    assert processes.send(mine._replace(start_time=1), signal.SIGKILL) is False
+
+
+def test_ending_goes_on_to_sigkill_and_takes_the_session_along() -> None:
+    code = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n"
+        "print(child.pid, flush=True); time.sleep(1000)"
+    )
+    leader = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert leader.stdout is not None
+    child = processes.record_of(int(leader.stdout.readline()))
+    record = processes.record_of(leader.pid)
+    assert processes.has_children(leader.pid) and processes.session_members(leader.pid) == [child]
+    assert processes.end(record, signal.SIGTERM, timeout=0.1) is True
+    assert leader.wait() == -signal.SIGKILL
+    assert not processes.is_alive(child) and not processes.has_children(leader.pid)
+    assert processes.end(record) is False
+    leader.stdout.close()
+
+
+def test_a_strange_command_name_does_not_confuse(tmp_path: Path) -> None:
+    program = tmp_path / "a) R 1 (b"
+    program.symlink_to("/bin/sleep")
+    child = subprocess.Popen([str(program), "1000"])
+    try:
+        assert processes.record_of(child.pid).pid == child.pid and processes.has_children(os.getpid())
+    finally:
+        child.kill()
+        child.wait()
+    assert not processes.is_alive(ProcessRecord(child.pid, 0))

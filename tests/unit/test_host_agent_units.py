@@ -1,0 +1,134 @@
+"""What Circus and systemd are given, as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from blocks.host.agent import circus_ini
+from blocks.host.agent.config import AgentConfig, Layout
+from blocks.host.agent.service_manager import ServiceManagerFailed
+from blocks.host.agent.spec import Service, Socket
+from blocks.host.agent.systemd import render_service, render_socket, socket_unit_name, unit_name
+
+WEB = Socket("web", "127.0.0.1", 4201)
+BLUE = Service("blue", ("/x",), sockets=("web",), stop_signal="SIGINT", stop_timeout=12.5)
+PLAIN = Service("plain", ("/y",))
+LAYOUT = Layout(Path("/h ome"))
+WRAPPER = ("/usr/bin/python3", "-I", "-S", "/h ome/agent/agent.pyz")
+
+
+def sections(*services: Service, sockets: tuple[Socket, ...] = (WEB,)) -> circus_ini.Sections:
+    return circus_ini.render_sections(LAYOUT, WRAPPER, services, sockets)
+
+
+def test_the_ini_of_circus() -> None:
+    made = sections(BLUE, PLAIN)
+    assert made["circus"]["endpoint"] == "ipc:///h ome/run/circus.ctl"
+    assert made["socket:web"] == {
+        "host": "127.0.0.1",
+        "port": "4201",
+        "family": "AF_INET",
+        "backlog": "2048",
+    }
+    blue = made["watcher:blue"]
+    assert blue["cmd"] == (
+        "/usr/bin/python3 -I -S '/h ome/agent/agent.pyz' exec '/h ome' service blue web=$(circus.sockets.web)"
+    )
+    assert (blue["use_sockets"], made["watcher:plain"]["use_sockets"]) == ("true", "false")
+    assert (blue["stop_signal"], blue["graceful_timeout"], blue["copy_env"]) == ("SIGINT", "12.5", "false")
+    assert blue["stdout_stream.filename"] == "/h ome/logs/blue.log"
+    assert blue.keys() == made["watcher:plain"].keys()
+
+
+def test_the_ini_is_read_back_as_it_was_by_us_and_by_circus(tmp_path: Path) -> None:
+    config = pytest.importorskip("circus.config")
+    made = sections(BLUE, PLAIN)
+    text = circus_ini.render_ini(made)
+    assert circus_ini.parse_ini(text) == made
+    path = tmp_path / "circus.ini"
+    path.write_text(text)
+    read = config.get_config(str(path))
+    assert [each["cmd"] for each in read["watchers"]] == [made["watcher:blue"]["cmd"], made["watcher:plain"]["cmd"]]
+    assert [each["name"] for each in read["sockets"]] == ["web"]
+    assert read["umask"] == 0o077
+
+
+def test_a_home_too_long_for_a_socket_is_refused() -> None:
+    with pytest.raises(ServiceManagerFailed, match="use a shorter home"):
+        circus_ini.render_sections(Layout(Path("/" + "x" * 100)), WRAPPER, (), ())
+
+
+def test_running_services_keep_their_section_and_their_socket() -> None:
+    loaded = sections(BLUE)
+    moved = dataclasses.replace(WEB, port=4202)
+    wanted = sections(dataclasses.replace(BLUE, stop_timeout=1.0), PLAIN, sockets=(moved,))
+    kept = circus_ini.keep_running(loaded, wanted, frozenset({"blue"}))
+    assert (kept["watcher:blue"], kept["socket:web"]) == (loaded["watcher:blue"], loaded["socket:web"])
+    assert kept["watcher:plain"] == wanted["watcher:plain"]
+    assert circus_ini.keep_running(loaded, wanted, frozenset()) == wanted
+
+
+def test_a_changed_socket_is_loaded_after_its_watchers_are_gone() -> None:
+    loaded = sections(BLUE, PLAIN)
+    wanted = sections(BLUE, PLAIN, sockets=(dataclasses.replace(WEB, port=4202),))
+    first, second = circus_ini.reload_steps(loaded, wanted)
+    assert "watcher:blue" not in first and first["socket:web"] == loaded["socket:web"]
+    assert second == wanted
+    assert circus_ini.reload_steps(loaded, loaded) == []
+    assert len(circus_ini.reload_steps(loaded, sections(BLUE))) == 1
+
+
+def test_a_taken_port_leaves_out_what_needs_it() -> None:
+    left, reasons = circus_ini.without_taken_ports(sections(BLUE, PLAIN), {}, lambda host, port: f"{port} taken")
+    assert left.keys() == {"circus", "watcher:plain"}
+    assert reasons == {"blue": "4201 taken"}
+    held = sections(BLUE, PLAIN)
+    assert circus_ini.without_taken_ports(held, held, lambda host, port: "taken") == (held, {})
+
+
+CONFIG = AgentConfig("/var/lib/selfhost", "systemd", secrets="/run/selfhost/secrets")
+
+
+def test_the_units_of_systemd() -> None:
+    service = dataclasses.replace(BLUE, user="prefect", secrets={"KEY": "encryption-key"}, after=("plain",))
+    unit = render_service(service, CONFIG, ("/usr/bin/python3", "-I", "-S", "/opt/agent.pyz")).splitlines()
+    for line in (
+        "ExecStart=/usr/bin/python3 -I -S /opt/agent.pyz exec /var/lib/selfhost unit blue",
+        "Restart=always",
+        "User=prefect",
+        "LoadCredential=encryption-key:/run/selfhost/secrets/encryption-key",
+        "Sockets=selfhost-web.socket",
+        "NonBlocking=true",
+        "KillSignal=SIGINT",
+        "TimeoutStopSec=12.5",
+        "StandardOutput=append:/var/lib/selfhost/logs/blue.log",
+        "After=selfhost-plain.service",
+        "StartLimitIntervalSec=0",
+    ):
+        assert line in unit
+    socket = render_socket(WEB, (service, PLAIN)).splitlines()
+    for line in ("ListenStream=127.0.0.1:4201", "FileDescriptorName=web", "Service=selfhost-blue.service"):
+        assert line in socket
+    plain = render_service(PLAIN, CONFIG, ("/x",))
+    assert "User=" not in plain and "Sockets=" not in plain
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    second = dataclasses.replace(BLUE, name="green")
+    units = {
+        socket_unit_name("web"): render_socket(WEB, (BLUE, second)),
+        unit_name("blue"): render_service(BLUE, CONFIG, ("/bin/true",)),
+        unit_name("green"): render_service(second, CONFIG, ("/bin/true",)),
+    }
+    for name, text in units.items():
+        (tmp_path / name).write_text(text)
+    try:
+        command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in units)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        pytest.skip("systemd-analyze is not on this machine")
+    assert not [line for line in done.stderr.splitlines() if "selfhost-" in line]
