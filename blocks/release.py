@@ -72,6 +72,13 @@ def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tu
     return Release(f"{label}-{digest[:12]}", base_python(), uv_binary(), lock, wheels, smoke)
 
 
+def locked_version(release: Release, package: str, store: Path) -> str:
+    """The version of a package in a release's lock; empty where the lock is not in this store."""
+    path = store / "sha256" / release.lock.sha256
+    found = re.search(rf"^{re.escape(package)}==([^ ;\\]+)", path.read_text("utf-8"), re.M) if path.exists() else None
+    return found[1] if found else ""
+
+
 def keep(store: Path, name: str, content: bytes) -> Artifact:
     """Put bytes into the store under their sha256; what is there already is left."""
     artifact = Artifact(name, hashlib.sha256(content).hexdigest())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -23,8 +23,8 @@ from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotificati
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.utilities.callables import parameter_schema
 from prefect.utilities.asyncutils import run_coro_as_sync
+from prefect.utilities.callables import parameter_schema
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
 from blocks.errors import Blocked
@@ -49,7 +49,7 @@ def server_objects(spec: StackSpec, blocks: Mapping[str, Block], client: Client)
     """
     pools = {worker.pool: worker.type for worker in spec.workers}
     kept: list[Resource] = [WorkPool(name, kind, client) for name, kind in sorted(pools.items())]
-    kept += [Deployment(entry, client) for entry in declared_deployments() if entry["work_pool"]["name"] in pools]
+    kept += [Deployment(entry, client) for entry in deployments(sorted(pools))]
     kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
     kept += [Automation(name, make, client) for name, make in automations(spec.alerts).items()]
     return kept
@@ -59,6 +59,15 @@ def declared_deployments() -> list[dict[str, Any]]:
     """The entries of `prefect.yaml`."""
     entries: list[dict[str, Any]] = yaml.safe_load(asset("prefect.yaml").read_text("utf-8"))["deployments"]
     return entries
+
+
+def deployments(pools: Sequence[str]) -> list[dict[str, Any]]:
+    """The declared deployments on these pools, and a probe for each pool that none was declared for."""
+    declared = [each for each in declared_deployments() if each["work_pool"]["name"] in pools]
+    probe = next(each for each in declared if each["entrypoint"].endswith(".probe"))
+    probed = {each["name"] for each in declared if each["entrypoint"] == probe["entrypoint"]}
+    more = [{**probe, "name": pool, "work_pool": {"name": pool}} for pool in pools if pool not in probed]
+    return [*declared, *more]
 
 
 class WorkPool(Resource):

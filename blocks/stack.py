@@ -16,6 +16,7 @@ from blocks.front_door import FrontDoor
 from blocks.host.agent.spec import File, Health, HostSpec, Release, Service, Socket, from_json, to_json
 from blocks.host.home import Home
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY, new_auth_string, new_encryption_key
+from blocks.host.wanted import SERVER, TOOLS
 from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
@@ -25,10 +26,6 @@ from blocks.spec import StackSpec, Worker, build_spec
 
 SOCKET = "server"
 """Name of the held socket which both slots of the server accept on."""
-SERVER = "server"
-"""Key of the server's release among a stack's releases; a worker with packages of its own has one by its name."""
-TOOLS = "tools"
-"""Key of the release with PostgreSQL, nginx and the service manager."""
 MAINTENANCE_POOL = "maintenance"
 STACK_VARIABLE = "SELFHOST_STACK"
 """Tells a flow on a worker which stack it belongs to."""

@@ -11,7 +11,6 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import catalog
 from blocks.errors import Blocked, NotReady
@@ -22,14 +21,14 @@ from blocks.resource import Apply
 from blocks.spec import build_spec, preflight_arguments
 from blocks.stack import Stack
 from blocks.waiting import wait_until
-from flows.converge import PARALLEL, everything, publish, this_server, visit_all
+from flows.converge import RUNNER, everything, publish, this_server, visit_all
 from flows.progress import step
 
 STORED_SECONDS = 60.0
 """Time the temporary server gets to store the last task runs: they reach it as events, in a second or two."""
 
 
-@flow(name="bootstrap", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))
+@flow(name="bootstrap", task_runner=RUNNER)
 def bootstrap(spec: dict[str, Any]) -> None:
     """Make a stack: everything it is made of, and what its server keeps. Its server does not serve yet.
 

@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import control, secret_files, wanted
 from blocks.host import lease as leases
-from blocks.host.home import Home
+from blocks.host.home import HOME_VARIABLE, Home
 from blocks.spec import StackSpec, build_spec, read_spec
 from flows import launch, terminal
 from flows.progress import listen, step
@@ -37,7 +37,7 @@ class Where:
 
     spec: Annotated[Path | None, Parameter(help="Spec file; left out: ./stack.toml, else the saved spec.")] = None
     name: Annotated[str | None, Parameter(help="Name of the stack; left out: prefect.")] = None
-    home: Annotated[Path | None, Parameter(help="Folder of the stack.")] = None
+    home: Annotated[Path | None, Parameter(env_var=HOME_VARIABLE, help="Folder of the stack.")] = None
     port: Annotated[int | None, Parameter(help="Port of the front door; server and database take the next two.")] = None
 
     def wish(self) -> StackSpec:
@@ -88,8 +88,7 @@ def bootstrap(where: Where = HERE) -> None:
         launch.become(release, home, lease)
     conditions = _again(spec, home) if launch.is_bootstrapped(home) else _first(spec, home, lease)
     terminal.conditions(conditions)
-    auth, key = home.secrets / secret_files.AUTH_STRING, home.secrets / secret_files.ENCRYPTION_KEY
-    terminal.done(spec, str(auth), str(key), _command(where))
+    terminal.done(spec, home)
 
 
 def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
@@ -268,12 +267,6 @@ def open_ui(where: Where = HERE) -> None:
     spec, home = where.saved()
     terminal.say(f"{spec.url}  (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
     webbrowser.open(spec.url)
-
-
-def _command(where: Where) -> str:
-    """How this stack is named on the command line, for the hints of the last panel."""
-    parts = ["selfhost"] + [f"--{key} {value}" for key, value in (("name", where.name), ("home", where.home)) if value]
-    return " ".join(parts[:1]) if len(parts) == 1 else "selfhost VERB " + " ".join(parts[1:])
 
 
 def main() -> int:

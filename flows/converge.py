@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.artifacts import (
@@ -24,11 +25,11 @@ from blocks.server_objects import server_objects
 from blocks.stack import Stack
 from flows.progress import step
 
-PARALLEL = 12
-"""Resources worked on at one time; most of them wait for something else than our processor."""
+RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=12)
+"""Works on so many resources at one time; most of them wait for something else than our processor."""
 
 
-@flow(name="converge", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))
+@flow(name="converge", task_runner=RUNNER)
 def converge(stack: str | None = None) -> None:
     """Bring the stack in line with its spec.
 
@@ -40,7 +41,7 @@ def converge(stack: str | None = None) -> None:
     publish(wanted, changes, key="converge")
 
 
-@flow(name="drift", task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL))
+@flow(name="drift", task_runner=RUNNER)
 def drift(stack: str | None = None) -> None:
     """Show how the stack differs from its spec, and change nothing.
 
@@ -82,7 +83,7 @@ def visit_all(resources: Sequence[Resource], applier: Apply | Record) -> list[Ch
     Raises:
         SelfhostError: some failed; all failures in one text. What does not need them was carried out.
     """
-    progress = create_progress_artifact(progress=0.0, key="resources", description="Resources visited")
+    progress = cast(UUID, create_progress_artifact(progress=0.0, key="resources", description="Resources visited"))
     futures: dict[str, PrefectFuture[Change]] = {}
     for resource in in_order(resources):
         needs = [futures[need] for need in resource.needs]
@@ -101,7 +102,7 @@ def _as_task(resource: Resource, applier: Apply | Record) -> Any:
             detail.text = change.action
             return change
 
-    return task(visit_resource, name=resource.name, task_run_name=resource.name, cache_policy=NO_CACHE)
+    return task(name=resource.name, task_run_name=resource.name, cache_policy=NO_CACHE)(visit_resource)
 
 
 def _settled(futures: dict[str, PrefectFuture[Change]]) -> list[Change]:

@@ -25,12 +25,10 @@ from blocks.host.agent.spec import Release
 from blocks.host.home import Home
 from blocks.host.lease import Lease
 from blocks.host.temporary_server import TemporaryServer
-from blocks.host.wanted import Wanted
+from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import StackSpec, preflight_arguments
 from flows.progress import step
 
-SERVER, TOOLS = "server", "tools"
-"""Keys of a stack's releases, as `blocks.stack` has them; that module needs Prefect."""
 INSIDE = "SELFHOST_RELEASE"
 """Set to the release's id once the launcher has become it."""
 

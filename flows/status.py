@@ -30,7 +30,7 @@ def status(stack: str | None = None) -> None:
 
 def look(stack: Stack) -> list[Condition]:
     """Every check of `blocks.verification` for this stack, as one task of a flow run."""
-    checks = task(verification.verify, name="verify through the front door", cache_policy=NO_CACHE)
+    checks = task(name="verify through the front door", cache_policy=NO_CACHE)(verification.verify)
     return checks(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
 
 
@@ -56,8 +56,8 @@ def report(stack: Stack) -> dict[str, Any]:
 
 
 def pools(stack: Stack) -> list[str]:
-    """Work pools which have a probe deployment and a worker of this stack."""
-    return sorted({worker.pool for worker in stack.spec.workers} & {"maintenance", "default"})
+    """Work pools this stack has a worker on; each has a deployment `probe/<pool>`."""
+    return sorted({worker.pool for worker in stack.spec.workers})
 
 
 def publish(conditions: Sequence[Condition]) -> None:

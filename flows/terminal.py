@@ -11,17 +11,20 @@ from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from blocks.errors import SelfhostError, WrongCall
 from blocks.host.agent.spec import Condition
+from blocks.host.home import Home
+from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
 from blocks.resource import Change
 from blocks.spec import StackSpec
 from flows.progress import Step
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_WIDE = 200
+"""Columns of the panel: a path in it must be whole, to be copied."""
 _MARKS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
 
 
@@ -65,6 +68,7 @@ def say(text: str) -> None:
 
 def fail(error: SelfhostError) -> None:
     """The one line of an error, and its hint on a second."""
+    out.file.flush()
     err.print(Text.assemble(("error: ", "bold red"), error.what))
     if error.hint:
         err.print(Text.assemble(("hint: ", "bold"), error.hint))
@@ -80,21 +84,17 @@ def changes(found: Sequence[Change]) -> None:
 
 
 def conditions(found: Sequence[Condition]) -> None:
-    """Checks as a table."""
-    table = Table(box=None, show_header=False, pad_edge=False)
+    """Checks, a line each."""
     for each in found:
-        mark = Text("✓", "green") if each.status else Text("✗", "red")
-        table.add_row(mark, each.type, each.message)
-    out.print(table)
+        mark = ("✓ ", "green") if each.status else ("✗ ", "red")
+        out.print(Text.assemble(mark, f"{each.type:<24}", (each.message, "dim")))
 
 
 def report(found: dict[str, Any]) -> None:
     """What `selfhost status` shows a person."""
     out.print(Text.assemble((str(found["name"]), "bold"), f"  {found['url']}  Prefect {found['prefect_version']}"))
-    table = Table(box=None, show_header=False, pad_edge=False)
     for each in found["services"]:
-        table.add_row("", each["name"], each["state"], each["version"])
-    out.print(table)
+        out.print(f"  {each['name']:<24}{each['state']:<14}{each['version']}")
     conditions([Condition(**each) for each in found["conditions"]])
 
 
@@ -110,24 +110,23 @@ def confirm(question: str) -> None:
         raise WrongCall("not confirmed", "nothing was touched")
 
 
-def done(spec: StackSpec, auth_string_file: str, encryption_key_file: str, command: str) -> None:
+def done(spec: StackSpec, home: Home) -> None:
     """The last panel of a bootstrap."""
-    out.print(
-        Panel(
-            f"[bold]{spec.url}[/bold]\n"
-            f"user      admin\n"
-            f"password  after `admin:` in {auth_string_file}\n\n"
-            f"Keep a copy of {encryption_key_file} on another machine:\n"
-            "without it no backup's secret blocks can ever be read again.\n\n"
-            "What next\n"
-            f"  {command} open                 the UI in your browser\n"
-            f"  {command} connect              a Prefect profile for this machine, and what others need\n"
-            f"  {command} status               whether all is well\n"
-            f"  after a reboot: {command} start",
-            title=f"Prefect {spec.prefect_version}, stack {spec.name}",
-            expand=False,
-        )
-    )
+    command = home.root / "bin/selfhost"
+    text = f"""\
+[bold]{spec.url}[/bold]
+user      admin
+password  after `admin:` in {home.secrets / AUTH_STRING}
+
+Keep a copy of {home.secrets / ENCRYPTION_KEY} on another machine:
+without it nobody can read the secret blocks in a backup.
+
+What next
+  {command} open      the UI in your browser
+  {command} connect   a Prefect profile for this machine, and what others need
+  {command} status    whether all is well
+  {command} start     after a reboot; in your crontab: @reboot {command} start"""
+    out.print(Panel(text, title=f"Prefect {spec.prefect_version}, stack {spec.name}", expand=False), width=_WIDE)
 
 
 def is_person() -> bool:

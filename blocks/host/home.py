@@ -16,6 +16,9 @@ from blocks.host.agent.files import write_atomically
 LONGEST = 70
 """Characters of a home's path: sockets lie below it, and a socket's path may have 107."""
 
+HOME_VARIABLE = "SELFHOST_HOME"
+"""Environment variable which names the home where the command line does not."""
+
 
 @dataclass(frozen=True)
 class Home:

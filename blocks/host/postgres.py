@@ -199,7 +199,9 @@ def restore(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, 
     _pipe(command, login, keep_open=keep_open)
 
 
-def _pipe(commands: list[list[str]], login: Login, stdout: IO[bytes] | None = None, keep_open: tuple[int, ...] = ()) -> None:
+def _pipe(
+    commands: list[list[str]], login: Login, stdout: IO[bytes] | None = None, keep_open: tuple[int, ...] = ()
+) -> None:
     running: list[subprocess.Popen[bytes]] = []
     for index, argv in enumerate(commands):
         is_last = index == len(commands) - 1

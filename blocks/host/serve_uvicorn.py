@@ -51,6 +51,7 @@ def server_config(app: Callable[..., Any], forwarded_allow_ips: str) -> uvicorn.
         ws_ping_timeout=api.websocket_ping_timeout,
         log_level=get_current_settings().server.logging_level.lower(),
         log_config=None,
+        access_log=False,  # nginx is the place for that; a line a call is a tenth of a call's time
         forwarded_allow_ips=forwarded_allow_ips,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )

@@ -17,6 +17,10 @@ from blocks.host.agent.spec import InvalidSpec, Release, from_json
 from blocks.host.home import Home
 
 FILE = "wanted.json"
+SERVER = "server"
+"""Key of the server's release among a stack's releases; a worker with packages of its own has one by its name."""
+TOOLS = "tools"
+"""Key of the release with PostgreSQL, nginx and the service manager."""
 
 
 @dataclass(frozen=True)

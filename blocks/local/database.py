@@ -36,6 +36,7 @@ class LocalDatabase(Database):
     home: Path = Field(description="The stack's home folder.")
     programs: Path = Field(description="Folder with PostgreSQL's programs.")
     port: int = Field(description="Loopback port of our own PostgreSQL.")
+    version: str = Field("", description="Version of our own PostgreSQL, for people.")
     user: str = Field("", description="System user our own PostgreSQL runs as; empty for the one who runs us.")
     url: str | None = Field(None, description="postgresql://user@host:port/database of one that is already there.")
     password_file: Path | None = Field(None, description="File with the password for `url`.")
@@ -57,6 +58,7 @@ class LocalDatabase(Database):
         return [
             Service(
                 name="postgres",
+                version=self.version,
                 argv=cluster.argv(),
                 user=self.user,
                 stop_signal="SIGINT",  # a fast shutdown; SIGTERM would wait for every client to leave

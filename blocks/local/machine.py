@@ -16,7 +16,7 @@ from blocks.host.agent.config import AgentConfig
 from blocks.host.agent.files import write_atomically
 from blocks.host.agent.spec import HostSpec, HostStatus, InvalidSpec, from_json, to_json
 from blocks.host.bundle import build_agent
-from blocks.host.home import Home
+from blocks.host.home import HOME_VARIABLE, Home
 from blocks.local.folder import Folder
 from blocks.machine import Machine
 from blocks.resource import Attributes, Change, Resource
@@ -36,6 +36,7 @@ class LocalMachine(Machine):
     root: Path = Field(description="The stack's home folder.")
     system_user: str = Field("", description="System user of our own PostgreSQL; empty for the one who runs us.")
     circus_python: str = Field(description="Interpreter which has Circus, the service manager.")
+    release_python: str = Field(description="Interpreter of the server's release, which has this project.")
 
     def home(self) -> Home:
         return Home(self.root)
@@ -43,7 +44,7 @@ class LocalMachine(Machine):
     def resources(self) -> list[Resource]:
         state = Folder("state folder", self.home().state, 0o711)
         user = [SystemUser(self.system_user, self.stack)] if self.system_user else []
-        return [HomeFolder(self.home(), self.stack), *user, state, HostAgent(self)]
+        return [HomeFolder(self.home(), self.stack), *user, state, HostAgent(self), Command(self)]
 
     def applied(self) -> HostSpec | None:
         path = self.home().agent / "spec.json"
@@ -167,6 +168,35 @@ class HostAgent(Resource):
     def _config(self) -> str:
         machine = self._machine
         return to_json(AgentConfig(home=str(machine.root), manager="circus", circus_python=machine.circus_python))
+
+
+class Command(Resource):
+    """`bin/selfhost` in the home: the command line for this stack, wherever the checkout is that made it."""
+
+    name = "command"
+    needs = ("home",)
+
+    def __init__(self, machine: LocalMachine) -> None:
+        self._path = machine.home().root / "bin/selfhost"
+        self._text = f"""\
+#!/bin/sh
+# Written by a bootstrap: the command line of the release this stack runs.
+export {HOME_VARIABLE}="{machine.root}"
+exec "{machine.release_python}" -P -m flows.cli "$@"
+"""
+
+    def find(self) -> Attributes | None:
+        return {"text": self._path.read_text("utf-8")} if self._path.exists() else None
+
+    def want(self) -> Attributes:
+        return {"text": self._text}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self._path.parent.mkdir(exist_ok=True)
+        write_atomically(self._path, self._text.encode(), 0o755)
+
+    def delete(self) -> None:
+        self._path.unlink()
 
 
 def _daemon(folder: Path) -> processes.ProcessRecord | None:

@@ -115,7 +115,8 @@ class Watch:
         if record is not None and record != self.record:
             self.began, self.next_probe, self.misses = now, now, 0
             self.enter(state, story, unix_time)
-        if record is None and self.record is not None:
+        if record is None and (self.record is not None or keeps_ending):
+            # Lives too short to be seen are counted by the wrapper alone.
             self.enter(state, story or "its process has ended and is started again", unix_time)
         self.record = record
 
