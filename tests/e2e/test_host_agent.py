@@ -478,6 +478,8 @@ def test_stop_ends_services_before_what_they_need_and_leaves_no_process(host: Ho
     assert host.agent("stop").returncode == 0
     assert order.read_text() == "cba"
     assert host.processes() == []
+    assert {each.state for each in host.status().services} == {"stopped"}
+    assert host.condition("Converged").reason == "Stopped"
     assert host.agent("stop").returncode == 0
 
     host.start()

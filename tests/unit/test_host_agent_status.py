@@ -66,6 +66,14 @@ def test_another_process_starts_again_and_one_that_keeps_ending_has_failed() -> 
     assert watch.state == "ready"
 
 
+def test_lives_too_short_to_be_seen_are_counted_too() -> None:
+    watch = Watch()
+    watch.follow(process(held=True, failures=2), 0.0, 0.0)
+    assert watch.state == "pending"
+    watch.follow(process(held=True, failures=3), 1.0, 1.0)
+    assert (watch.state, watch.message) == ("failed", "ended 3 times soon after its start")
+
+
 @contextmanager
 def answering(listening: socket.socket, answer: bytes) -> Iterator[None]:
     def serve() -> None:

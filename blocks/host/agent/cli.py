@@ -16,9 +16,12 @@ from . import processes
 from .config import InvalidConfig, Layout, load_config
 from .daemon import AlreadyRunning, Daemon, lock_home, make_service_manager, sha256_of, write_identity
 from .execution import read_data
+from .files import write_atomically
 from .jobs import Jobs
 from .processes import ProcessRecord
+from .reporting import stopped_status
 from .service_manager import ServiceManagerFailed
+from .spec import HostStatus, InvalidSpec, from_json, to_json
 
 START_TIMEOUT = 20.0
 END_TIMEOUT = 5.0
@@ -83,8 +86,17 @@ def _stop(layout: Layout) -> None:
     descriptor = lock_home(layout, patience=END_TIMEOUT)
     Jobs(config, layout, _wrapper()).end_all()
     make_service_manager(config, layout, _wrapper()).stop_all()
+    _tell_stopped(layout)
     os.ftruncate(descriptor, 0)
     os.close(descriptor)
+
+
+def _tell_stopped(layout: Layout) -> None:
+    try:
+        status = from_json(HostStatus, layout.status.read_text(encoding="utf-8"))
+    except (FileNotFoundError, InvalidSpec):
+        return
+    write_atomically(layout.status, to_json(stopped_status(status, time.time())).encode(), 0o600)
 
 
 def _status(layout: Layout) -> None:

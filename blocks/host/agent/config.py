@@ -110,9 +110,11 @@ class Layout:
         return self.logs / f"{name}.log"
 
     def make(self) -> None:
-        """Make the folders; those with secrets or control sockets in them are closed to others."""
+        """Make the folders; those with secrets or control sockets in them are closed to others, releases are
+        not: services of other users run from them."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.releases.mkdir(exist_ok=True)
+        self.releases.chmod(0o755)
         for folder in (self.agent, self.run, self.services, self.job_runs, self.logs):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .files import write_atomically
+from .files import make_folders, write_atomically
 from .spec import Artifact, Release
 
 MARKER = "complete"
@@ -46,11 +46,11 @@ def install(release: Release, root: Path, store: Path) -> bool:
     """
     if is_whole(release, root):
         return False
-    root.mkdir(parents=True, exist_ok=True)
-    with _exclusive(root / f".{release.id}.lock"):
+    make_folders(root)
+    with _exclusive(root / f".{release.id}.lock") as lock:
         if is_whole(release, root):
             return False
-        _install(release, root, store)
+        _install(release, root, store, lock)
     return True
 
 
@@ -67,7 +67,7 @@ def _marker(release: Release) -> dict[str, object]:
     return {"lock": release.lock.sha256, "wheels": [each.sha256 for each in release.wheels]}
 
 
-def _install(release: Release, root: Path, store: Path) -> None:
+def _install(release: Release, root: Path, store: Path, held: int) -> None:
     folder, staged = root / release.id, root / f".{release.id}.artifacts"
     try:
         for leftover in (folder, staged):
@@ -76,7 +76,7 @@ def _install(release: Release, root: Path, store: Path) -> None:
         lock = _stage(release, release.lock, staged, store)
         wheels = [_stage(release, each, staged, store) for each in release.wheels]
         for step, command in commands(release, folder, staged, lock, wheels):
-            _run(release, step, command)
+            _run(release, step, command, held)
         write_atomically(folder / MARKER, json.dumps(_marker(release)).encode(), 0o644)
     except OSError as error:
         raise ReleaseFailed(f"release {release.id}: {error}") from error
@@ -89,7 +89,7 @@ def commands(
 ) -> list[tuple[str, list[str]]]:
     """The steps of an installation, as (name, argv). Pure but for reading the lock."""
     python = str(folder / "bin" / "python")
-    uv = [release.uv, "--no-config", "--quiet"]
+    uv = [release.uv, "--quiet"]
     sources = ["--find-links", str(staged)] if wheels else []
     offline = ["--no-index"] if len(wheels) > 1 else []
     locked = locked_names(lock.read_text(encoding="utf-8"))
@@ -138,7 +138,8 @@ def _stage(release: Release, artifact: Artifact, staged: Path, store: Path) -> P
     return target
 
 
-def _run(release: Release, step: str, command: list[str]) -> None:
+def _run(release: Release, step: str, command: list[str], held: int) -> None:
+    """Run one step. It inherits the lock, so that a step which outlives a killed agent keeps the next away."""
     environment = {key: value for key, value in os.environ.items() if key not in _DROPPED}
     try:
         done = subprocess.run(
@@ -149,6 +150,7 @@ def _run(release: Release, step: str, command: list[str]) -> None:
             env=environment,
             cwd="/",
             umask=0o022,
+            pass_fds=(held,),
             timeout=STEP_TIMEOUT,
             check=False,
         )
@@ -160,7 +162,7 @@ def _run(release: Release, step: str, command: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[int]:
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()

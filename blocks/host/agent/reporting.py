@@ -61,6 +61,21 @@ def build_status(
     )
 
 
+def stopped_status(status: HostStatus, now: float) -> HostStatus:
+    """The status after everything has been stopped on purpose."""
+    return dataclasses.replace(
+        status,
+        agent_pid=0,
+        time=now,
+        services=tuple(ServiceStatus(each.name, "stopped", each.version, since=now) for each in status.services),
+        conditions=(
+            *(each for each in status.conditions if each.type not in ("Converged", "ServicesReady")),
+            Condition("ServicesReady", False, "Stopped", "stopped on purpose; `start` brings all back", now),
+            Condition("Converged", False, "Stopped", "stopped on purpose; `start` brings all back", now),
+        ),
+    )
+
+
 def is_settled(status: HostStatus) -> bool:
     """Whether nothing is under way: then the agent looks less often."""
     return all(each.status for each in status.conditions)
