@@ -122,29 +122,34 @@ def visit_to_delete(resource: Resource, applier: Applier) -> Change:
 
 
 def in_order(resources: Iterable[Resource]) -> list[Resource]:
-    """Sort so that each resource comes after its needs; names break ties as given.
+    """Sort so that each resource comes after its needs, and otherwise as early as it was listed.
 
     Raises:
         Blocked: a need is unknown, two resources share a name, or the needs go in a circle.
     """
     listed = list(resources)
-    waiting = {each.name: each for each in listed}
-    if len(waiting) != len(listed):
+    by_name = {each.name: each for each in listed}
+    if len(by_name) != len(listed):
         raise Blocked(f"two resources share a name among {sorted(each.name for each in listed)}")
-    unknown = {need for each in listed for need in each.needs} - set(waiting)
-    if unknown:
-        raise Blocked(f"no resource is called {sorted(unknown)}")
-    ordered: list[Resource] = []
-    done: set[str] = set()
-    while waiting:
-        ready = [each for each in waiting.values() if done.issuperset(each.needs)]
-        if not ready:
-            raise Blocked(f"the needs of {sorted(waiting)} go in a circle")
-        ordered += ready
-        done |= {each.name for each in ready}
-        for each in ready:
-            del waiting[each.name]
-    return ordered
+    ordered: dict[str, Resource] = {}
+    for each in listed:
+        _place(each, by_name, ordered, ())
+    return list(ordered.values())
+
+
+def _place(
+    resource: Resource, by_name: Mapping[str, Resource], ordered: dict[str, Resource], path: tuple[str, ...]
+) -> None:
+    """Put a resource's needs, then itself, at the end of `ordered`; `path` leads to it from what needs it."""
+    if resource.name in path:
+        raise Blocked(f"the needs of {sorted(path)} go in a circle")
+    if resource.name in ordered:
+        return
+    for need in resource.needs:
+        if need not in by_name:
+            raise Blocked(f"{resource.name} needs {need}, and no resource is called that")
+        _place(by_name[need], by_name, ordered, (*path, resource.name))
+    ordered[resource.name] = resource
 
 
 def plan(resources: Iterable[Resource]) -> list[Change]:

@@ -34,14 +34,13 @@ from blocks.spec import Alerts, StackSpec
 from blocks.stack import MAINTENANCE_POOL
 
 MARK = "Kept by prefect-selfhost"
+AutomationMaker = Callable[[SyncPrefectClient], AutomationCore]
+"""Makes an automation; the client looks up what it refers to."""
 HEARTBEAT_WINDOW = timedelta(seconds=540)
 """A run is dead after three missed heartbeats; a flow run sends one every 180 s."""
 
-Client = Callable[[], SyncPrefectClient]
-"""Opens a client to the server which the objects are on."""
 
-
-def server_objects(spec: StackSpec, blocks: Mapping[str, Block], client: Client) -> list[Resource]:
+def server_objects(spec: StackSpec, blocks: Mapping[str, Block], client: SyncPrefectClient) -> list[Resource]:
     """Everything a stack keeps on its server.
 
     Args:
@@ -73,16 +72,15 @@ def deployments(pools: Sequence[str]) -> list[dict[str, Any]]:
 class WorkPool(Resource):
     """A work pool; its type cannot be changed."""
 
-    def __init__(self, pool: str, kind: str, client: Client) -> None:
+    def __init__(self, pool: str, kind: str, client: SyncPrefectClient) -> None:
         self.name = f"work pool {pool}"
         self._pool, self._kind, self._client = pool, kind, client
 
     def find(self) -> Attributes | None:
-        with self._client() as client:
-            try:
-                return {"type": client.read_work_pool(self._pool).type}
-            except ObjectNotFound:
-                return None
+        try:
+            return {"type": self._client.read_work_pool(self._pool).type}
+        except ObjectNotFound:
+            return None
 
     def want(self) -> Attributes:
         return {"type": self._kind}
@@ -97,29 +95,26 @@ class WorkPool(Resource):
     def apply(self, actual: Attributes | None, change: Change) -> None:
         template = run_coro_as_sync(get_default_base_job_template_for_infrastructure_type(self._kind)) or {}
         pool = WorkPoolCreate(name=self._pool, type=self._kind, base_job_template=template, description=MARK)
-        with self._client() as client:
-            client.create_work_pool(pool)
+        self._client.create_work_pool(pool)
 
     def delete(self) -> None:
-        with self._client() as client:
-            client.delete_work_pool(self._pool)
+        self._client.delete_work_pool(self._pool)
 
 
 class Deployment(Resource):
     """A deployment of one of our flows, as `prefect.yaml` declares it; one with a schedule is made paused."""
 
-    def __init__(self, entry: Mapping[str, Any], client: Client) -> None:
+    def __init__(self, entry: Mapping[str, Any], client: SyncPrefectClient) -> None:
         self._flow: Flow[Any, Any] = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
         self.name = f"deployment {self._flow.name}/{entry['name']}"
         self.needs = (f"work pool {entry['work_pool']['name']}",)
         self._entry, self._client = entry, client
 
     def find(self) -> Attributes | None:
-        with self._client() as client:
-            try:
-                found = client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
-            except ObjectNotFound:
-                return None
+        try:
+            found = self._client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
+        except ObjectNotFound:
+            return None
         return {
             "entrypoint": found.entrypoint,
             "pool": found.work_pool_name,
@@ -138,20 +133,18 @@ class Deployment(Resource):
         }
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        with self._client() as client:
-            if actual is None:
-                self._create(client)
-            else:
-                self._update(client, change)
+        if actual is None:
+            self._create()
+        else:
+            self._update(change)
 
     def delete(self) -> None:
-        with self._client() as client:
-            found = client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
-            client.delete_deployment(found.id)
+        found = self._client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
+        self._client.delete_deployment(found.id)
 
-    def _create(self, client: SyncPrefectClient) -> None:
-        client.create_deployment(
-            flow_id=client.create_flow_from_name(self._flow.name),
+    def _create(self) -> None:
+        self._client.create_deployment(
+            flow_id=self._client.create_flow_from_name(self._flow.name),
             name=self._entry["name"],
             entrypoint=self._entry["entrypoint"],
             work_pool_name=self._entry["work_pool"]["name"],
@@ -164,21 +157,21 @@ class Deployment(Resource):
             paused=bool(self._entry.get("schedules")),  # until the bootstrap has been verified
         )
 
-    def _update(self, client: SyncPrefectClient, change: Change) -> None:
-        found = client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
+    def _update(self, change: Change) -> None:
+        found = self._client.read_deployment_by_name(f"{self._flow.name}/{self._entry['name']}")
         fields: dict[str, Any] = {
             "entrypoint": self._entry["entrypoint"],
             "work_pool_name": self._entry["work_pool"]["name"],
             "description": self._entry["description"].strip(),
             "parameter_openapi_schema": self._schema(),
         }
-        client.update_deployment(found.id, DeploymentUpdate(**fields))
+        self._client.update_deployment(found.id, DeploymentUpdate(**fields))
         if "schedules" in change.fields:
             for schedule in found.schedules:
                 if _own_cron(schedule):
-                    client.delete_deployment_schedule(found.id, schedule.id)
+                    self._client.delete_deployment_schedule(found.id, schedule.id)
             pairs = [(each.schedule, bool(each.active)) for each in self._schedules()]
-            client.create_deployment_schedules(found.id, pairs)
+            self._client.create_deployment_schedules(found.id, pairs)
 
     def _schedules(self) -> list[DeploymentScheduleCreate]:
         return [
@@ -199,16 +192,15 @@ def _own_cron(schedule: DeploymentSchedule) -> str | None:
 class StackDocument(Resource):
     """One of the stack's blocks, saved under the stack's name."""
 
-    def __init__(self, block: Block, document: str, client: Client) -> None:
+    def __init__(self, block: Block, document: str, client: SyncPrefectClient) -> None:
         self.name = f"block {block.get_block_type_slug()}/{document}"
         self._block, self._document, self._client = block, document, client
 
     def find(self) -> Attributes | None:
-        with self._client() as client:
-            try:
-                found = client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
-            except ObjectNotFound:
-                return None
+        try:
+            found = self._client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
+        except ObjectNotFound:
+            return None
         return {key: str(value) for key, value in found.data.items()}
 
     def want(self) -> Attributes:
@@ -225,7 +217,9 @@ class StackDocument(Resource):
 class Automation(Resource):
     """An automation; a digest of it in the description tells whether it is the wanted one."""
 
-    def __init__(self, name: str, make: Callable[[SyncPrefectClient], AutomationCore], client: Client) -> None:
+    def __init__(
+        self, name: str, make: Callable[[SyncPrefectClient], AutomationCore], client: SyncPrefectClient
+    ) -> None:
         self.name = f"automation {name}"
         self._name, self._make, self._client = name, make, client
 
@@ -234,36 +228,32 @@ class Automation(Resource):
         return {"digest": found.description.rpartition(" ")[2]} if found else None
 
     def want(self) -> Attributes:
-        with self._client() as client:
-            return {"digest": self._wanted(client).description.rpartition(" ")[2]}
+        return {"digest": self._wanted().description.rpartition(" ")[2]}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         found = self._found()
-        with self._client() as client:
-            wanted = self._wanted(client)
-            if found is None:
-                client.create_automation(wanted)
-            else:
-                client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
+        wanted = self._wanted()
+        if found is None:
+            self._client.create_automation(wanted)
+        else:
+            self._client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
 
     def delete(self) -> None:
         found = self._found()
-        with self._client() as client:
-            if found:
-                client.delete_automation(found.id)
+        if found:
+            self._client.delete_automation(found.id)
 
     def _found(self) -> Any:
-        with self._client() as client:
-            named = client.read_automations_by_name(self._name)
+        named = self._client.read_automations_by_name(self._name)
         return next((each for each in named if each.description.startswith(MARK)), None)
 
-    def _wanted(self, client: SyncPrefectClient) -> AutomationCore:
-        automation = self._make(client)
+    def _wanted(self) -> AutomationCore:
+        automation = self._make(self._client)
         digest = _digest(_sorted(automation.model_dump()))
         return automation.model_copy(update={"description": f"{MARK}: {automation.description} {digest}"})
 
 
-def automations(alerts: Alerts) -> dict[str, Callable[[SyncPrefectClient], AutomationCore]]:
+def automations(alerts: Alerts) -> dict[str, AutomationMaker]:
     """What every stack watches for: automation name → how to make it."""
 
     def told(client: SyncPrefectClient) -> list[Any]:

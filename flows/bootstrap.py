@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
@@ -37,7 +39,8 @@ def bootstrap(spec: dict[str, Any]) -> None:
     """
     preflight(spec)
     stack = composed(spec)
-    changes = visit_all(everything(stack, this_server), Apply())
+    with this_server() as client:
+        changes = visit_all(everything(stack, client), Apply())
     publish(stack, changes, key="bootstrap")
 
 
@@ -57,31 +60,27 @@ def preflight(spec: dict[str, Any]) -> None:
 
 def run(spec: dict[str, Any]) -> None:
     """Run the bootstrap flow on the server this process is set to, and wait until that has stored all of it."""
-    end_abandoned_runs()
-    state: Any = bootstrap(spec, return_state=True)
-    state.result()  # raises what the flow raised
-    with step("record complete"):
-        EventsWorker.drain_all()
-        APILogWorker.instance().drain()
-        wait_until(
-            _is_recorded(state.state_details.flow_run_id), "the record of the run", timeout=STORED_SECONDS, every=0.1
-        )
+    with this_server() as client:
+        end_abandoned_runs(client)
+        state: Any = bootstrap(spec, return_state=True)
+        state.result()  # raises what the flow raised
+        with step("record complete"):
+            EventsWorker.drain_all()
+            APILogWorker.instance().drain()
+            recorded = _is_recorded(client, state.state_details.flow_run_id)
+            wait_until(recorded, "the record of the run", timeout=STORED_SECONDS, every=0.1)
 
 
-def end_abandoned_runs() -> None:
+def end_abandoned_runs(client: SyncPrefectClient) -> None:
     """Mark runs of a launcher that was killed as crashed: nobody else would, and they are part of the history."""
-    with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["bootstrap"])))
-        for each in runs:
-            if each.state is not None and not each.state.is_final():
-                client.set_flow_run_state(each.id, Crashed(message="The launcher of this run was killed."), force=True)
+    for each in client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["bootstrap"]))):
+        if each.state is not None and not each.state.is_final():
+            client.set_flow_run_state(each.id, Crashed(message="The launcher of this run was killed."), force=True)
 
 
-def _is_recorded(flow_run_id: Any) -> Any:
+def _is_recorded(client: SyncPrefectClient, flow_run_id: UUID) -> Callable[[], bool]:
     def probe() -> bool:
-        with get_client(sync_client=True) as client:
-            only_this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-            task_runs = client.read_task_runs(flow_run_filter=only_this)
+        task_runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
         open_runs = [each.name for each in task_runs if each.state is None or not each.state.is_final()]
         if open_runs or not task_runs:
             raise NotReady(f"{len(task_runs)} task runs are stored, {len(open_runs)} of them not yet ended")

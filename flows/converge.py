@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from blocks import catalog
 from blocks.errors import Blocked, SelfhostError
@@ -25,8 +25,8 @@ from blocks.server_objects import server_objects
 from blocks.stack import Stack
 from flows.progress import step
 
-RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=12)
-"""Works on so many resources at one time; most of them wait for something else than our processor."""
+RUNNER: TaskRunner[PrefectFuture[Any]] = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=32))
+"""Holds all resources of a stack at one time: most of them wait for another one, or for something outside."""
 
 
 @flow(name="converge", task_runner=RUNNER)
@@ -37,7 +37,8 @@ def converge(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    changes = visit_all(everything(wanted, this_server), Apply())
+    with this_server() as client:
+        changes = visit_all(everything(wanted, client), Apply())
     publish(wanted, changes, key="converge")
 
 
@@ -49,26 +50,28 @@ def drift(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    changes = visit_all(everything(wanted, this_server), Record())
+    with this_server() as client:
+        changes = visit_all(everything(wanted, client), Record())
     publish(wanted, changes, key="drift")
     differing = [change.resource for change in changes if change.action != "keep"]
     if differing:
         raise Blocked(f"drift: {', '.join(differing)}", "the artifact `drift` shows it, the flow `converge` mends it")
 
 
-def everything(stack: Stack, client: Callable[[], SyncPrefectClient]) -> list[Resource]:
+def everything(stack: Stack, client: SyncPrefectClient) -> list[Resource]:
     """All resources of a stack, those on its server included."""
     return [*stack.resources(), *server_objects(stack.spec, stack.blocks(), client)]
 
 
 def plan_of(stack: Stack) -> list[Change]:
     """What would change on a stack that is there."""
-    return plan(everything(stack, this_server))
+    with this_server() as client:
+        return plan(everything(stack, client))
 
 
 def plan_of_new(stack: Stack) -> list[Change]:
     """What would be made of a stack whose server is not there yet."""
-    objects = server_objects(stack.spec, stack.blocks(), this_server)
+    objects = server_objects(stack.spec, stack.blocks(), this_server())
     return [*plan(stack.resources()), *(Change(each.name, "create") for each in objects)]
 
 

@@ -7,6 +7,7 @@ makes the release, and becomes its `selfhost`: same process, same lease, same te
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -110,9 +111,12 @@ def install_releases(spec: StackSpec, home: Home) -> Release:
         return wanted.read(home).releases[SERVER]  # the launcher this process was has just made it
     with step(f"release of Prefect {spec.prefect_version}") as detail:
         prepared = prepare_releases(spec, home.store)
+        # The start of the temporary server is the smoke test of a first bootstrap: the same import, once.
+        is_first = not is_bootstrapped(home)
+        to_install = [dataclasses.replace(each, smoke=()) if is_first else each for each in prepared.values()]
         try:
             with ThreadPoolExecutor(2) as executor:
-                done = list(executor.map(lambda each: install(each, home.releases, home.store), prepared.values()))
+                done = list(executor.map(lambda each: install(each, home.releases, home.store), to_install))
         except ReleaseFailed as error:
             raise SelfhostError(str(error), "the disk may be full, or the index out of reach; run it again") from error
         wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))

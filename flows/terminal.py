@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,10 +22,8 @@ from blocks.resource import Change
 from blocks.spec import StackSpec
 from flows.progress import Step
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-_WIDE = 200
-"""Columns of the panel: a path in it must be whole, to be copied."""
 _MARKS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
 
 
@@ -126,7 +125,11 @@ What next
   {command} connect   a Prefect profile for this machine, and what others need
   {command} status    whether all is well
   {command} start     after a reboot; in your crontab: @reboot {command} start"""
-    out.print(Panel(text, title=f"Prefect {spec.prefect_version}, stack {spec.name}", expand=False), width=_WIDE)
+    out.print(
+        Panel(text, title=f"Prefect {spec.prefect_version}, stack {spec.name}", expand=False),
+        soft_wrap=False,
+        overflow="fold",
+    )
 
 
 def is_person() -> bool:
