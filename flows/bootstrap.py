@@ -23,7 +23,7 @@ from blocks.resource import Apply
 from blocks.spec import build_spec, preflight_arguments
 from blocks.stack import Stack
 from blocks.waiting import wait_until
-from flows.converge import RUNNER, everything, publish, this_server, visit_all
+from flows.converge import RUNNER, publish, this_server, visit_stack
 from flows.progress import step
 
 STORED_SECONDS = 60.0
@@ -39,9 +39,7 @@ def bootstrap(spec: dict[str, Any]) -> None:
     """
     preflight(spec)
     stack = composed(spec)
-    with this_server() as client:
-        changes = visit_all(everything(stack, client), Apply())
-    publish(stack, changes, key="bootstrap")
+    publish(stack, visit_stack(stack, Apply()), key="bootstrap")
 
 
 def composed(spec: dict[str, Any]) -> Stack:

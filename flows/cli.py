@@ -84,8 +84,7 @@ def bootstrap(where: Where = HERE) -> None:
     lease = launch.take_lease(home, "bootstrap")
     launch.prepare_home(spec)
     release = launch.install_releases(spec, home)
-    if not launch.is_inside(release):
-        launch.become(release, home, lease)
+    launch.become_where_newer(release, home, lease)
     conditions = _again(spec, home) if launch.is_bootstrapped(home) else _first(spec, home, lease)
     terminal.conditions(conditions)
     terminal.done(spec, home)
@@ -167,7 +166,7 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
 def status(where: Where = HERE, *, as_json: Json = False) -> None:
     """Look at the whole stack through its front door; exit status 1 where something is not well."""
     spec, home = where.saved()
-    launch.become_unless_inside(home)
+    launch.become_where_newer(wanted.read(home).releases[wanted.SERVER], home)
     launch.use_server(spec.url, home)
     from flows import bootstrap as verb
     from flows import status as report

@@ -37,9 +37,7 @@ def converge(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    with this_server() as client:
-        changes = visit_all(everything(wanted, client), Apply())
-    publish(wanted, changes, key="converge")
+    publish(wanted, visit_stack(wanted, Apply()), key="converge")
 
 
 @flow(name="drift", task_runner=RUNNER)
@@ -50,23 +48,24 @@ def drift(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    with this_server() as client:
-        changes = visit_all(everything(wanted, client), Record())
+    changes = visit_stack(wanted, Record())
     publish(wanted, changes, key="drift")
     differing = [change.resource for change in changes if change.action != "keep"]
     if differing:
         raise Blocked(f"drift: {', '.join(differing)}", "the artifact `drift` shows it, the flow `converge` mends it")
 
 
-def everything(stack: Stack, client: SyncPrefectClient) -> list[Resource]:
-    """All resources of a stack, those on its server included."""
-    return [*stack.resources(), *server_objects(stack.spec, stack.blocks(), client)]
+def visit_stack(stack: Stack, applier: Apply | Record) -> list[Change]:
+    """Visit what a stack is made of, then what its server keeps."""
+    with this_server() as client:
+        kept = server_objects(stack.spec, stack.blocks(), client)
+        return [*visit_all(stack.resources(), applier), *visit_all(kept, applier)]
 
 
 def plan_of(stack: Stack) -> list[Change]:
     """What would change on a stack that is there."""
     with this_server() as client:
-        return plan(everything(stack, client))
+        return plan([*stack.resources(), *server_objects(stack.spec, stack.blocks(), client)])
 
 
 def plan_of_new(stack: Stack) -> list[Change]:

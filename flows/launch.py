@@ -1,20 +1,20 @@
 """The launcher: what happens before Prefect is imported.
 
-Every verb runs in the stack's own release, as a client must not be newer than its server. So the launcher
-makes the release, and becomes its `selfhost`: same process, same lease, same terminal.
+A client must not be newer than its server. So where this environment holds another Prefect than the stack, the
+launcher becomes the `selfhost` of the stack's release: same process, same lease, same terminal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
 
 from blocks import release as releases
 from blocks.errors import Blocked, SelfhostError
@@ -29,9 +29,6 @@ from blocks.host.temporary_server import TemporaryServer
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import StackSpec, preflight_arguments
 from flows.progress import step
-
-INSIDE = "SELFHOST_RELEASE"
-"""Set to the release's id once the launcher has become it."""
 
 
 def check(spec: StackSpec) -> None:
@@ -107,8 +104,8 @@ def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
 
 def install_releases(spec: StackSpec, home: Home) -> Release:
     """Make the stack's releases on this machine, keep what is wanted in the home, return the server's."""
-    if INSIDE in os.environ:
-        return wanted.read(home).releases[SERVER]  # the launcher this process was has just made it
+    if Path(sys.prefix).parent == home.releases:
+        return wanted.read(home).releases[SERVER]  # this is that release: it was become, or called by `bin/selfhost`
     with step(f"release of Prefect {spec.prefect_version}") as detail:
         prepared = prepare_releases(spec, home.store)
         # The start of the temporary server is the smoke test of a first bootstrap: the same import, once.
@@ -124,35 +121,27 @@ def install_releases(spec: StackSpec, home: Home) -> Release:
     return prepared[SERVER]
 
 
-def is_inside(release: Release) -> bool:
-    """Whether this process already runs from the release."""
-    return os.environ.get(INSIDE) == release.id
-
-
-def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn:
-    """Replace this process by the release's `selfhost` with the same arguments.
-
-    No setting of Prefect's from the caller's shell or folder comes along: only the stack's count.
-    """
+def become_where_newer(release: Release, home: Home, lease: Lease | None = None) -> None:
+    """Go on as the release's `selfhost`, with the same arguments, where this environment has another Prefect."""
+    if release.id.startswith(f"{importlib.metadata.version('prefect')}-"):
+        return
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
-    kept |= {INSIDE: release.id, "PYTHONUNBUFFERED": "1"} | (lease.keep_over_exec() if lease else {})
+    kept |= {"PYTHONUNBUFFERED": "1"} | (lease.keep_over_exec() if lease else {})
     python = home.releases / release.id / "bin/python"
     os.execve(python, [str(python), "-P", "-m", "flows.cli", *sys.argv[1:]], kept)
-
-
-def become_unless_inside(home: Home) -> None:
-    """Go on in the release of the stack that is there."""
-    release = wanted.read(home).releases[SERVER]
-    if not is_inside(release):
-        become(release, home)
 
 
 def use_server(url: str, home: Home) -> None:
     """Set this process's Prefect, which is not imported yet, to a server of the stack's.
 
-    Its own folder, no file of the working folder, no line on the terminal: steps are shown instead.
+    No setting of the caller's shell, profile or working folder comes along, and nothing is logged to the terminal:
+    steps are shown instead.
     """
     state = home.bootstrap / "home" if home.bootstrap.exists() else home.state / "launcher"
+    for key in [each for each in os.environ if each.startswith("PREFECT_")]:
+        del os.environ[key]
+    if home.root.exists():
+        os.chdir(home.root)
     os.environ |= {
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_HOME": str(state),
