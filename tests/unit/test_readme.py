@@ -1,0 +1,164 @@
+"""The README is the only manual, so what it says is held against the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+
+from blocks.host.agent.spec import Condition
+from blocks.host.home import Home
+from blocks.server_objects import automations, declared_deployments
+from blocks.spec import Alerts, read_spec
+from flows.cli import app
+from tests.spec_table import Key, keys
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = ["bootstrap", "plan", "status", "start", "stop", "destroy", "connect", "logs", "open"]
+
+
+def fenced(language: str) -> list[str]:
+    """Contents of the code blocks in one language; empty for those without one."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
+
+
+def calls() -> list[str]:
+    """Every call of `selfhost` in a block of console lines, as it is typed after `uv run`."""
+    lines = [line for block in fenced("console") for line in block.splitlines()]
+    return [line.removeprefix("uv run ") for line in lines if line.removeprefix("uv run ").startswith("selfhost ")]
+
+
+def chapter(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
+    assert found, f"the README has no chapter {title}"
+    return found[1]
+
+
+def test_says_both_commands_as_they_are() -> None:
+    plain = "".join(fenced("")).splitlines()
+    assert "pip install uv && uv run selfhost bootstrap" in plain
+    assert "pip install uv && uv run pytest" in plain
+
+
+@pytest.mark.parametrize("call", calls())
+def test_command_line_understands(call: str) -> None:
+    command, bound, *_ = app.parse_args(shlex.split(call, comments=True)[1:], exit_on_error=False, print_error=False)
+    assert callable(command)
+    assert bound.arguments or call.count(" ") == 1
+
+
+def test_examples_show_some_of_the_commands() -> None:
+    assert len(calls()) >= 6
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_explains_every_option_of(name: str) -> None:
+    text = chapter("Commands")
+    assert f"| `selfhost {name}` |" in text
+    missing = [option for option in options(app[name]) if f"`{option}" not in text]
+    assert not missing
+
+
+def options(command: App) -> list[str]:
+    """Options of a command as they are typed, long and short, without the names of positional parameters."""
+    names = [name for argument in command.assemble_argument_collection() for name in argument.names]
+    return [name for name in names if name.startswith("-") and name != "--service"]
+
+
+def test_no_command_is_left_out() -> None:
+    assert sorted(name for name in app if not name.startswith("-")) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("key", keys(), ids=lambda key: key.name)
+def test_explains_key(key: Key) -> None:
+    beginning = key.row().removesuffix(" |") + " "
+    row = next((line for line in chapter("Spec").splitlines() if line.startswith(f"| `{key.name}` |")), "")
+    assert row.startswith(beginning.rstrip() + " "), f"the README's table wants a row that starts: {beginning}"
+    assert row.removeprefix(beginning).strip(" |"), f"the row of {key.name} gives no reason"
+
+
+def test_explains_no_key_that_is_not_there() -> None:
+    explained = re.findall(r"^\| `([a-z_.\[\]]+)` \|", chapter("Spec"), re.M)
+    assert explained == [key.name for key in keys()]
+
+
+def test_spec_example_loads_whole(tmp_path: Path) -> None:
+    (example,) = fenced("toml")
+    path = tmp_path / "stack.toml"
+    path.write_text(example, "utf-8")
+    spec = read_spec(path)
+    assert [worker.pool for worker in spec.workers] == ["maintenance", "reports"]
+    shown = {re.sub(r".*[\[.]", "", key.name).rstrip("]") for key in keys()}
+    assert not [name for name in shown if not re.search(rf"\b{name}\b", example)], "the example is said to be full"
+
+
+def test_spec_example_loads_with_its_own_postgresql_too(tmp_path: Path) -> None:
+    (example,) = fenced("toml")
+    path = tmp_path / "stack.toml"
+    path.write_text(re.sub(r"^# (\[database\]|url = |password_file = )", r"\1", example, flags=re.M), "utf-8")
+    assert read_spec(path).database.url == "postgresql://prefect@db.example.org:5432/prefect"
+
+
+def test_status_example_has_the_stable_keys() -> None:
+    (example,) = fenced("json")
+    status = json.loads(example)
+    assert list(status) == [
+        "name",
+        "target",
+        "url",
+        "api_url",
+        "auth_string_file",
+        "prefect_version",
+        "healthy",
+        "generation",
+        "observed_generation",
+        "services",
+        "conditions",
+    ]
+    assert list(status["services"][0]) == ["name", "state", "version"]
+    assert list(status["conditions"][0]) == ["type", "status", "reason", "message"]
+    assert set(status["conditions"][0]) < {each.name for each in fields(Condition)}
+
+
+def test_names_every_path_of_the_home() -> None:
+    home = Home(Path("/home"))
+    paths = {name: value for name, value in vars(Home).items() if isinstance(value, property)}
+    named = {getattr(home, name).name for name in paths}
+    text = chapter("What is put where")
+    assert not {name for name in named if f"`{name}" not in text}
+
+
+def test_names_every_scheduled_deployment() -> None:
+    text = chapter("What runs on which schedule")
+    for entry in declared_deployments():
+        assert f"{entry['entrypoint'].rpartition('.')[2]}/{entry['name']}`" in text
+        assert not [each["cron"] for each in entry.get("schedules", []) if f"`{each['cron']}`" not in text]
+
+
+def test_names_every_automation() -> None:
+    assert not [name for name in automations(Alerts()) if f'"{name}"' not in chapter("What runs on which schedule")]
+
+
+def test_every_path_of_the_map_exists() -> None:
+    (tree,) = fenced("text")
+    paths = [line.split()[0] for line in tree.splitlines()]
+    assert len(paths) > 20
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_links_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", each.lower()).strip().replace(" ", "-")
+        for each in re.findall(r"^#+ (.*)$", TEXT, re.M)
+    }
+    assert not [target for target in re.findall(r"\]\(#([^)]*)\)", TEXT) if target not in headings]
+
+
+def test_installed_command_is_the_one_explained() -> None:
+    assert app.name == ("selfhost",)
