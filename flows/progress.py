@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)  # Prefect gives an extra logger its handler but no level: the root's would drop steps
 
 
 @dataclass(frozen=True)
