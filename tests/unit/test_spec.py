@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from blocks.errors import WrongCall
+from blocks.host import system_user
+from blocks.spec import StackSpec, Worker, build_spec, default_home, preflight_arguments, read_spec
+
+MAINTENANCE = {"name": "maintenance", "pool": "maintenance"}
+
+
+def refused(data: dict[str, Any]) -> str:
+    with pytest.raises(WrongCall) as caught:
+        build_spec(data, "stack.toml")
+    assert caught.value.hint
+    return caught.value.what
+
+
+def test_defaults_are_a_whole_stack() -> None:
+    spec = read_spec(None)
+    assert (spec.name, spec.target, spec.listen, spec.url) == ("prefect", "local", "127.0.0.1", "http://127.0.0.1:4200")
+    assert (spec.ports.public, spec.server_port, spec.database_port) == (4200, 4201, 4202)
+    assert [(worker.name, worker.pool) for worker in spec.workers] == [
+        ("maintenance", "maintenance"),
+        ("default", "default"),
+    ]
+    assert spec.api_url == "http://127.0.0.1:4200/api"
+
+
+def test_options_lie_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_text('name = "from-file"\n[ports]\npublic = 5000\ndatabase = 6000\n')
+    spec = read_spec(path, {"name": "from-option", "ports.public": 5100, "home": None})
+    assert spec.name == "from-option"
+    assert (spec.ports.public, spec.server_port, spec.database_port) == (5100, 5101, 6000)
+
+
+def test_option_makes_the_table_it_lies_in() -> None:
+    assert read_spec(None, {"ports.public": 4300}).server_port == 4301
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"colour": "red"}, "stack.toml: colour: unknown key"),
+        ({"ports": {"publik": 1}}, "ports.publik: unknown key"),
+        ({"workers": [MAINTENANCE, {"name": "x", "pool": "x", "queue": "y"}]}, "workers.1.queue: unknown key"),
+        ({"ports": {"public": "4200"}}, "ports.public: Input should be a valid integer (given: '4200')"),
+        ({"ports": {"public": True}}, "ports.public: Input should be a valid integer"),
+        ({"ports": {"public": 0}}, "ports.public: Input should be greater than or equal to 1 (given: 0)"),
+        ({"ports": {"public": 65535}}, "ports: public, server and database must differ and fit"),
+        ({"ports": {"public": 4200, "server": 4200}}, "ports: public, server and database must differ"),
+        ({"name": "Upper"}, "name: String should match pattern"),
+        ({"name": "ends-"}, "name: String should match pattern"),
+        ({"name": "n" * 33}, "name: String should match pattern"),
+        ({"target": "moon"}, "target: Input should be 'local' (given: 'moon')"),
+        ({"home": "relative/path"}, "home: 'relative/path' is not an absolute path"),
+        ({"public_url": "ftp://host"}, "public_url: String should match pattern"),
+        ({"prefect_version": "3.8.2"}, "prefect_version: 3.8.2 is below 3.8.3: behind an auth string"),
+        ({"prefect_version": "2.20.1"}, "task runs are silently never stored"),
+        ({"prefect_version": "3.9.0"}, "prefect_version: 3.9.0 is not known to work"),
+        ({"prefect_version": "latest"}, "prefect_version: 'latest' is not a release such as 3.8.8"),
+        ({"server": {"log_level": "info"}}, "server.log_level: Input should be 'DEBUG'"),
+        ({"server": {"vacuum": ["everything"]}}, "server.vacuum.0: Input should be 'events'"),
+        ({"workers": []}, "one must serve the pool 'maintenance'"),
+        ({"workers": [{"name": "a", "pool": "a"}]}, "one must serve the pool 'maintenance'"),
+        ({"workers": [MAINTENANCE, MAINTENANCE]}, "workers: two share a name"),
+        ({"workers": [{"pool": "maintenance"}]}, "workers.0.name: Field required"),
+        ({"workers": [MAINTENANCE | {"concurrency": 0}]}, "workers.0.concurrency: Input should be greater"),
+        ({"workers": [MAINTENANCE | {"env": {"A": 1}}]}, "workers.0.env.A: Input should be a valid string"),
+        ({"database": {"url": "postgresql://u@h:1/d"}}, "database: url and password_file go together"),
+        (
+            {"database": {"url": "postgresql://u:secret@h:1/d", "password_file": "/p"}},
+            "database.url: String should match pattern",
+        ),
+        ({"backup": {"keep": 0}}, "backup.keep: Input should be greater than or equal to 1"),
+        ({"alerts": {"notification_block": "no-slash"}}, "alerts.notification_block: String should match pattern"),
+    ],
+)
+def test_refuses(data: dict[str, Any], text: str) -> None:
+    assert text in refused(data)
+
+
+def test_refuses_all_faults_in_one_text() -> None:
+    said = refused({"colour": "red", "name": "UP", "ports": {"public": "x"}})
+    assert "colour: unknown key" in said
+    assert "name: String should match" in said
+    assert "ports.public: Input should be a valid integer" in said
+
+
+def test_refusal_is_one_line() -> None:
+    assert "\n" not in refused({"name": "UP"})
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"[a]\n[a]\n"])
+def test_refuses_what_is_not_toml(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_bytes(content)
+    with pytest.raises(WrongCall, match="cannot be read as TOML"):
+        read_spec(path)
+
+
+def test_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WrongCall, match=r"no spec file at .*absent\.toml"):
+        read_spec(tmp_path / "absent.toml")
+
+
+def test_is_frozen() -> None:
+    spec = read_spec(None)
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.ports.public = 1  # type: ignore[misc]
+
+
+def test_public_url_loses_its_slash() -> None:
+    spec = build_spec({"public_url": "https://prefect.example.org/"}, "test")
+    assert spec.api_url == "https://prefect.example.org/api"
+
+
+@given(
+    name=st.from_regex(r"\A[a-z]([a-z0-9-]{0,30}[a-z0-9])?\Z"),
+    port=st.integers(1, 65533),
+    days=st.integers(1, 10_000),
+    env=st.dictionaries(st.text(min_size=1), st.text()),
+)
+def test_survives_the_way_through_json(name: str, port: int, days: int, env: dict[str, str]) -> None:
+    worker = {"name": "maintenance", "pool": "maintenance", "env": env}
+    data = {"name": name, "ports": {"public": port}, "server": {"retention_days": days}, "workers": [worker]}
+    spec = build_spec(data, "test")
+    assert build_spec(spec.model_dump(mode="json"), "JSON") == spec
+
+
+def test_home_of_its_own_name() -> None:
+    assert read_spec(None, {"name": "trial"}).home_path == default_home("trial")
+    assert default_home("trial").name == "trial"
+
+
+def test_preflight_is_asked_about_every_port_that_is_ours() -> None:
+    _, stack, ports, user = preflight_arguments(build_spec({"listen": "0.0.0.0"}, "test"))
+    assert (stack, user) == ("prefect", system_user.name_for("prefect"))
+    assert ports == {
+        "front door": ("0.0.0.0", 4200),
+        "server": ("127.0.0.1", 4201),
+        "database": ("127.0.0.1", 4202),
+    }
+
+
+def test_preflight_leaves_somebody_elses_database_alone() -> None:
+    database = {"url": "postgresql://u@h:1/d", "password_file": "/p"}
+    _, _, ports, user = preflight_arguments(build_spec({"database": database}, "test"))
+    assert (sorted(ports), user) == (["front door", "server"], "")
+
+
+def test_every_key_is_explained() -> None:
+    parts = [StackSpec, Worker]
+    parts += [type(value) for _, value in StackSpec() if type(value).__module__ == StackSpec.__module__]
+    for part in parts:
+        unexplained = [
+            name
+            for name, field in part.model_fields.items()
+            if not field.description and not isinstance(field.default, tuple(parts[2:]))
+        ]
+        assert not unexplained, part
