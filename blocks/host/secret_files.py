@@ -5,7 +5,6 @@ No Prefect here: the temporary server needs two of them before Prefect has been 
 
 from __future__ import annotations
 
-import os
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -40,7 +39,7 @@ def ensure(folder: Path, name: str, make: Callable[[], str]) -> bool:
     if (folder / name).exists():
         return False
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = folder / f".{name}.{os.getpid()}"
+    fresh = folder / f".{name}.{secrets.token_hex(6)}"
     write_atomically(fresh, make().encode(), 0o600)
     try:
         (folder / name).hardlink_to(fresh)  # fails where the name exists: nothing is ever overwritten

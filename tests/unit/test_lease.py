@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blocks.errors import Conflict
+from blocks.host.lease import INHERITED, acquire, holder
+
+HOLD = "import sys; from pathlib import Path; from blocks.host.lease import acquire; "
+HOLD += "lease = acquire(Path(sys.argv[1]), 'bootstrap'); print('held', flush=True); sys.stdin.read()"
+
+BECOME = "import os, sys; from pathlib import Path; from blocks.host.lease import acquire; "
+BECOME += "lease = acquire(Path(sys.argv[1]), 'before'); os.environ.update(lease.keep_over_exec()); "
+BECOME += "os.execv(sys.executable, [sys.executable, '-c', sys.argv[2], sys.argv[1]])"
+
+BECAME = "import os, sys; from pathlib import Path; from blocks.host.lease import acquire; "
+BECAME += "lease = acquire(Path(sys.argv[1]), 'after'); "
+BECAME += "print('held', os.get_inheritable(lease.descriptor), flush=True); sys.stdin.read()"
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lease.json"
+
+
+def started(*argv: str) -> subprocess.Popen[str]:
+    """A process of ours which has said that it holds the lease, and ends with its standard input."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", *argv], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("held")
+    return process
+
+
+def test_says_who_and_why(path: Path) -> None:
+    lease = acquire(path, "bootstrap")
+    found = holder(path)
+    assert (found["pid"], found["reason"]) == (os.getpid(), "bootstrap")
+    assert "@" in found["owner"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["since"])
+    lease.release()
+
+
+def test_refuses_a_second_and_says_who_holds_it(path: Path) -> None:
+    with started(HOLD, str(path)) as process:
+        with pytest.raises(Conflict) as caught:
+            acquire(path, "destroy")
+        assert f"process {process.pid}" in caught.value.what
+        assert "for: bootstrap" in caught.value.what
+        assert "since 2" in caught.value.what
+        assert holder(path)["reason"] == "bootstrap"  # a refused one does not overwrite it
+
+
+def test_two_takers_in_one_process_are_refused_too(path: Path) -> None:
+    lease = acquire(path, "first")
+    with pytest.raises(Conflict, match="first"):
+        acquire(path, "second")
+    lease.release()
+
+
+def test_released_is_free_and_says_nobody(path: Path) -> None:
+    acquire(path, "first").release()
+    assert holder(path) == {}
+    acquire(path, "second").release()
+
+
+def test_killed_holder_frees_it(path: Path) -> None:
+    with started(HOLD, str(path)) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    assert holder(path)["pid"] == process.pid  # its text is still there and does not count
+    acquire(path, "next").release()
+
+
+def test_survives_becoming_another_program(path: Path) -> None:
+    with started(BECOME, str(path), BECAME) as process, pytest.raises(Conflict, match=f"process {process.pid}"):
+        acquire(path, "destroy")
+    acquire(path, "next").release()
+
+
+def test_inherited_lease_is_not_handed_on_to_children(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = acquire(path, "before")
+    monkeypatch.setenv(INHERITED, first.keep_over_exec()[INHERITED])
+    second = acquire(path, "after")
+    assert second.descriptor == first.descriptor
+    assert not os.get_inheritable(second.descriptor)
+    assert INHERITED not in os.environ
+    second.release()
+
+
+def test_descriptor_of_another_file_is_no_lease(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "other").open("w") as other:
+        monkeypatch.setenv(INHERITED, str(other.fileno()))
+        lease = acquire(path, "mine")
+        assert lease.descriptor != other.fileno()
+        lease.release()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
+def test_damaged_text_is_nobody(path: Path, text: str) -> None:
+    path.write_text(text)
+    assert holder(path) == {}
+    acquire(path, "next").release()
+
+
+def test_is_readable_so_that_others_see_who_holds_it(path: Path) -> None:
+    lease = acquire(path, "bootstrap")
+    assert path.stat().st_mode & 0o444 == 0o444
+    assert json.loads(path.read_text())["reason"] == "bootstrap"
+    lease.release()

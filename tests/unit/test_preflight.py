@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+
+import pytest
+
+from blocks.host import preflight
+from blocks.host.agent import processes
+from blocks.host.home import Home, claim
+from blocks.host.preflight import faults
+from tests.postgres import free_port
+
+
+def test_nothing_in_the_way(home: Home) -> None:
+    assert faults(home, "prefect", {"front door": ("127.0.0.1", free_port())}, "") == []
+    assert not home.root.exists()
+
+
+def test_tells_all_faults_together(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        taken = [each.getsockname()[1] for each in (one, two)]
+        ports = {"front door": ("127.0.0.1", taken[0]), "server": ("127.0.0.1", taken[1])}
+        found = faults(home, "prefect", ports, "")
+    assert found == [
+        f"port {taken[0]} (front door) is taken by another program: choose another with --port",
+        f"port {taken[1]} (server) is taken by another program: choose another with --port",
+    ]
+
+
+def test_address_that_is_not_this_machines_is_told(home: Home) -> None:
+    (found,) = faults(home, "prefect", {"front door": ("192.0.2.1", free_port())}, "")
+    assert "on 192.0.2.1 cannot be used" in found
+
+
+def test_a_home_that_cannot_be_comes_first(home: Home) -> None:
+    claim(home, "theirs")
+    (found,) = faults(home, "ours", {"front door": ("192.0.2.1", 1)}, "")
+    assert "belongs to the stack 'theirs'" in found
+
+
+def test_ports_of_our_own_running_services_are_not_taken(home: Home) -> None:
+    claim(home, "prefect")
+    home.run.mkdir()
+    (home.run / "circusd.pid").write_text(json.dumps(processes.record_of(os.getpid())._asdict()))
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        assert faults(home, "prefect", {"front door": ("127.0.0.1", ours.getsockname()[1])}, "") == []
+
+
+def test_a_dead_service_manager_holds_no_port(home: Home) -> None:
+    claim(home, "prefect")
+    home.run.mkdir()
+    dead = processes.record_of(os.getpid())._replace(pid=2**22 - 1)
+    (home.run / "circusd.pid").write_text(json.dumps(dead._asdict()))
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        assert "is taken" in faults(home, "prefect", {"front door": ("127.0.0.1", theirs.getsockname()[1])}, "")[0]
+
+
+def test_too_small_a_disk_is_told_with_the_figures(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(home.root.parent).free
+    monkeypatch.setattr(preflight, "FREE_BYTES", 2 * free)
+    (found,) = faults(home, "prefect", {}, "")
+    assert f"{2 * free / 1e9:.1f} are needed" in found
+
+
+def test_a_stack_that_is_there_needs_no_more_disk(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(home, "prefect")
+    (home.root / "wanted.json").touch()
+    monkeypatch.setattr(preflight, "FREE_BYTES", 2**62)
+    assert faults(home, "prefect", {}, "") == []
+
+
+def test_a_user_that_is_not_ours_is_left_alone(home: Home) -> None:
+    nobody = pwd.getpwuid(os.getuid()).pw_name
+    assert faults(home, "prefect", {}, nobody) == [
+        f"the system user {nobody!r} is there and not ours: choose another --name"
+    ]
+
+
+@pytest.mark.skipif(shutil.which("useradd") is None, reason="this system has no useradd")
+def test_postgresql_must_be_able_to_pass_to_the_home(home: Home) -> None:
+    home.root.mkdir(mode=0o700)
+    (found,) = faults(Home(home.root / "below"), "prefect", {}, "selfhost-absent")
+    assert "PostgreSQL's own user cannot pass through" in found
+    assert "choose another --home" in found
+
+
+def test_changes_nothing(home: Home) -> None:
+    claim(home, "prefect")
+    before = sorted(home.root.iterdir())
+    faults(home, "prefect", {"front door": ("127.0.0.1", free_port())}, "")
+    assert sorted(home.root.iterdir()) == before

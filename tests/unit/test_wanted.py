@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from blocks.errors import Blocked
+from blocks.host import wanted
+from blocks.host.agent.spec import Artifact, Release
+from blocks.host.home import Home
+from blocks.host.wanted import SERVER, TOOLS, Wanted
+from blocks.spec import build_spec, read_spec
+
+RELEASE = Release("3.8.8-0123", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A folder that is there."""
+    return Home(tmp_path)
+
+
+def test_comes_back_as_it_was_written(home: Home) -> None:
+    spec = read_spec(None, {"name": "trial"})
+    kept = Wanted(spec.model_dump(mode="json"), {SERVER: RELEASE, TOOLS: RELEASE})
+    assert not wanted.exists(home)
+    wanted.write(home, kept)
+    assert wanted.exists(home)
+    found = wanted.read(home)
+    assert found == kept
+    assert build_spec(dict(found.spec), "the saved spec") == spec
+
+
+def test_equal_wishes_give_equal_bytes(home: Home) -> None:
+    spec = read_spec(None).model_dump(mode="json")
+    wanted.write(home, Wanted(spec, {SERVER: RELEASE, TOOLS: RELEASE}))
+    before = (home.root / wanted.FILE).read_bytes()
+    wanted.write(home, Wanted(dict(reversed(spec.items())), {TOOLS: RELEASE, SERVER: RELEASE}))
+    assert (home.root / wanted.FILE).read_bytes() == before
+
+
+def test_where_none_was_made_it_says_so(home: Home) -> None:
+    with pytest.raises(Blocked, match="no stack has been bootstrapped in"):
+        wanted.read(home)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b"\xff\xfe",
+        json.dumps({"spec": {}, "releases": []}).encode(),
+        json.dumps({"spec": {}, "releases": {"server": {"id": 1}}}).encode(),
+        json.dumps({"spec": {}, "releases": {"server": "x"}}).encode(),
+    ],
+)
+def test_damaged_is_said_with_a_way_out(home: Home, content: bytes) -> None:
+    (home.root / wanted.FILE).write_bytes(content)
+    with pytest.raises(Blocked, match="is damaged") as caught:
+        wanted.read(home)
+    assert "bootstrap" in caught.value.hint
