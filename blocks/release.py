@@ -149,32 +149,39 @@ def _resolve(wanted: str, pins: str) -> bytes:
 
 
 def build_wheel() -> tuple[str, bytes]:
-    """Our own wheel as (file name, bytes), the same bytes for the same sources."""
-    return _build_from_checkout() if (ROOT / "pyproject.toml").exists() else _rebuild_from_installed()
+    """Our own wheel as (file name, bytes): the same bytes for the same sources, in a checkout and in a release."""
+    contents = _built_from_checkout() if (ROOT / "pyproject.toml").exists() else _unpacked_by_an_installer()
+    info = next(path.split("/")[0] for path in contents if ".dist-info/" in path)
+    contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD")
+    return f"{info.removesuffix('.dist-info')}-py3-none-any.whl", _zipped(contents)
 
 
-def _build_from_checkout() -> tuple[str, bytes]:
+def _built_from_checkout() -> dict[str, bytes]:
+    """What hatchling puts into a wheel, without its record: path → bytes."""
     from hatchling.builders.wheel import WheelBuilder
 
     with tempfile.TemporaryDirectory() as folder:
         (built,) = WheelBuilder(str(ROOT)).build(directory=folder, versions=["standard"])
-        return Path(built).name, Path(built).read_bytes()
+        with zipfile.ZipFile(built) as archive:
+            names = [name for name in archive.namelist() if not name.endswith(".dist-info/RECORD")]
+            return {name: archive.read(name) for name in sorted(names)}
 
 
-def _rebuild_from_installed() -> tuple[str, bytes]:
-    """Zip up what an installer unpacked, less what the installer itself added."""
+def _unpacked_by_an_installer() -> dict[str, bytes]:
+    """What an installer unpacked from our wheel, less what it added itself."""
     distribution = importlib.metadata.distribution(PROJECT)
     added = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
     listed = sorted(distribution.files or [], key=str)
     files = [each for each in listed if _is_of_the_wheel(each.parts) and each.name not in added]
-    info = next(each.parts[0] for each in files if each.parts[0].endswith(".dist-info"))
-    contents = {str(each): Path(str(each.locate())).read_bytes() for each in files}
-    contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD")
+    return {str(each): Path(str(each.locate())).read_bytes() for each in files}
+
+
+def _zipped(contents: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for path, content in contents.items():
             archive.writestr(zipfile.ZipInfo(path, (2020, 2, 2, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    return f"{info.removesuffix('.dist-info')}-py3-none-any.whl", buffer.getvalue()
+    return buffer.getvalue()
 
 
 def _is_of_the_wheel(parts: tuple[str, ...]) -> bool:
