@@ -1,0 +1,241 @@
+"""`host_spec` is pure: what a host should run follows from the spec alone, and the host agent accepts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks import catalog
+from blocks.host.agent.config import AgentConfig
+from blocks.host.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
+from blocks.host.agent.systemd import render_service, render_socket
+from blocks.host.agent.validation import faults, levels_of, read_spec
+from blocks.host.home import Home
+from blocks.host.wanted import SERVER, TOOLS
+from blocks.resource import in_order
+from blocks.spec import build_spec
+from blocks.stack import Stack, StackBlock, host_spec
+
+SECRETS = {
+    "auth-string": "admin:open-sesame-1",
+    "encryption-key": "open-sesame-2",
+    "database-password": "open-sesame-3",
+    "database-admin-password": "open-sesame-4",
+}
+
+
+def release(name: str) -> Release:
+    return Release(f"{name}-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+
+
+def stack_of(home: Home, **data: Any) -> Stack:
+    spec = build_spec({"home": str(home.root), **data}, "test")
+    own = {worker.name: release(worker.name) for worker in spec.workers if worker.packages}
+    return catalog.compose(spec, {SERVER: release("3.8.8"), TOOLS: release("tools"), **own})
+
+
+@pytest.fixture
+def stack(home: Home) -> Stack:
+    home.secrets.mkdir(parents=True)
+    for name, value in SECRETS.items():
+        (home.secrets / name).write_text(value)
+    return stack_of(home)
+
+
+@pytest.fixture
+def spec(stack: Stack) -> HostSpec:
+    return host_spec(stack, generation=7)
+
+
+def service(spec: HostSpec, name: str) -> Service:
+    return next(each for each in spec.services if each.name == name)
+
+
+def rendered(spec: HostSpec, ending: str) -> dict[str, Any]:
+    (file,) = [each for each in spec.files if each.path.endswith(ending)]
+    return tomllib.loads(file.content)
+
+
+def test_host_agent_accepts_it(spec: HostSpec) -> None:
+    assert list(faults(spec)) == []
+    assert read_spec(to_json(spec)) == spec
+    assert (spec.stack, spec.generation) == ("prefect", 7)
+
+
+def test_equal_wishes_give_equal_text(stack: Stack) -> None:
+    assert to_json(host_spec(stack, 1)) == to_json(host_spec(stack, 1))
+
+
+def test_no_secret_is_in_it(stack: Stack, spec: HostSpec) -> None:
+    shipped = to_json(spec) + json.dumps([block.model_dump(mode="json") for block in stack.blocks().values()])
+    assert not [value for value in SECRETS.values() if value.split(":")[-1] in shipped]
+
+
+def test_every_secret_it_refers_to_is_one_the_stack_makes(stack: Stack, spec: HostSpec) -> None:
+    in_files = {name for file in spec.files for name in re.findall(r"\$\{secret:([^}]+)\}", file.content)}
+    in_services = {name for each in spec.services for name in each.secrets.values()}
+    assert in_files == {"auth-string", "database-password"}
+    assert in_services == {"encryption-key"}
+    assert in_files | in_services <= set(stack.secret_makers())
+
+
+def test_files_with_secrets_are_closed_to_others(spec: HostSpec) -> None:
+    open_ones = [each.path for each in spec.files if "${secret:" in each.content and each.mode & 0o077]
+    assert open_ones == []
+
+
+def test_every_file_is_read_by_a_service_and_lies_in_the_home(stack: Stack, spec: HostSpec) -> None:
+    read = {path for each in spec.services for path in each.files}
+    assert read == {each.path for each in spec.files}
+    assert all(Path(path).is_relative_to(stack.machine.home().etc) for path in read)
+
+
+def test_services_come_in_the_order_they_depend_on_each_other(spec: HostSpec) -> None:
+    names = [each.name for each in spec.services]
+    assert names == ["postgres", "server-blue", "nginx", "worker-maintenance", "worker-default"]
+    place = {name: index for index, name in enumerate(names)}
+    assert all(place[need] < place[each.name] for each in spec.services for need in each.after)
+    assert sum(map(len, levels_of({each.name: each.after for each in spec.services}))) == len(names)
+
+
+def test_every_program_is_of_a_release_it_lists(spec: HostSpec) -> None:
+    listed = {each.id for each in spec.releases}
+    for each in spec.services:
+        found = re.search(r"/releases/([^/]+)/", each.argv[0])
+        assert found, each.argv[0]
+        assert found[1] in listed
+
+
+def test_slots_share_a_socket_and_nothing_else(stack: Stack) -> None:
+    blue, green = (host_spec(stack, 1, slot).services[1] for slot in ("blue", "green"))
+    assert blue.sockets == green.sockets == ("server",)
+    assert (blue.name, green.name) == ("server-blue", "server-green")
+    assert blue.ready_file != green.ready_file
+    assert blue.health.socket != green.health.socket
+    assert blue.env == green.env  # one PREFECT_HOME: leases of concurrency limits outlive a switch
+
+
+def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec) -> None:
+    (socket,) = spec.sockets
+    assert (socket.name, socket.host, socket.port) == ("server", "127.0.0.1", stack.spec.server_port)
+    assert socket.backlog >= 1024
+
+
+def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: HostSpec) -> None:
+    server = service(spec, "server-blue")
+    toml = rendered(spec, "etc/server/prefect.toml")
+    assert server.cwd == str(Path(server.files[0]).parent)  # only the working folder's prefect.toml is read
+    assert toml["server"]["api"]["auth_string"] == "${secret:auth-string}"
+    assert toml["server"]["ui"]["api_url"] == "http://127.0.0.1:4200/api"
+    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://prefect:${secret:")
+    assert server.secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key"}
+    assert server.env["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
+
+
+def test_workers_talk_to_the_port_directly_and_are_replaced_when_idle(spec: HostSpec) -> None:
+    assert rendered(spec, "etc/client/prefect.toml")["api"]["url"] == "http://127.0.0.1:4201/api"
+    worker = service(spec, "worker-default")
+    assert worker.restart == "when-idle"
+    assert worker.argv[-2:] == ("--limit", "10")
+    assert worker.env["SELFHOST_STACK"] == "prefect"
+
+
+def test_spec_reaches_the_services(home: Home) -> None:
+    workers = [
+        {"name": "maintenance", "pool": "maintenance"},
+        {"name": "reports", "pool": "heavy", "concurrency": 3, "packages": ["pandas"], "env": {"TZ": "Asia/Tokyo"}},
+    ]
+    server = {"log_level": "DEBUG", "retention_days": 30, "event_retention_days": 2, "vacuum": ["flow_runs"]}
+    spec = host_spec(stack_of(home, workers=workers, server=server, ports={"public": 9000}), 1)
+    assert (
+        service(spec, "server-blue").env
+        | {
+            "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P30D",
+            "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "flow_runs",
+        }
+        == service(spec, "server-blue").env
+    )
+    worker = service(spec, "worker-reports")
+    assert worker.argv[0].endswith("/releases/reports-0123456789ab/bin/python")
+    assert worker.argv[worker.argv.index("--pool") :][:2] == ("--pool", "heavy")
+    assert worker.env["TZ"] == "Asia/Tokyo"
+    assert spec.sockets[0].port == 9001
+    assert sorted(each.id.split("-")[0] for each in spec.releases) == ["3.8.8", "reports", "tools"]
+
+
+def test_a_workers_environment_cannot_lead_it_to_another_stack(home: Home) -> None:
+    env = {"SELFHOST_STACK": "theirs", "PREFECT_HOME": "/theirs"}
+    workers = [{"name": "maintenance", "pool": "maintenance", "env": env}]
+    found = service(host_spec(stack_of(home, workers=workers), 1), "worker-maintenance").env
+    assert found["SELFHOST_STACK"] == "prefect"
+    assert found["PREFECT_HOME"].startswith(str(home.root))
+
+
+def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
+    database = {"url": "postgresql://me@db.example.org:5433/mine", "password_file": "/p"}
+    stack = stack_of(home, database=database)
+    spec = host_spec(stack, 1)
+    assert next(each.name for each in spec.services) == "server-blue"
+    url = rendered(spec, "etc/server/prefect.toml")["server"]["database"]["connection_url"]
+    assert url == "postgresql+asyncpg://me:${secret:database-password}@db.example.org:5433/mine"
+    assert sorted(stack.secret_makers()) == ["auth-string", "database-password", "encryption-key"]
+    assert "system user" not in [each.name for each in stack.resources()]
+
+
+def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
+    config = AgentConfig(home=str(stack.machine.home().root), manager="systemd", secrets="/run/secrets")
+    units = [render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
+    units += [render_socket(each, spec.services) for each in spec.sockets]
+    assert all("[Service]" in unit or "[Socket]" in unit for unit in units)
+    assert not [unit for unit in units for value in SECRETS.values() if value.split(":")[-1] in unit]
+    (server,) = [unit for unit in units if "Sockets=" in unit]
+    assert "LoadCredential=encryption-key:/run/secrets/encryption-key" in server
+
+
+def test_resources_have_an_order_and_come_without_looking_at_anything(stack: Stack) -> None:
+    names = [each.name for each in in_order(stack.resources())]
+    place = {name: index for index, name in enumerate(names)}
+    assert place["home"] < place["secret auth-string"] < place["host services"] < place["database"]
+    assert place["database cluster"] < place["host services"]
+    assert not stack.machine.home().agent.exists()
+
+
+def test_a_change_is_named_by_its_part(stack: Stack) -> None:
+    from blocks.stack import _parts
+
+    before = _parts(host_spec(stack, 1))
+    changed = dataclasses.replace(
+        stack,
+        spec=build_spec(
+            {
+                **stack.spec.model_dump(mode="json"),
+                "workers": [{"name": "maintenance", "pool": "maintenance", "concurrency": 5}],
+            },
+            "test",
+        ),
+    )
+    after = _parts(host_spec(changed, 2))
+    differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert differing == {"service worker-maintenance", "service worker-default", "parts"}
+
+
+def test_blocks_refer_to_each_other_and_give_the_stack_back(stack: Stack) -> None:
+    blocks = stack.blocks()
+    block = blocks.pop("stack")
+    assert isinstance(block, StackBlock)
+    references = {getattr(block, name) for name in blocks}
+    assert references == {f"{each.get_block_type_slug()}/prefect" for each in blocks.values()}
+    assert block.stack_spec() == stack.spec
+    assert block.stack_releases() == dict(stack.releases)
+
+
+def test_a_files_content_is_text_the_agent_can_ship(spec: HostSpec) -> None:
+    assert all(from_json(File, to_json(each)) == each for each in spec.files)
