@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import sys
 import traceback
 import webbrowser
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,14 +19,20 @@ from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import control, secret_files, wanted
 from blocks.host import lease as leases
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.release import PROJECT
 from blocks.spec import StackSpec, build_spec, read_spec
 from flows import launch, terminal
 from flows.progress import listen, step
 
 if TYPE_CHECKING:
+    from blocks.host.temporary_server import TemporaryServer
     from blocks.stack import Stack
 
-app = App(name="selfhost", help="Own a self-hosted Prefect: make it, look at it, change it, remove it.")
+app = App(
+    name="selfhost",
+    help="Own a self-hosted Prefect: make it, look at it, change it, remove it.",
+    version=lambda: importlib.metadata.version(PROJECT),
+)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON with stable keys.")]
 Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")]
@@ -83,22 +91,38 @@ def bootstrap(where: Where = HERE) -> None:
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap")
     launch.prepare_home(spec)
-    release = launch.install_releases(spec, home)
-    launch.become_where_newer(release, home, lease)
-    conditions = _again(spec, home) if launch.is_bootstrapped(home) else _first(spec, home, lease)
+    if launch.is_bootstrapped(home):
+        conditions = _again(spec, home, lease)
+    else:
+        conditions = _first(spec, home, lease)
     terminal.conditions(conditions)
     terminal.done(spec, home)
 
 
 def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
-    """The temporary server starts importing before we do; it is the first thing that happens."""
+    """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
     resuming = (home.agent / "spec.json").exists()
     if resuming:
         control.start(home)
+    if launch.has_other_prefect(spec):
+        launch.become(launch.keep_wanted(spec, home)[wanted.SERVER], home, lease)
     temporary = launch.temporary_server(spec, home)
     with step("temporary server started"):
-        url = temporary.start()
+        url = temporary.start_server()
     terminal.say(f"  watch it at {url} (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
+    releases = launch.keep_wanted(spec, home)
+    with ThreadPoolExecutor(1) as background:
+        launch.install_release(releases[wanted.TOOLS], home)
+        # The flow's `host services` waits for it, and tells where it fails.
+        background.submit(launch.install_release, releases[wanted.SERVER], home)
+        with step("temporary server's database"):
+            temporary.start_database()
+        return _on_temporary_server(spec, home, url, resuming, temporary, lease)
+
+
+def _on_temporary_server(
+    spec: StackSpec, home: Home, url: str, resuming: bool, temporary: TemporaryServer, lease: leases.Lease
+) -> Any:
     launch.use_server(url, home)
 
     from flows import bootstrap as verb
@@ -115,8 +139,11 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
     return pivot.finish(stack, temporary)
 
 
-def _again(spec: StackSpec, home: Home) -> Any:
+def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
     """A stack that is there: bring it in line by a run on its own server, if there is a difference at all."""
+    releases = launch.keep_wanted(spec, home)
+    if launch.has_other_prefect(spec):
+        launch.become(releases[wanted.SERVER], home, lease)
     control.start(home)
     launch.use_server(spec.url, home)
 
@@ -166,7 +193,8 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
 def status(where: Where = HERE, *, as_json: Json = False) -> None:
     """Look at the whole stack through its front door; exit status 1 where something is not well."""
     spec, home = where.saved()
-    launch.become_where_newer(wanted.read(home).releases[wanted.SERVER], home)
+    if launch.has_other_prefect(spec):
+        launch.become(wanted.read(home).releases[wanted.SERVER], home)
     launch.use_server(spec.url, home)
     from flows import bootstrap as verb
     from flows import status as report

@@ -1,0 +1,206 @@
+"""`selfhost` called as a program: exit statuses, one clear line, nothing touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blocks.errors import WrongCall
+from blocks.host import lease as leases
+from blocks.host import wanted
+from blocks.host.agent.spec import Artifact, Release
+from blocks.host.home import Home, claim
+from blocks.host.wanted import SERVER, TOOLS, Wanted
+from blocks.spec import read_spec
+from flows.cli import Where
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+
+
+def selfhost(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Call it without a terminal, in a folder of the test's, with no home named by the environment."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SELFHOST_", "PREFECT_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT), "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def saved(home: Home, **data: object) -> None:
+    """Make a home look like one that was bootstrapped with this spec."""
+    claim(home, str(data.get("name", "prefect")))
+    spec = read_spec(None, {"home": str(home.root), **data})
+    wanted.write(home, Wanted(spec.model_dump(mode="json"), {SERVER: RELEASE, TOOLS: RELEASE}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["bootstrap", "--prot", "1"], "Unknown option"),
+        (["bootstrap", "--port", "many"], "--port"),
+        (["bootstrap", "--port", "70000"], "ports.public"),
+        (["bootstrap", "--name", "UPPER"], "name: String should match"),
+        (["bootstrap", "--spec", "absent.toml"], "no spec file at absent.toml"),
+        (["frobnicate"], "frobnicate"),
+        (["plan", "--yes"], "Unknown option"),
+    ],
+)
+def test_wrong_call_is_exit_status_2_and_one_line(arguments: list[str], text: str, tmp_path: Path) -> None:
+    done = selfhost(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    error, hint, *more = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert text in error
+    assert hint.startswith("hint: ")
+    assert more == []
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["status", "start", "stop", "connect", "logs", "open"])
+def test_where_no_stack_is_there_is_a_failure_with_a_hint(command: str, tmp_path: Path) -> None:
+    done = selfhost(command, "--home", str(tmp_path / "absent"), folder=tmp_path)
+    assert done.returncode == 1
+    assert "no stack has been bootstrapped in" in done.stderr
+    assert "hint: selfhost bootstrap makes one" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "absent").exists()
+
+
+def test_unknown_key_of_the_spec_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "stack.toml").write_text("[ports]\npublik = 1\n")
+    done = selfhost("bootstrap", folder=tmp_path)
+    assert done.returncode == 2
+    assert "error: stack.toml: ports.publik: unknown key" in done.stderr
+
+
+def test_unsupported_version_says_why(tmp_path: Path) -> None:
+    (tmp_path / "stack.toml").write_text('prefect_version = "3.8.1"\n')
+    done = selfhost("plan", folder=tmp_path)
+    assert done.returncode == 2
+    assert "task runs are silently never stored" in done.stderr
+
+
+def test_another_stacks_home_is_refused_before_anything_is_made(home: Home) -> None:
+    claim(home, "theirs")
+    before = sorted(home.root.iterdir())
+    done = selfhost("bootstrap", "--home", str(home.root), "--name", "ours", folder=home.root.parent)
+    assert done.returncode == 1
+    assert "belongs to the stack 'theirs', not 'ours'" in done.stderr
+    assert sorted(home.root.iterdir()) == before
+
+
+def test_damaged_mark_is_one_line(home: Home) -> None:
+    home.root.mkdir()
+    home.mark.write_text("{")
+    done = selfhost("bootstrap", "--home", str(home.root), folder=home.root.parent)
+    assert done.returncode == 1
+    assert "the ownership mark" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_destroy_without_a_person_wants_yes_and_touches_nothing(home: Home) -> None:
+    saved(home)
+    done = selfhost("destroy", "--home", str(home.root), folder=home.root.parent)
+    assert done.returncode == 2
+    assert "hint: say --yes" in done.stderr
+    assert wanted.exists(home)
+
+
+@pytest.mark.parametrize("owner", ["theirs", None])
+def test_destroy_refuses_what_is_not_ours(home: Home, owner: str | None) -> None:
+    home.root.mkdir()
+    (home.root / "thesis.tex").touch()
+    if owner:
+        claim(home, owner)
+    done = selfhost("destroy", "--yes", "--home", str(home.root), folder=home.root.parent)
+    assert done.returncode == 1
+    assert "belongs to the stack 'theirs'" in done.stderr or "carries no mark of a stack" in done.stderr
+    assert (home.root / "thesis.tex").exists()
+
+
+def test_second_at_the_same_time_is_told_who_is_at_it(home: Home) -> None:
+    saved(home)
+    lease = leases.acquire(home.lease, "bootstrap")
+    done = selfhost("destroy", "--yes", "--home", str(home.root), folder=home.root.parent)
+    lease.release()
+    assert done.returncode == 1
+    assert f"process {os.getpid()}" in done.stderr
+    assert "for: bootstrap" in done.stderr
+    assert wanted.exists(home)
+
+
+def test_logs_names_what_there_is(home: Home) -> None:
+    saved(home)
+    home.logs.mkdir()
+    (home.logs / "nginx.log").write_text("one\ntwo\nthree\n")
+    where = ["--home", str(home.root)]
+    assert selfhost("logs", *where, folder=home.root).stdout == "nginx\n"
+    assert selfhost("logs", "nginx", "-n", "2", *where, folder=home.root).stdout == "two\nthree\n"
+    done = selfhost("logs", "../secrets/auth-string", *where, folder=home.root)
+    assert done.returncode == 2
+    assert "hint: there are nginx" in done.stderr
+
+
+def test_says_its_version(tmp_path: Path) -> None:
+    done = selfhost("--version", folder=tmp_path)
+    assert done.stdout.strip() == "0.1.0"
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    done = selfhost("--help", folder=tmp_path)
+    assert done.returncode == 0
+    commands = ("bootstrap", "plan", "status", "start", "stop", "destroy", "connect", "logs", "open")
+    assert not [each for each in commands if each not in done.stdout]
+
+
+def test_saved_spec_counts_where_nothing_else_is_said(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(home, name="trial", **{"ports.public": 5000})
+    assert Where(home=home.root).wish().ports.public == 5000
+    changed = Where(home=home.root, port=6000).wish()
+    assert (changed.name, changed.ports.public, changed.server_port) == ("trial", 6000, 6001)
+
+
+def test_spec_file_of_the_folder_counts_before_the_saved_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(home, **{"ports.public": 5000})
+    (tmp_path / "stack.toml").write_text("[ports]\npublic = 7000\n")
+    assert Where(home=home.root).wish().ports.public == 7000
+    (tmp_path / "other.toml").write_text("[ports]\npublic = 8000\n")
+    assert Where(spec=Path("other.toml"), home=home.root).wish().ports.public == 8000
+
+
+def test_verbs_of_a_stack_that_is_there_use_what_it_was_made_with(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(home, **{"ports.public": 5000})
+    (tmp_path / "stack.toml").write_text("[ports]\npublic = 7000\n")
+    spec, found = Where(home=home.root).saved()
+    assert (spec.ports.public, found) == (5000, home)
+
+
+def test_a_relative_home_is_one_below_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Where(home=Path("here")).wish().home_path == tmp_path / "here"
+
+
+def test_wrong_option_over_the_saved_spec_is_a_wrong_call(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(home)
+    monkeypatch.chdir(home.root)
+    with pytest.raises(WrongCall, match=r"ports\.public"):
+        Where(home=home.root, port=0).wish()

@@ -1,0 +1,111 @@
+"""What is printed where nobody sits at a terminal: plain lines, no control characters."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from rich.console import Console
+
+from blocks.errors import Blocked, SelfhostError, WrongCall
+from blocks.host.agent.spec import Condition
+from blocks.host.home import Home
+from blocks.resource import Change
+from blocks.spec import read_spec
+from flows import terminal
+from flows.progress import Step
+
+
+@pytest.fixture(autouse=True)
+def consoles(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Consoles that were made after the output was captured."""
+    monkeypatch.setattr(terminal, "out", Console(highlight=False, soft_wrap=True, width=160))
+    monkeypatch.setattr(terminal, "err", Console(stderr=True, highlight=False, soft_wrap=True))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr().out
+    assert "\x1b" not in captured
+    return [line.rstrip() for line in captured.splitlines()]
+
+
+def test_a_line_for_each_step_that_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    show = terminal.StepLines()
+    show(Step("preflight"))
+    show(Step("copy its database"))
+    show(Step("preflight", 0.04))
+    show(Step("copy its database", 1.56, "730 rows in 36 tables"))
+    show(Step("verify", 2.0, "failed", failed=True))
+    assert lines(capsys) == [
+        "✓ preflight  0.0 s",
+        "✓ copy its database  1.6 s  730 rows in 36 tables",
+        "✗ verify  2.0 s",
+    ]
+
+
+def test_error_is_one_line_and_its_hint_another_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.fail(Blocked("port 4200 is taken", "choose another with --port"))
+    terminal.fail(SelfhostError("no more"))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "error: port 4200 is taken",
+        "hint: choose another with --port",
+        "error: no more",
+    ]
+
+
+def test_square_brackets_of_a_message_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.fail(Blocked("workers[0] is [bold]wrong[/bold]", "see [workers]"))
+    assert "workers[0] is [bold]wrong[/bold]" in capsys.readouterr().err
+
+
+def test_a_long_error_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.fail(Blocked("word " * 100, ""))
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_plan_is_a_line_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.changes(
+        [
+            Change("home", "create", {"stack": (None, "prefect")}),
+            Change("wall", "update", {"stones": (2, 3), "colour": ("red", "blue")}),
+            Change("roof", "delete", {"colour": ("red", None)}),
+        ]
+    )
+    assert lines(capsys) == ["+ create home", "~ update wall  colour, stones", "- delete roof"]
+
+
+def test_conditions_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.conditions(
+        [Condition("ServicesReady", True, "AllReady", "5 services"), Condition("X", False, "No", "look at [this]")]
+    )
+    found = lines(capsys)
+    assert re.fullmatch(r"✓ ServicesReady +5 services", found[0])
+    assert re.fullmatch(r"✗ X +look at \[this\]", found[1])
+
+
+def test_report_of_a_stack_names_its_services(capsys: pytest.CaptureFixture[str]) -> None:
+    condition = {"type": "ServicesReady", "status": True, "reason": "AllReady", "message": "1 service is ready"}
+    service = {"name": "nginx", "state": "ready", "version": "1.31.3"}
+    found = {"name": "trial", "url": "http://x", "prefect_version": "3.8.8"}
+    terminal.report({**found, "services": [service], "conditions": [condition]})
+    printed = lines(capsys)
+    assert printed[0] == "trial  http://x  Prefect 3.8.8"
+    assert printed[1].split() == ["nginx", "ready", "1.31.3"]
+
+
+def test_last_panel_says_where_what_is_and_shows_no_secret(capsys: pytest.CaptureFixture[str], home: Home) -> None:
+    home.secrets.mkdir(parents=True)
+    (home.secrets / "auth-string").write_text("admin:open-sesame")
+    terminal.done(read_spec(None, {"home": str(home.root)}), home)
+    printed = "\n".join(lines(capsys))
+    wanted = ["http://127.0.0.1:4200", "admin", "secrets/auth-string", "secrets/encryption-key", "@reboot", "status"]
+    assert not [each for each in wanted if each not in printed]
+    assert "open-sesame" not in printed
+
+
+def test_nobody_is_asked_where_nobody_is() -> None:
+    with pytest.raises(WrongCall) as caught:
+        terminal.confirm("Remove it?")
+    assert "--yes" in caught.value.hint
