@@ -1,0 +1,92 @@
+"""After all the other tests of this stack: its secrets are where they belong, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Bootstrapped
+from tests.stack import SECRETS, Stack
+
+pytestmark = pytest.mark.e2e
+
+HOLDERS = {"etc/server/prefect.toml", "etc/client/prefect.toml", *(f"secrets/{name}" for name in SECRETS)}
+"""The only files which a secret's value may be in; each is readable by its owner alone."""
+CLOSED = ("secrets", "agent", "run", "logs", "postgres", "postgres/data")
+
+
+@pytest.fixture(scope="module")
+def values(bootstrapped: Bootstrapped) -> dict[str, bytes]:
+    return {name: value.encode() for name, value in bootstrapped.stack.secret_values().items()}
+
+
+def leaks(content: bytes, values: dict[str, bytes]) -> list[str]:
+    return [name for name, value in values.items() if value in content]
+
+
+def files(stack: Stack) -> list[Path]:
+    """All files of the home but the database's own; releases too, as anything may be written there."""
+    return [
+        each for each in stack.home.rglob("*") if each.is_file() and not each.is_relative_to(stack.home / "postgres")
+    ]
+
+
+def test_the_values_are_strong_and_all_different(values: dict[str, bytes]) -> None:
+    assert len(set(values.values())) == len(values) == len(SECRETS) + 1
+    assert min(map(len, values.values())) >= 32
+
+
+def test_no_file_but_the_listed_holds_a_secret(stack: Stack, values: dict[str, bytes]) -> None:
+    found = {
+        str(each.relative_to(stack.home)): names for each in files(stack) if (names := leaks(each.read_bytes(), values))
+    }
+    assert set(found) == HOLDERS, found
+
+
+def test_what_holds_a_secret_is_readable_by_its_owner_alone(stack: Stack) -> None:
+    modes = {path: oct(stat.S_IMODE((stack.home / path).stat().st_mode)) for path in HOLDERS}
+    assert set(modes.values()) == {"0o600"}, modes
+    closed = {path: oct(stat.S_IMODE((stack.home / path).stat().st_mode)) for path in CLOSED}
+    assert set(closed.values()) == {"0o700"}, closed
+
+
+def test_no_command_line_ever_held_a_secret(bootstrapped: Bootstrapped, values: dict[str, bytes]) -> None:
+    seen = bootstrapped.command_lines.seen
+    assert any(b"blocks.host.serve" in each for each in seen), "the sampling missed the server"
+    assert [each for each in seen if leaks(each, values)] == []
+
+
+def test_no_call_printed_a_secret_or_a_traceback(stack: Stack, values: dict[str, bytes]) -> None:
+    assert stack.transcript
+    assert [each.argv for each in stack.transcript if leaks(each.output.encode(), values)] == []
+    assert [each.argv for each in stack.transcript if "Traceback" in each.output] == []
+
+
+def test_nothing_in_the_database_holds_a_secret(stack: Stack, values: dict[str, bytes]) -> None:
+    """Parameters, artifacts, logs, blocks, events: a dump as plain text has every row of every table."""
+    dumped = subprocess.run(
+        [stack.programs / "pg_dump", "--format=plain"],
+        env={"PATH": os.environ["PATH"], **stack.login.environment()},
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert b"COPY public.flow_run " in dumped.stdout and b"COPY public.log " in dumped.stdout
+    assert leaks(dumped.stdout, values) == []
+
+
+def test_the_environment_of_no_other_users_process_is_open(stack: Stack) -> None:
+    """The encryption key is in the server's environment alone, which only its own user can read."""
+    environment = Path(f"/proc/{stack.pids()['server-blue']}/environ")
+    assert stat.S_IMODE(environment.stat().st_mode) == 0o400
+    holders = {
+        name: secret
+        for name, pid in stack.pids().items()
+        for secret, value in stack.secret_values().items()
+        if value.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    }
+    assert holders == {"server-blue": "encryption-key"}
