@@ -28,10 +28,11 @@ class Machine(Block, ABC):
 
     @abstractmethod
     def apply(self, spec: HostSpec) -> None:
-        """Hand a spec over; returns once the agent has observed it. Services may still be starting.
+        """Hand a spec over; returns once its releases are installed. Services may still be starting.
 
         Raises:
             NotReady: the agent did not take it up in time.
+            Blocked: a release cannot be installed.
             Conflict: its generation is not above that of the applied one.
         """
 

@@ -72,6 +72,29 @@ def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tu
     return Release(f"{label}-{digest[:12]}", base_python(), uv_binary(), lock, wheels, smoke)
 
 
+def share_bytecode(environment: Path) -> int:
+    """Give a new environment the byte code which the one we run in has of the very same source files.
+
+    Python takes byte code for a source of the same size and time; uv links both environments' files to one, and
+    byte code is put where that is so. Saves compiling Prefect anew, 3 s of a processor. Returns how many.
+    """
+    ours, theirs = (Path(root) / _site_packages() for root in (sys.prefix, environment))
+    shared = 0
+    for cached in ours.rglob("__pycache__/*.pyc"):
+        source = cached.parent.parent / (cached.name.split(".")[0] + ".py")
+        twin = theirs / source.relative_to(ours)
+        target = twin.parent / "__pycache__" / cached.name
+        if twin.exists() and source.exists() and twin.samefile(source) and not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            target.hardlink_to(cached)  # Python replaces byte code, it never writes into it
+            shared += 1
+    return shared
+
+
+def _site_packages() -> Path:
+    return Path("lib") / "python{}.{}".format(*sys.version_info) / "site-packages"
+
+
 def locked_version(release: Release, package: str, store: Path) -> str:
     """The version of a package in a release's lock; empty where the lock is not in this store."""
     path = store / "sha256" / release.lock.sha256

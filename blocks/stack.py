@@ -173,6 +173,7 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
             "PREFECT_SERVER_LOGGING_LEVEL": server.log_level,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(server.vacuum),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{server.retention_days}D",
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{server.event_retention_days}D",

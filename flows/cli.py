@@ -91,10 +91,8 @@ def bootstrap(where: Where = HERE) -> None:
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap")
     launch.prepare_home(spec)
-    if launch.is_bootstrapped(home):
-        conditions = _again(spec, home, lease)
-    else:
-        conditions = _first(spec, home, lease)
+    make = _again if launch.is_bootstrapped(home) else _first
+    conditions = make(spec, home, lease)
     terminal.conditions(conditions)
     terminal.done(spec, home)
 

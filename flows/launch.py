@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from blocks import release as releases
 from blocks.errors import Blocked, SelfhostError
@@ -102,29 +103,37 @@ def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
         yield prepare_releases(spec, Path(folder))
 
 
-def install_releases(spec: StackSpec, home: Home) -> Release:
-    """Make the stack's releases on this machine, keep what is wanted in the home, return the server's."""
-    if Path(sys.prefix).parent == home.releases:
-        return wanted.read(home).releases[SERVER]  # this is that release: it was become, or called by `bin/selfhost`
-    with step(f"release of Prefect {spec.prefect_version}") as detail:
+def keep_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
+    """Resolve the stack's releases and keep what is wanted in the home."""
+    with step("locks and wheel") as detail:
         prepared = prepare_releases(spec, home.store)
-        # The start of the temporary server is the smoke test of a first bootstrap: the same import, once.
-        is_first = not is_bootstrapped(home)
-        to_install = [dataclasses.replace(each, smoke=()) if is_first else each for each in prepared.values()]
+        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))
+        detail.text = f"release {prepared[SERVER].id}"
+    return prepared
+
+
+def install_release(release: Release, home: Home) -> None:
+    """Install a release on this machine; at once where it is there.
+
+    Without its smoke imports: our own server runs from the same lock, and the service says at its start.
+    """
+    with step(f"release {release.id}") as detail:
         try:
-            with ThreadPoolExecutor(2) as executor:
-                done = list(executor.map(lambda each: install(each, home.releases, home.store), to_install))
+            done = install(dataclasses.replace(release, smoke=()), home.releases, home.store)
         except ReleaseFailed as error:
             raise SelfhostError(str(error), "the disk may be full, or the index out of reach; run it again") from error
-        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))
-        detail.text = prepared[SERVER].id if any(done) else f"{prepared[SERVER].id} is there"
-    return prepared[SERVER]
+        shared = releases.share_bytecode(home.releases / release.id) if done else 0
+        detail.text = f"installed, byte code of {shared} files shared" if done else "is there"
 
 
-def become_where_newer(release: Release, home: Home, lease: Lease | None = None) -> None:
-    """Go on as the release's `selfhost`, with the same arguments, where this environment has another Prefect."""
-    if release.id.startswith(f"{importlib.metadata.version('prefect')}-"):
-        return
+def has_other_prefect(spec: StackSpec) -> bool:
+    """Whether this environment's Prefect is not the stack's."""
+    return importlib.metadata.version("prefect") != spec.prefect_version
+
+
+def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn:
+    """Go on as the `selfhost` of a release, with the same arguments."""
+    install_release(release, home)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
     kept |= {"PYTHONUNBUFFERED": "1"} | (lease.keep_over_exec() if lease else {})
     python = home.releases / release.id / "bin/python"
@@ -155,9 +164,7 @@ def use_server(url: str, home: Home) -> None:
 
 def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
     """The temporary server of this home, running or not."""
-    made = wanted.read(home).releases if wanted.exists(home) else {}
-    server, tools = (home.releases / made[key].id if made else home.releases for key in (SERVER, TOOLS))
-    return TemporaryServer(home, server, tools, postgres_user(spec))
+    return TemporaryServer(home, postgres_user(spec))
 
 
 def is_bootstrapped(home: Home) -> bool:

@@ -91,7 +91,7 @@ class Cluster:
     def argv(self) -> tuple[str, ...]:
         """Command line of the server in the foreground; SIGINT stops it fast and cleanly."""
         settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
-        settings |= {"lock_timeout": "0", "log_timezone": "UTC", "timezone": "UTC"}
+        settings |= {"log_timezone": "UTC", "timezone": "UTC"}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return (str(self.bin / "postgres"), "-D", str(self.data), *options)
 

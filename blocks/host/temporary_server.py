@@ -1,7 +1,7 @@
 """The temporary Prefect server which a bootstrap runs on: own folder, own database, UI on.
 
-It runs from the stack's own release, as its database becomes the stack's. No Prefect is imported here: the
-server starts importing while the launcher still does. What an earlier attempt left running is ended first,
+It runs the stack's own version of Prefect, as its database becomes the stack's. No Prefect is imported here: the
+server starts importing while the launcher still prepares. What an earlier attempt left running is ended first,
 and its database is kept, so that the history of a bootstrap survives the launcher's death.
 """
 
@@ -13,18 +13,19 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import SelfhostError
-from blocks.host import postgres, secret_files
+from blocks.host import postgres, secret_files, wanted
 from blocks.host.agent import processes
 from blocks.host.agent.files import write_atomically
 from blocks.host.home import Home
 from blocks.host.postgres import ADMIN, DATABASE, Cluster, Login
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
+from blocks.host.wanted import TOOLS
 from blocks.waiting import wait_until
 
 SLOT = "temporary"
@@ -39,15 +40,14 @@ _HOLD = (
 class TemporaryServer:
     """A server and its PostgreSQL in `home.bootstrap`.
 
+    The server runs from this process's own environment, which has the stack's version of Prefect; PostgreSQL from
+    the stack's tools, which its system user can reach.
+
     Attributes:
-        environment: Virtual environment of the stack's release.
-        tools: Virtual environment of the tools' release, with PostgreSQL.
         user: System user for PostgreSQL; empty for the one who runs us.
     """
 
     home: Home
-    environment: Path
-    tools: Path
     user: str
 
     @property
@@ -70,17 +70,24 @@ class TemporaryServer:
         """Whether a bootstrap has begun and its temporary server was not retired."""
         return self.folder.exists()
 
-    def start(self) -> str:
-        """Start server and database, or start them again; returns the address at once, before they are ready."""
+    def start_server(self) -> str:
+        """Start the server, or start it again; returns its address at once. It imports and waits for its database."""
         self.stop()
         self.prefect_home.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)  # PostgreSQL's user passes through
         self.prefect_home.chmod(0o700)
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
-            self._start_server(listening, database_port := _free_port())
-            self._start_postgres(database_port)
-            self._create_database()
+            self._spawn(listening, _free_port())
             return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    def start_database(self) -> None:
+        """Start the database of a started server, made where it is not there; the tools must be installed."""
+        cluster = Cluster(self._programs(), self.folder / "postgres", self._database_port(), self.user)
+        if not cluster.exists():
+            cluster.initialise(self._admin_password())
+        process = cluster.start(self.folder / "postgres.log")
+        self._write_record("postgres", process.pid)
+        self._create_database()
 
     def wait_ready(self, timeout: float = 90.0) -> None:
         """Wait until it answers.
@@ -105,11 +112,11 @@ class TemporaryServer:
 
     def dump(self, target: Path) -> None:
         """Dump its database to a file; the database must run."""
-        postgres.dump(self._programs(), self._login(int(self._record("postgres")["port"])), target)
+        postgres.dump(self._programs(), self._login(self._database_port()), target)
 
     def row_counts(self) -> dict[str, int]:
         """Rows by table; the database must run."""
-        return postgres.row_counts(self._programs(), self._login(int(self._record("postgres")["port"])))
+        return postgres.row_counts(self._programs(), self._login(self._database_port()))
 
     def retire(self) -> None:
         """End it and remove its folder, once nothing of it is needed any more; idempotent."""
@@ -117,11 +124,9 @@ class TemporaryServer:
         if self.exists():
             shutil.rmtree(self.folder)
 
-    def _start_server(self, listening: socket.socket, database_port: int) -> None:
-        """Start it first of all: it imports for seconds and waits for the database by itself."""
-        python = str(self.environment / "bin/python")
-        serve = [python, "-m", "blocks.host.serve", "--slot", SLOT, "--run-dir", str(self.folder), "--migrate"]
-        hold = [python, "-I", "-S", "-c", _HOLD, str(listening.fileno())]
+    def _spawn(self, listening: socket.socket, database_port: int) -> None:
+        serve = [sys.executable, "-m", "blocks.host.serve", "--slot", SLOT, "--run-dir", str(self.folder), "--migrate"]
+        hold = [sys.executable, "-I", "-S", "-c", _HOLD, str(listening.fileno())]
         port = int(listening.getsockname()[1])
         with self.log.open("ab") as output:
             process = subprocess.Popen(
@@ -134,16 +139,10 @@ class TemporaryServer:
                 pass_fds=(listening.fileno(),),
                 start_new_session=True,
             )
-        self._write_record("server", process.pid, port)
-
-    def _start_postgres(self, port: int) -> None:
-        cluster = Cluster(self._programs(), self.folder / "postgres", port, self.user)
-        if not cluster.exists():
-            cluster.initialise(self._admin_password())
-        self._write_record("postgres", cluster.start(self.folder / "postgres.log").pid, port)
+        self._write_record("server", process.pid, port=port, database_port=database_port)
 
     def _create_database(self) -> None:
-        admin = self._login(int(self._record("postgres")["port"]), "postgres")
+        admin = self._login(self._database_port(), "postgres")
         exists = "SELECT 1 FROM pg_database WHERE datname = :'name'"
         is_there = wait_until(
             lambda: postgres.query(self._programs(), admin, exists + " UNION ALL SELECT 0", {"name": DATABASE}),
@@ -180,7 +179,10 @@ class TemporaryServer:
         return secret_files.read(self.folder, "admin-password")
 
     def _programs(self) -> Path:
-        return postgres.programs(self.tools)
+        return postgres.programs(self.home.releases / wanted.read(self.home).releases[TOOLS].id)
+
+    def _database_port(self) -> int:
+        return self._record("server")["database_port"]
 
     def _or_died(self, probe: Callable[[], bool]) -> Callable[[], bool]:
         def probe_while_alive() -> bool:
@@ -197,8 +199,8 @@ class TemporaryServer:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _write_record(self, name: str, pid: int, port: int) -> None:
-        record = processes.record_of(pid)._asdict() | {"port": port, "started": int(time.time())}
+    def _write_record(self, name: str, pid: int, **ports: int) -> None:
+        record = processes.record_of(pid)._asdict() | ports
         write_atomically(self.folder / f"{name}.json", json.dumps(record).encode(), 0o600)
 
     def _end(self, name: str, signum: int) -> None:

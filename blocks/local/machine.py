@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from blocks.errors import Blocked, Conflict
+from blocks.errors import Blocked, Conflict, NotReady
 from blocks.host import control, system_user
 from blocks.host import home as home_folder
 from blocks.host.agent import processes
@@ -22,8 +22,8 @@ from blocks.machine import Machine
 from blocks.resource import Attributes, Change, Resource
 from blocks.waiting import wait_until
 
-TAKE_UP_SECONDS = 60.0
-"""Time the agent gets to observe a new spec: 0.3 s when idle; while it installs a release, as long as that takes."""
+INSTALL_SECONDS = 1800.0
+"""Time a new spec gets until its releases are installed: 0.3 s where they are; 450 MB over a slow line otherwise."""
 
 
 class LocalMachine(Machine):
@@ -61,12 +61,24 @@ class LocalMachine(Machine):
             raise Conflict(f"generation {spec.generation} is not above {applied.generation}", "run the command again")
         write_atomically(self.home().agent / "spec.json", to_json(spec).encode(), 0o600)
         wait_until(
-            lambda: (seen := self.observe()) is not None and seen.observed_generation == spec.generation,
+            lambda: self._has_taken_up(spec.generation),
             f"the host agent taking up generation {spec.generation}",
-            timeout=TAKE_UP_SECONDS,
+            timeout=INSTALL_SECONDS,
             every=0.05,
             hint=f"see {self.home().logs / 'agent.log'}",
         )
+
+    def _has_taken_up(self, generation: int) -> bool:
+        """Whether that generation was observed and its releases are installed."""
+        seen = self.observe()
+        if seen is None or seen.observed_generation != generation:
+            raise NotReady(f"observed generation {seen.observed_generation if seen else 'none'}")
+        installed = next((each for each in seen.conditions if each.type == "ReleasesInstalled"), None)
+        if installed is not None and installed.reason == "InstallFailed":
+            raise Blocked(installed.message, "the disk may be full, or the index out of reach; run it again")
+        if installed is None or not installed.status:
+            raise NotReady(installed.message if installed else "no word on releases yet")
+        return True
 
     def observe(self) -> HostStatus | None:
         return control.observe(self.home())
