@@ -15,7 +15,7 @@ from pathlib import Path
 from . import health, processes, releases
 from .config import AgentConfig, Layout
 from .definitions import Wanted, releases_needed, wanted_services
-from .files import MissingSecret, ensure_rendered
+from .files import MissingSecret, Trace, ensure_rendered, trace
 from .health import Watch
 from .jobs import Jobs
 from .planning import Decision, ServiceProcess, decide
@@ -45,6 +45,7 @@ class Convergence:
         self._arrived: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._spec: HostSpec | None = None
         self._contents: dict[str, bytes] = {}
+        self._traces: dict[str, Trace | None] = {}
         self._file_faults: dict[str, str] = {}
         self._wanted: dict[str, Wanted] = {}
         self._watches: dict[str, Watch] = {}
@@ -79,6 +80,7 @@ class Convergence:
                 self._file_faults[file.path] = f"{file.path}: there is no user {file.user} on this host"
             except OSError as error:
                 self._file_faults[file.path] = f"{file.path}: {error.strerror}"
+        self._traces = {path: trace(Path(path)) for path in self._contents}
         self._wanted = wanted_services(self._spec, self._contents)
         if self._file_faults:
             self._files_retry.failed("; ".join(self._file_faults.values()), time.monotonic())
@@ -92,11 +94,15 @@ class Convergence:
         while not self._arrived.empty():
             self._arrived.get()()
         now = time.monotonic()
-        if self._file_faults and self._files_retry.is_due(now):
+        if self._files_retry.is_due(now) and (self._file_faults or self._is_a_file_touched()):
             self.render_files()
         self._install_releases(self._spec, now)
         self._converge_services(self._spec, now)
         self._converge_jobs(self._spec)
+
+    def _is_a_file_touched(self) -> bool:
+        """Whether somebody removed or changed a file we wrote: the service that reads it would not start again."""
+        return any(trace(Path(path)) != left for path, left in self._traces.items())
 
     def is_quiet(self) -> bool:
         """Whether a step would find nothing new, at a cheap look: all processes are there, no check is due."""

@@ -13,6 +13,10 @@ from .spec import File
 _SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._-]+)\}")
 
 
+Trace = tuple[int, int, int, int, int]
+"""What tells a file from the one we left there, without reading it."""
+
+
 class MissingSecret(LookupError):
     """A secret which something refers to is not in the secrets folder. The message is its name."""
 
@@ -70,6 +74,15 @@ def _is_as_wanted(path: Path, data: bytes, mode: int, owner: tuple[int, int] | N
         return stat.S_IMODE(found.st_mode) == mode and same_owner and path.read_bytes() == data
     except FileNotFoundError:
         return False
+
+
+def trace(path: Path) -> Trace | None:
+    """The trace of a file as it is; None where it is gone or out of reach."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid
 
 
 def read_secret(folder: Path, name: str) -> str:
