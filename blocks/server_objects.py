@@ -213,7 +213,8 @@ class StackDocument(Resource):
         self._block.save(self._document, overwrite=True)
 
     def delete(self) -> None:
-        type(self._block).delete(f"{self._block.get_block_type_slug()}/{self._document}")
+        found = self._client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
+        self._client.delete_block_document(found.id)
 
 
 class Automation(Resource):

@@ -108,17 +108,19 @@ def _as_task(resource: Resource, applier: Apply | Record) -> Any:
 
 
 def _settled(futures: dict[str, PrefectFuture[Change]]) -> list[Change]:
-    results = {name: future.result(raise_on_failure=False) for name, future in futures.items()}
-    states = {name: future.state for name, future in futures.items()}
-    failures = [
-        f"{name}: {result}"
-        for name, result in results.items()
-        if isinstance(result, BaseException) and states[name].type.value in ("FAILED", "CRASHED")
-    ]
+    # What was waiting for a failed one has not run: its state is not final, and it has no result.
+    ended = {name: future for name, future in futures.items() if future.state.is_final()}
+    results: dict[str, Any] = {name: future.result(raise_on_failure=False) for name, future in ended.items()}
+    failures = {name: result for name, result in results.items() if isinstance(result, BaseException)}
     if failures:
-        hints = [result.hint for result in results.values() if isinstance(result, SelfhostError) and result.hint]
-        raise SelfhostError("; ".join(failures), hints[0] if len(hints) == 1 and len(failures) == 1 else "")
+        told = "; ".join(f"{name}: {_what(error)}" for name, error in failures.items())
+        hints = {error.hint for error in failures.values() if isinstance(error, SelfhostError) and error.hint}
+        raise SelfhostError(told, "; ".join(sorted(hints)))
     return [change for change in results.values() if isinstance(change, Change)]
+
+
+def _what(error: BaseException) -> str:
+    return error.what if isinstance(error, SelfhostError) else f"{type(error).__name__}: {error}"
 
 
 def publish(stack: Stack, changes: Sequence[Change], key: str) -> None:
