@@ -1,0 +1,187 @@
+"""What a stack keeps on its server, against a real one: converge, change nothing, leave what is not ours, mend ours."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import (
+    DeploymentUpdate,
+    WorkPoolCreate,
+    WorkPoolUpdate,
+)
+from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.events.schemas.automations import AutomationCore
+
+from blocks import catalog
+from blocks.errors import Blocked
+from blocks.host.agent.spec import Artifact, Release
+from blocks.host.wanted import SERVER, TOOLS
+from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
+from blocks.server_objects import MARK, server_objects
+from blocks.spec import StackSpec, build_spec
+
+RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+
+
+@pytest.fixture(scope="module")
+def spec() -> Iterator[StackSpec]:
+    with tempfile.TemporaryDirectory(prefix="sh-") as folder:
+        yield build_spec({"name": "trial", "home": str(Path(folder) / "home")}, "test")
+
+
+@pytest.fixture(scope="module")
+def objects(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
+    """Objects of a server that was converged once; a test that changes some of them converges them again."""
+    wanted = objects_of(spec, client)
+    converge(wanted)
+    return wanted
+
+
+def objects_of(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
+    return server_objects(spec, catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}).blocks(), client)
+
+
+def converge(resources: list[Resource]) -> list[Change]:
+    return [visit(each, Apply()) for each in in_order(resources)]
+
+
+def test_second_converge_changes_nothing(objects: list[Resource]) -> None:
+    assert plan(objects) == []
+    assert {each.action for each in converge(objects)} == {"keep"}
+
+
+def test_scheduled_deployments_are_made_paused(objects: list[Resource], client: SyncPrefectClient) -> None:
+    assert client.read_deployment_by_name("status/status").paused
+    assert not client.read_deployment_by_name("converge/converge").paused
+
+
+def test_deployments_pull_nothing(objects: list[Resource], client: SyncPrefectClient) -> None:
+    """Their flows are installed with the worker: a pull step would lead into the folder of whoever deployed."""
+    assert client.read_deployment_by_name("probe/maintenance").pull_steps == []
+
+
+def test_what_a_person_sets_and_we_do_not_list_is_left(objects: list[Resource], client: SyncPrefectClient) -> None:
+    deployment = client.read_deployment_by_name("status/status")
+    client.update_deployment(deployment.id, DeploymentUpdate(tags=["mine"]))
+    client.set_deployment_paused_state(deployment.id, False)
+    client.update_work_pool("default", WorkPoolUpdate(concurrency_limit=3, is_paused=True))
+    client.create_deployment_schedules(deployment.id, [(IntervalSchedule(interval=3600.0), True)])  # type: ignore[arg-type]
+    (automation,) = client.read_automations_by_name("Maintenance run late")
+    client.pause_automation(automation.id)
+    assert plan(objects) == []
+    converge(objects)
+    after = client.read_deployment_by_name("status/status")
+    assert (after.tags, after.paused, len(after.schedules)) == (["mine"], False, 2)
+    pool: WorkPool = client.read_work_pool("default")
+    assert (pool.concurrency_limit, pool.is_paused) == (3, True)
+    assert not client.read_automations_by_name("Maintenance run late")[0].enabled
+
+
+def test_what_is_ours_is_mended(objects: list[Resource], client: SyncPrefectClient) -> None:
+    deployment = client.read_deployment_by_name("drift/drift")
+    client.update_deployment(deployment.id, DeploymentUpdate(entrypoint="elsewhere.flow", description="mine"))
+    for schedule in deployment.schedules:
+        client.delete_deployment_schedule(deployment.id, schedule.id)
+    (automation,) = client.read_automations_by_name("Crash zombie flow runs")
+    client.delete_automation(automation.id)
+    client.delete_work_pool("default")  # takes its deployments along in no way: they lose their pool
+    assert {change.resource: change.action for change in plan(objects)} == {
+        "work pool default": "create",
+        "deployment probe/default": "update",
+        "deployment drift/drift": "update",
+        "automation Crash zombie flow runs": "create",
+    }
+    converge(objects)
+    assert plan(objects) == []
+    mended = client.read_deployment_by_name("drift/drift")
+    assert (mended.id, mended.entrypoint) == (deployment.id, "flows.converge.drift")
+    assert [each.active for each in mended.schedules] == [True]
+
+
+def test_mending_a_schedule_leaves_a_persons_own(objects: list[Resource], client: SyncPrefectClient) -> None:
+    deployment = client.read_deployment_by_name("drift/drift")
+    client.create_deployment_schedules(deployment.id, [(IntervalSchedule(interval=3600.0), False)])  # type: ignore[arg-type]
+    (own,) = [each for each in deployment.schedules if not isinstance(each.schedule, IntervalSchedule)]
+    client.delete_deployment_schedule(deployment.id, own.id)
+    converge(objects)
+    after = client.read_deployment_by_name("drift/drift").schedules
+    assert sorted((type(each.schedule).__name__, each.active) for each in after) == [
+        ("CronSchedule", True),
+        ("IntervalSchedule", False),
+    ]
+    for each in after:
+        if isinstance(each.schedule, IntervalSchedule):
+            client.delete_deployment_schedule(deployment.id, each.id)
+
+
+def test_switched_off_schedule_stays_off(objects: list[Resource], client: SyncPrefectClient) -> None:
+    deployment = client.read_deployment_by_name("drift/drift")
+    client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=False)
+    converge(objects)
+    (after,) = client.read_deployment_by_name("drift/drift").schedules
+    assert not after.active
+
+
+def test_automation_of_a_person_with_our_name_is_left(objects: list[Resource], client: SyncPrefectClient) -> None:
+    (ours,) = client.read_automations_by_name("Maintenance run failed")
+    fields = ours.model_dump(exclude={"id", "description", "created", "updated"})
+    theirs = client.create_automation(AutomationCore(description="my own", **fields))
+    assert plan(objects) == []
+    client.delete_automation(ours.id)
+    converge(objects)
+    found = {each.id: each.description for each in client.read_automations_by_name("Maintenance run failed")}
+    assert found[theirs] == "my own"
+    assert len([each for each in found.values() if each.startswith(MARK)]) == 1
+    client.delete_automation(theirs)
+
+
+def test_pool_of_another_type_is_refused_by_name(spec: StackSpec, client: SyncPrefectClient) -> None:
+    client.create_work_pool(WorkPoolCreate(name="theirs", type="docker"))
+    workers = [{"name": "maintenance", "pool": "maintenance"}, {"name": "x", "pool": "theirs"}]
+    wanted = objects_of(build_spec({**spec.model_dump(mode="json"), "workers": workers}, "test"), client)
+    with pytest.raises(Blocked, match=r"the work pool 'theirs' is of type 'docker', not 'process'") as caught:
+        plan(wanted)
+    assert caught.value.hint
+    client.delete_work_pool("theirs")
+
+
+def test_notification_block_is_used_once_it_is_there(
+    spec: StackSpec, objects: list[Resource], client: SyncPrefectClient
+) -> None:
+    alerts = {"alerts": {"notification_block": "secret/ops"}}
+    wanted = objects_of(build_spec({**spec.model_dump(mode="json"), **alerts}, "test"), client)
+    converge(wanted)
+    (automation,) = client.read_automations_by_name("Maintenance run failed")
+    assert [each.type for each in automation.actions] == ["do-nothing"]
+    Secret(value="x").save("ops", overwrite=True)
+    assert {each.resource for each in plan(wanted)} == {
+        "automation Maintenance run failed",
+        "automation Maintenance run late",
+    }
+    converge(wanted)
+    (automation,) = client.read_automations_by_name("Maintenance run failed")
+    assert [each.type for each in automation.actions] == ["send-notification"]
+    converge(objects)
+
+
+def test_a_stack_is_loaded_back_from_its_blocks(spec: StackSpec, objects: list[Resource]) -> None:
+    stack = catalog.load("trial")
+    assert stack.spec == spec
+    assert stack.releases == {SERVER: RELEASE, TOOLS: RELEASE}
+    assert stack.machine.home().root == spec.home_path
+    assert type(stack.database) is catalog.LocalDatabase
+
+
+def test_all_of_it_is_removed_and_nothing_else(objects: list[Resource], client: SyncPrefectClient) -> None:
+    client.create_work_pool(WorkPoolCreate(name="mine", type="process"))
+    assert {visit_to_delete(each, Apply()).action for each in reversed(in_order(objects))} == {"delete"}
+    assert {change.action for change in plan(objects)} == {"create"}
+    assert client.read_work_pool("mine").name == "mine"
+    client.delete_work_pool("mine")
+    converge(objects)

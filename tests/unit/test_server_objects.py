@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.schemas.automations import Automation as ServerAutomation
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.flows import load_flow_from_entrypoint
+
+from blocks.server_objects import HEARTBEAT_WINDOW, automations, declared_deployments, deployments
+from blocks.spec import Alerts, StackSpec
+from tests.postgres import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+HEARTBEAT = timedelta(seconds=180)
+"""Between two heartbeats of a flow run, by Prefect."""
+
+
+def made(alerts: Alerts | None = None) -> dict[str, AutomationCore]:
+    """The automations of a stack whose server is never asked, as no notification block is named."""
+    with SyncPrefectClient(f"http://127.0.0.1:{free_port()}/api") as client:
+        return {name: make(client) for name, make in automations(alerts or Alerts()).items()}
+
+
+def trigger(name: str, alerts: Alerts | None = None) -> EventTrigger:
+    found = made(alerts)[name].trigger
+    assert isinstance(found, EventTrigger)
+    return found
+
+
+@pytest.mark.parametrize("name", list(automations(Alerts())))
+def test_prefects_own_model_accepts_automation(name: str) -> None:
+    automation = made()[name]
+    assert automation.name == name
+    assert automation.description
+    again = ServerAutomation.model_validate({**automation.model_dump(mode="json"), "id": str(cast(Any, _id()))})
+    assert again.trigger.model_dump(exclude={"id"}) == automation.trigger.model_dump(exclude={"id"})
+
+
+def _id() -> str:
+    return "00000000-0000-0000-0000-000000000001"
+
+
+def test_zombies_get_three_heartbeats_of_time() -> None:
+    zombies = trigger("Crash zombie flow runs")
+    assert zombies.within == HEARTBEAT_WINDOW >= 3 * HEARTBEAT
+    assert zombies.posture == Posture.Proactive
+    assert zombies.for_each == {"prefect.resource.id"}
+
+
+def test_a_run_that_ended_or_waits_is_no_zombie() -> None:
+    expected = trigger("Crash zombie flow runs").expect
+    states = ("Completed", "Failed", "Crashed", "Cancelled", "Paused", "Suspended", "AwaitingRetry", "Scheduled")
+    assert not [state for state in states if f"prefect.flow-run.{state}" not in expected]
+    assert "prefect.flow-run.Running" not in expected
+
+
+def test_failures_of_maintenance_alone_are_told() -> None:
+    failed = trigger("Maintenance run failed")
+    assert failed.expect == {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}
+    related = failed.match_related
+    assert not isinstance(related, list)
+    assert related.root == {"prefect.resource.name": ["maintenance"], "prefect.resource.role": ["work-pool"]} or (
+        related.root == {"prefect.resource.name": "maintenance", "prefect.resource.role": "work-pool"}
+    )
+
+
+def test_late_is_as_late_as_the_spec_says() -> None:
+    assert trigger("Maintenance run late", Alerts(late_after_minutes=40)).within == timedelta(minutes=40)
+
+
+def test_every_declared_deployment_is_a_flow_of_a_release() -> None:
+    for entry in declared_deployments():
+        module = entry["entrypoint"].rpartition(".")[0]
+        assert module.startswith("flows.")  # a module, as a file path puts flows/ before the standard library
+        assert load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False).name
+        assert entry["description"].strip()
+
+
+def test_maintenance_runs_on_the_maintenance_pool() -> None:
+    others = {entry["name"] for entry in declared_deployments() if entry["work_pool"]["name"] != "maintenance"}
+    assert others == {"default"}
+
+
+def test_schedules_name_their_time_zone() -> None:
+    schedules = [schedule for entry in declared_deployments() for schedule in entry.get("schedules", [])]
+    assert schedules
+    assert all(set(schedule) == {"cron", "timezone"} for schedule in schedules)
+
+
+def test_each_pool_has_a_probe() -> None:
+    found = {entry["name"]: entry for entry in deployments(["heavy", "maintenance"])}
+    assert found["heavy"]["entrypoint"] == found["maintenance"]["entrypoint"] == "flows.probe.probe"
+    assert found["heavy"]["work_pool"] == {"name": "heavy"}
+    assert "default" not in found
+
+
+def test_default_pools_need_no_more_than_what_is_declared() -> None:
+    pools = [worker.pool for worker in StackSpec().workers]
+    assert deployments(pools) == declared_deployments()
+
+
+def test_digest_of_an_automation_is_the_same_in_every_process() -> None:
+    """Triggers hold sets, whose order differs from process to process: a plan would never be empty."""
+    script = (
+        "from blocks.server_objects import Automation, automations; from blocks.spec import Alerts\n"
+        "for name, make in automations(Alerts()).items(): print(Automation(name, make, None).want())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PREFECT_HOME": "/tmp"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+    assert len(printed.pop().splitlines()) == 3
