@@ -72,6 +72,19 @@ def quick(door: FrontDoor, version: str, status: HostStatus | None) -> list[Cond
     return [services(status), version_is(door, version), websockets(door)]
 
 
+def alerts_reach(door: FrontDoor, reference: str) -> Condition:
+    """Whether the notification block which the spec names is on the server, so that alerts reach somebody."""
+    kind = "AlertsReach"
+    slug, _, name = reference.partition("/")
+    try:
+        with door.client() as client:
+            client.read_block_document_by_name(name, slug, include_secrets=False)
+    except (ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError) as error:
+        reason = "it is not there" if isinstance(error, ObjectNotFound) else str(error)
+        return _no(kind, "NoSuchBlock", f"{reference}: {reason}; make it in the UI, then run the deployment converge")
+    return _yes(kind, "BlockFound", f"alerts go to {reference}")
+
+
 def services(status: HostStatus | None) -> Condition:
     """Whether the host agent is alive and reports every service ready."""
     kind = "ServicesReady"

@@ -217,10 +217,18 @@ def start(where: Where = HERE) -> None:
 
 
 @app.command
-def stop(where: Where = HERE) -> None:
-    """Stop a stack; nothing of it runs afterwards, all of it stays. Flow runs in progress on its workers end."""
+def stop(
+    where: Where = HERE,
+    *,
+    wait: Annotated[float, Parameter(help="Seconds that running flows get to end.")] = 60.0,
+    now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
+) -> None:
+    """Stop a stack; nothing of it runs afterwards, all of it stays."""
     _, home = where.saved()
     listen(terminal.StepLines())
+    if not now:
+        with step("workers idle"):
+            control.wait_idle(home, wait)
     with step("services stopped"):
         control.stop(home)
 

@@ -23,21 +23,23 @@ def status(stack: str | None = None) -> None:
     Args:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
-    conditions = look(catalog.load(stack))
+    loaded = catalog.load(stack)
+    conditions = task(name="verify through the front door", cache_policy=NO_CACHE)(lambda: look(loaded))()
     publish(conditions)
     require(conditions)
 
 
 def look(stack: Stack) -> list[Condition]:
-    """Every check of `blocks.verification` for this stack, as one task of a flow run."""
-    checks = task(name="verify through the front door", cache_policy=NO_CACHE)(verification.verify)
-    return checks(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+    """Every check of `blocks.verification` for this stack."""
+    found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+    alerts = stack.spec.alerts.notification_block
+    return [*found, verification.alerts_reach(stack.door, alerts)] if alerts else found
 
 
 def report(stack: Stack) -> dict[str, Any]:
     """Everything `selfhost status --json` tells; its keys are stable."""
     seen, applied = stack.machine.observe(), stack.machine.applied()
-    conditions = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
+    conditions = look(stack)
     return {
         "name": stack.spec.name,
         "target": stack.spec.target,

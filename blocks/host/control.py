@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 from blocks.errors import Blocked, NotReady
-from blocks.host.agent.spec import HostStatus, InvalidSpec, from_json
+from blocks.host.agent import processes
+from blocks.host.agent.spec import HostStatus, InvalidSpec, ServiceStatus, from_json
 from blocks.host.home import Home
 from blocks.waiting import wait_until
 
@@ -47,6 +49,24 @@ def wait_ready(home: Home, generation: int = 0, timeout: float = START_SECONDS) 
     return wait_until(
         lambda: _ready(home, generation), "the stack's services", timeout=timeout, every=0.1, hint="see selfhost logs"
     )
+
+
+def wait_idle(home: Home, timeout: float) -> None:
+    """Wait until no worker runs a flow: a worker's flow runs are its child processes, and would end with it.
+
+    Raises:
+        Blocked: some still run.
+    """
+    deadline = time.monotonic() + timeout
+    while busy := [each.name for each in _workers(home) if processes.has_children(each.pid)]:
+        if time.monotonic() > deadline:
+            raise Blocked(f"flows still run on {', '.join(busy)}", "wait for them, or end them with stop --now")
+        time.sleep(0.5)
+
+
+def _workers(home: Home) -> list[ServiceStatus]:
+    seen = observe(home)
+    return [each for each in (seen.services if seen else ()) if each.name.startswith("worker-") and each.pid]
 
 
 def _ready(home: Home, generation: int) -> HostStatus:
