@@ -98,6 +98,11 @@ def running_cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder)
 
 
+def reachable_programs(folder: Path) -> Path:
+    """PostgreSQL's binaries where the user it runs as can reach them; a copy below `folder` if need be."""
+    return _programs(folder, _identity())
+
+
 def _identity() -> dict[str, Any]:
     """Arguments by which `subprocess` runs something as a user PostgreSQL accepts."""
     return {"user": SYSTEM_USER, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}

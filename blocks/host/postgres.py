@@ -167,10 +167,11 @@ def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str]
 
 def row_counts(bin_folder: Path, login: Login) -> dict[str, int]:
     """Exact number of rows of every table in schema `public`."""
-    tables = query(bin_folder, login, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    quoted = "SELECT quote_literal(tablename), quote_ident(tablename) FROM pg_tables"
+    tables = query(bin_folder, login, f"{quoted} WHERE schemaname = 'public' ORDER BY tablename")
     if not tables:
         return {}
-    each = (f"SELECT '{name}', count(*) FROM public.\"{name}\"" for (name,) in tables)
+    each = (f"SELECT {text}, count(*) FROM public.{name}" for text, name in tables)
     return {name: int(count) for name, count in query(bin_folder, login, " UNION ALL ".join(each))}
 
 
