@@ -46,6 +46,7 @@ def prepare_home(spec: StackSpec) -> Home:
     user = postgres_user(spec)
     if user:
         system_user.ensure(user, spec.name)
+    home.store.mkdir(mode=0o711, exist_ok=True)
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
     secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
     return home
@@ -56,7 +57,7 @@ def postgres_user(spec: StackSpec) -> str:
     return system_user.name_for(spec.name)
 
 
-def prepare_releases(spec: StackSpec, store: Path) -> dict[str, Release]:
+def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
     needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
     with ThreadPoolExecutor(len(needs) + 1) as executor:
@@ -65,13 +66,21 @@ def prepare_releases(spec: StackSpec, store: Path) -> dict[str, Release]:
             for name, packages in needs.items()
         }
         prepared[TOOLS] = executor.submit(releases.prepare_tools, store)
-    return {name: future.result() for name, future in prepared.items()}
+    kept = wanted.find(home)
+    saved = kept.releases if kept else {}
+    return {name: _as_saved(future.result(), saved.get(name)) for name, future in prepared.items()}
+
+
+def _as_saved(release: Release, saved: Release | None) -> Release:
+    """The same release is no change where only another environment's uv would make it now."""
+    return saved if saved and saved.id == release.id and Path(saved.uv).exists() else release
 
 
 def refuse_version_change(spec: StackSpec, home: Home) -> None:
     """Another Prefect version on a stack that is there is an upgrade, which is not done in passing."""
-    if wanted.exists(home) and is_bootstrapped(home):
-        saved = wanted.read(home).spec.get("prefect_version")
+    kept = wanted.find(home)
+    if kept and is_bootstrapped(home):
+        saved = kept.spec.get("prefect_version")
         if saved != spec.prefect_version:
             raise Blocked(
                 f"this stack runs Prefect {saved}, the spec asks for {spec.prefect_version}",
@@ -97,16 +106,16 @@ def require_ours(home: Home, stack: str) -> None:
 def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
     """The releases a bootstrap would install now, without leaving anything where no stack is yet."""
     if home.owner() == spec.name:
-        yield prepare_releases(spec, home.store)
+        yield prepare_releases(spec, home, home.store)
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield prepare_releases(spec, Path(folder))
+        yield prepare_releases(spec, home, Path(folder))
 
 
 def keep_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     """Resolve the stack's releases and keep what is wanted in the home."""
     with step("locks and wheel") as detail:
-        prepared = prepare_releases(spec, home.store)
+        prepared = prepare_releases(spec, home, home.store)
         wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))
         detail.text = f"release {prepared[SERVER].id}"
     return prepared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -71,12 +72,20 @@ def _workers(home: Home) -> list[ServiceStatus]:
 
 def _ready(home: Home, generation: int) -> HostStatus:
     seen = observe(home)
-    if seen is None or seen.observed_generation < generation:
-        raise NotReady("the host agent has not reported yet")
+    if seen is None or seen.observed_generation < generation or seen.agent_pid != _agent_pid(home):
+        raise NotReady("the host agent has not reported yet")  # after a power cut the last report is of the dead
     waiting = [f"{each.name} is {each.state} {each.message}".strip() for each in seen.services if each.state != "ready"]
     if waiting or not seen.services:
         raise NotReady("; ".join(waiting) or "no service is there")
     return seen
+
+
+def _agent_pid(home: Home) -> int:
+    """Process of the agent that has the home; 0 where none ever had."""
+    try:
+        return int(json.loads((home.agent / "agent.pid").read_text("utf-8"))["pid"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _call(home: Home, verb: str) -> None:

@@ -57,5 +57,13 @@ def read(home: Home) -> Wanted:
         raise Blocked(f"no stack has been bootstrapped in {home.root}", "selfhost bootstrap makes one") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidSpec) as error:
         raise Blocked(
-            f"{path} is damaged: {error}", "bootstrap with --spec or the same options writes it anew"
+            f"{path} is damaged: {error}", "bootstrap writes it anew when it is given the stack's spec file by --spec"
         ) from error
+
+
+def find(home: Home) -> Wanted | None:
+    """The same for a bootstrap, which is given the spec: None where nothing was kept, or where it is damaged."""
+    try:
+        return read(home)
+    except Blocked:
+        return None
