@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cyclopts import App
 
-from blocks.host.agent.spec import Condition
+from blocks import verification
+from blocks.host.agent.spec import Condition, ServiceState
 from blocks.host.home import Home
 from blocks.server_objects import automations, declared_deployments
 from blocks.spec import Alerts, read_spec
@@ -124,6 +127,16 @@ def test_status_example_has_the_stable_keys() -> None:
     assert list(status["services"][0]) == ["name", "state", "version"]
     assert list(status["conditions"][0]) == ["type", "status", "reason", "message"]
     assert set(status["conditions"][0]) < {each.name for each in fields(Condition)}
+
+
+def test_names_every_condition() -> None:
+    kinds = re.findall(r'kind = f?"(\w+)', inspect.getsource(verification))
+    assert len(kinds) >= 6
+    assert not [kind for kind in kinds if f"`{kind}" not in chapter("Commands")]
+
+
+def test_names_every_state_of_a_service() -> None:
+    assert not [state for state in get_args(ServiceState) if f"`{state}`" not in chapter("Commands")]
 
 
 def test_names_every_path_of_the_home() -> None:
