@@ -24,8 +24,9 @@ LOCKS = {"uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "package-lock.jso
 def tracked() -> list[Path]:
     """Every tracked file that is there."""
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode and "CI" not in os.environ:
         pytest.skip(f"not a git checkout: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
     return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
