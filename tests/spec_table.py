@@ -66,7 +66,7 @@ def _type(field: Schema) -> str:
     if "enum" in field or "const" in field:
         return "one of " + ", ".join(f"`{each}`" for each in field.get("enum", [field.get("const")]))
     if "$ref" in field:
-        return field["$ref"].rpartition("/")[2].lower() + "s"
+        return f"{field['$ref'].rpartition('/')[2].lower()}s"
     if field["type"] == "array":
         return "list of " + _type(field["items"]).removeprefix("one of ")
     if field["type"] == "integer":

@@ -41,4 +41,4 @@ def completed_task(client: SyncPrefectClient, run_id: UUID) -> UUID:
 
 def test_refuses_a_question_that_is_no_text() -> None:
     with pytest.raises(ParameterTypeError):
-        probe({"not": "text"})  # type: ignore[arg-type]
+        probe({"not": "text"})  # type: ignore[call-overload]

@@ -121,7 +121,8 @@ def test_kept_bytes_lie_under_their_digest_and_are_written_once(tmp_path: Path) 
 def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
     lock, other = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "lock.txt", b"other")
     wheel = keep(tmp_path, "w.whl", b"wheel")
-    made = [release._release("3.8.8", *each, ()) for each in ((lock, (wheel,)), (other, (wheel,)), (lock, ()))]
+    parts = [(lock, (wheel,)), (other, (wheel,)), (lock, ())]
+    made = [release._release("3.8.8", each, wheels, ()) for each, wheels in parts]
     assert len({each.id for each in made}) == 3
     assert release._release("3.8.8", lock, (wheel,), ()) == made[0]
     assert re.fullmatch(r"3\.8\.8-[0-9a-f]{12}", made[0].id)
