@@ -42,11 +42,12 @@ def asset(path: str) -> Path:
     return carried if carried.exists() else ROOT / path
 
 
-def prepare(prefect_version: str, store: Path, packages: Sequence[str] = ()) -> Release:
-    """Resolve, build and store what a release of the server or of a worker needs; nothing is installed yet.
+def prepare(prefect_version: str, wheel: Artifact, store: Path, packages: Sequence[str] = ()) -> Release:
+    """Resolve and store what a release of the server or of a worker needs; nothing is installed yet.
 
     Args:
         prefect_version: Such as `3.8.8`.
+        wheel: Our own, as `keep` stored it.
         store: The object store's folder; artifacts are put to `sha256/<digits>`, locks to `locks/`.
         packages: Further requirements, for a worker whose flows need them.
 
@@ -55,7 +56,7 @@ def prepare(prefect_version: str, store: Path, packages: Sequence[str] = ()) -> 
     """
     wanted = [*requirements(prefect_version), *packages]
     lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version), store))
-    return _release(prefect_version, lock, (keep(store, *build_wheel()),), () if packages else SMOKE)
+    return _release(prefect_version, lock, (wheel,), () if packages else SMOKE)
 
 
 def prepare_tools(store: Path) -> Release:

@@ -172,6 +172,11 @@ class StackSpec(_Part):
         return self.ports.database or self.ports.public + 2
 
     @property
+    def version_parts(self) -> tuple[int, ...]:
+        """The Prefect version as numbers, to compare."""
+        return tuple(int(part) for part in self.prefect_version.split("."))
+
+    @property
     def home_path(self) -> Path:
         return Path(self.home) if self.home else default_home(self.name)
 

@@ -149,7 +149,12 @@ def host_spec(stack: Stack, generation: int, slot: str = "blue") -> HostSpec:
         generation=generation,
         releases=tuple({each.id: each for each in stack.releases.values()}.values()),
         sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
-        files=(_server_toml(stack, home), _client_toml(stack, home), *stack.proxy.files()),
+        files=(
+            _server_toml(stack, home),
+            _client_toml(stack, home),
+            *(_temporary_folder(home, each) for each in stack.spec.workers),
+            *stack.proxy.files(),
+        ),
         services=(
             *stack.database.services(tools),
             _server(stack, home, environment, slot),
@@ -174,7 +179,7 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
             "PREFECT_SERVER_LOGGING_LEVEL": server.log_level,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(server.vacuum),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(_known_vacuums(stack.spec)),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{server.retention_days}D",
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{server.event_retention_days}D",
             # Shared by both slots: with leases in memory, runs under a concurrency limit die at a switch.
@@ -189,6 +194,12 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
     )
 
 
+def _known_vacuums(spec: StackSpec) -> list[str]:
+    """What of the wanted vacuum this Prefect knows: a server refuses to start on a kind it does not."""
+    knows_orphans = spec.version_parts >= (3, 8, 5)  # before, the vacuum of flow runs took them along
+    return [each for each in spec.server.vacuum if each != "orphans" or knows_orphans]
+
+
 def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
     python = home.releases / stack.release_of(worker).id / "bin/python"
     argv = (str(python), "-m", "prefect", "worker", "start", "--name", worker.name, "--pool", worker.pool)
@@ -196,6 +207,7 @@ def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
         "PREFECT_HOME": str(home.state / f"worker-{worker.name}"),
         "PREFECT_LOGGING_LEVEL": stack.spec.server.log_level,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
+        "TMPDIR": str(Path(_temporary_folder(home, worker).path).parent),
         STACK_VARIABLE: stack.spec.name,
         # A run started from the UI begins within 2 s instead of 10; the query costs the server about 5 ms.
         "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -210,6 +222,17 @@ def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
         restart="when-idle",
         # Flows it runs die with it; a drain pauses its pool first.
         stop_timeout=30.0,
+    )
+
+
+def _temporary_folder(home: Home, worker: Worker) -> File:
+    """A worker's own folder for temporary files, made by a file in it.
+
+    Prefect's runner works in `runner_storage` of the temporary folder, which in /tmp is that of the first user
+    who ran a worker on this machine: those of all other users could not start. And it goes with the home.
+    """
+    return File(
+        path=str(home.state / f"worker-{worker.name}/tmp/README"), content="Temporary files of this worker's runs.\n"
     )
 
 

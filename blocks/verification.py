@@ -51,20 +51,23 @@ CHECK_SLUG = "selfhost-scheduler-check"
 def verify(door: FrontDoor, version: str, pools: Sequence[str], status: HostStatus | None) -> list[Condition]:
     """Run every check, side by side, and return their conditions in a fixed order.
 
+    Where nobody answers at the front door, the checks which would only wait for it are left out.
+
     Args:
         version: The Prefect version the server should be.
         pools: Work pools whose workers should run a probe; the deployment is `probe/<pool>`.
         status: The host's own report; None where there is none.
     """
+    first = [services(status), version_is(door, version)]
+    if first[-1].reason == "FrontDoorSilent":
+        return first
     checks: list[Callable[[], Condition]] = [
-        lambda: services(status),
-        lambda: version_is(door, version),
         lambda: websockets(door),
         lambda: scheduler_moves(door),
         *(_probe_of(door, pool) for pool in pools),
     ]
     with ThreadPoolExecutor(len(checks)) as executor:
-        return list(executor.map(lambda check: check(), checks))
+        return [*first, *executor.map(lambda check: check(), checks)]
 
 
 def quick(door: FrontDoor, version: str, status: HostStatus | None) -> list[Condition]:

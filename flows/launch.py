@@ -60,9 +60,10 @@ def postgres_user(spec: StackSpec) -> str:
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
     needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
+    wheel = releases.keep(store, *releases.build_wheel())
     with ThreadPoolExecutor(len(needs) + 1) as executor:
         prepared = {
-            name: executor.submit(releases.prepare, spec.prefect_version, store, packages)
+            name: executor.submit(releases.prepare, spec.prefect_version, wheel, store, packages)
             for name, packages in needs.items()
         }
         prepared[TOOLS] = executor.submit(releases.prepare_tools, store)

@@ -45,11 +45,25 @@ def wait_ready(home: Home, generation: int = 0, timeout: float = START_SECONDS) 
     """Wait until every service of the spec (of at least that generation) is ready.
 
     Raises:
-        NotReady: the time is over; the text names the services and what they lack.
+        NotReady: the time is over; the text names the services, what they lack and what their logs say last.
     """
-    return wait_until(
-        lambda: _ready(home, generation), "the stack's services", timeout=timeout, every=0.1, hint="see selfhost logs"
-    )
+    try:
+        return wait_until(lambda: _ready(home, generation), "that all services are ready", timeout=timeout, every=0.1)
+    except NotReady as error:
+        seen = observe(home)
+        unready = [each.name for each in (seen.services if seen else ()) if each.state != "ready"]
+        said = [f"{name} said last: {_last_line(home, name)}" for name in unready]
+        hint = f"selfhost logs {unready[0]}" if unready else f"see {home.logs / 'agent.log'}"
+        raise NotReady("; ".join([error.what, *said]), hint) from error
+
+
+def _last_line(home: Home, service: str) -> str:
+    """The last line of a service's log that says something."""
+    try:
+        lines = (home.logs / f"{service}.log").read_text("utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return "nothing"
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "nothing")
 
 
 def wait_idle(home: Home, timeout: float) -> None:

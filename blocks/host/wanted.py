@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ class Wanted:
 
 
 def exists(home: Home) -> bool:
-    return (home.root / FILE).exists()
+    """Whether something was kept there; False also below a folder that is closed to us."""
+    return os.path.exists(home.root / FILE)  # noqa: PTH110 (Path.exists raises where it may not look)
 
 
 def write(home: Home, wanted: Wanted) -> None:
