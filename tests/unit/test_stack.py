@@ -93,7 +93,15 @@ def test_files_with_secrets_are_closed_to_others(spec: HostSpec) -> None:
 def test_every_file_is_read_by_a_service_and_lies_in_the_home(stack: Stack, spec: HostSpec) -> None:
     read = {path for each in spec.services for path in each.files}
     assert read == {each.path for each in spec.files}
-    assert all(Path(path).is_relative_to(stack.machine.home().etc) for path in read)
+    home = stack.machine.home()
+    assert all(Path(path).is_relative_to(home.etc) or Path(path).is_relative_to(home.state) for path in read)
+
+
+def test_each_worker_has_a_folder_of_its_own_for_temporary_files(stack: Stack, spec: HostSpec) -> None:
+    """In /tmp a runner's folder is that of the first user who ran a worker: those of others could not start."""
+    folders = [each.env["TMPDIR"] for each in spec.services if each.name.startswith("worker-")]
+    assert len(set(folders)) == len(stack.spec.workers)
+    assert {str(Path(each.path).parent) for each in spec.files} >= set(folders), "nobody makes it"
 
 
 def test_services_come_in_the_order_they_depend_on_each_other(spec: HostSpec) -> None:
@@ -224,7 +232,8 @@ def test_a_change_is_named_by_its_part(stack: Stack) -> None:
     )
     after = _parts(host_spec(changed, 2))
     differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert differing == {"service worker-maintenance", "service worker-default", "parts"}
+    file = f"file {stack.machine.home().state}/worker-default/tmp/README"
+    assert differing == {"service worker-maintenance", "service worker-default", file, "parts"}
 
 
 def test_blocks_refer_to_each_other_and_give_the_stack_back(stack: Stack) -> None:
