@@ -179,7 +179,7 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
             "PREFECT_SERVER_LOGGING_LEVEL": server.log_level,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(server.vacuum),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(_known_vacuums(stack.spec)),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{server.retention_days}D",
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{server.event_retention_days}D",
             # Shared by both slots: with leases in memory, runs under a concurrency limit die at a switch.
@@ -192,6 +192,12 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
         ready_file=str(home.run / f"server-{slot}.json"),
         stop_timeout=45.0,
     )
+
+
+def _known_vacuums(spec: StackSpec) -> list[str]:
+    """What of the wanted vacuum this Prefect knows: a server refuses to start on a kind it does not."""
+    knows_orphans = spec.version_parts >= (3, 8, 5)  # before, the vacuum of flow runs took them along
+    return [each for each in spec.server.vacuum if each != "orphans" or knows_orphans]
 
 
 def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
