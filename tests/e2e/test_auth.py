@@ -126,6 +126,6 @@ def test_the_servers_own_port_wants_the_auth_string_too(stack: Stack) -> None:
 def test_the_database_wants_its_password(stack: Stack, tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "PGPASSWORD": "wrong", "PGCONNECT_TIMEOUT": "10"}
     for user in ("postgres", "prefect"):
-        argv = [stack.programs / "psql", "-h", "127.0.0.1", "-p", str(stack.port + 2), "-U", user, "-l"]
+        argv = [str(stack.programs / "psql"), "-h", "127.0.0.1", "-p", str(stack.port + 2), "-U", user, "-l"]
         done = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 2 and "password authentication failed" in done.stderr

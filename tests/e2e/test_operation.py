@@ -127,6 +127,29 @@ def test_drift_run_from_the_ui_fails_and_names_what_differs(stack: Stack) -> Non
         assert client.read_deployment_by_name("probe/default").description == found.description
 
 
+def test_a_damaged_wanted_file_is_said_and_a_bootstrap_with_the_spec_writes_it_anew(stack: Stack) -> None:
+    kept, spec = stack.home / "wanted.json", stack.folder / "spec.toml"
+    before = kept.read_bytes()
+    kept.write_text("{")
+    unwell = stack.call("status", *stack.where)
+    assert unwell.status == 1 and "wanted.json is damaged" in unwell.stderr and "--spec" in unwell.stderr
+    spec.write_text("# all as it is by default\n")
+    assert "0 changes" in stack.bootstrap("--spec", str(spec)).stdout
+    spec.unlink()
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["agent/spec.json", "agent/status.json", "agent/last-good.json", "lease.json"])
+def test_a_damaged_state_file_is_mended(stack: Stack, path: str) -> None:
+    pids = stack.pids()
+    (stack.home / path).write_text('{"damaged')
+    told = stack.bootstrap()
+    assert "Traceback" not in told.output
+    assert stack.status()["healthy"] is True
+    assert stack.plan() == []
+    assert stack.pids() == pids, "a service was restarted for nothing"
+
+
 @pytest.mark.parametrize("path", ["etc/server/prefect.toml", "etc/nginx/site.conf"])
 def test_a_configuration_file_that_was_removed_comes_back(stack: Stack, path: str) -> None:
     before = (stack.home / path).read_text()

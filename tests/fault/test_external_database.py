@@ -1,0 +1,92 @@
+"""A PostgreSQL that somebody else keeps, given by URL."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.postgres import Cluster, running_cluster
+from tests.stack import Stack, scratch
+
+pytestmark = pytest.mark.fault
+
+PASSWORD = secrets.token_urlsafe(12) + "/@:%"
+"""With what a URL would have to escape."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A stack to be made, and the database it is given."""
+
+    stack: Stack
+    cluster: Cluster
+    spec: tuple[str, str]
+
+    def rows(self, sql: str) -> list[object]:
+        return [each[0] for each in self.cluster.execute(sql, "theirs")]
+
+    def tables(self) -> list[object]:
+        return self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+
+    def comment(self) -> object:
+        return self.rows("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'theirs'")[0]
+
+
+@pytest.fixture
+def given() -> Iterator[Given]:
+    with running_cluster() as cluster, scratch("flt-") as stack:
+        cluster.execute(f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'")
+        cluster.execute("CREATE DATABASE theirs OWNER app")
+        password, spec = stack.folder / "password", stack.folder / "spec.toml"
+        password.touch(mode=0o600)
+        password.write_text(PASSWORD + "\n")
+        url = f"postgresql://app@127.0.0.1:{cluster.port}/theirs"
+        spec.write_text(f'[database]\nurl = "{url}"\npassword_file = "{password}"\n')
+        yield Given(stack, cluster, ("--spec", str(spec)))
+
+
+def test_a_stack_on_a_given_database(given: Given) -> None:
+    stack = given.stack
+    given.cluster.execute("CREATE SCHEMA kept", "theirs")
+    given.cluster.execute("CREATE TABLE kept.row AS SELECT 1 AS n", "theirs")
+    first = stack.bootstrap(*given.spec)
+    status = stack.status()
+    assert status["healthy"] is True
+    assert "postgres" not in {each["name"] for each in status["services"]}
+    assert given.comment() == f"prefect-selfhost stack {stack.name}"
+    runs = "SELECT r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id WHERE f.name = 'bootstrap'"
+    assert given.rows(runs) == ["Completed"]
+    assert stack.plan() == []
+    assert "0 changes" in stack.bootstrap(*given.spec).stdout
+    assert PASSWORD not in first.output
+    stack.destroy()
+    assert given.tables() == [] and given.comment() is None
+    assert given.rows("SELECT n FROM kept.row") == [1], "what is not in our schema was touched"
+    assert stack.processes() == {} and not stack.home.exists()
+
+
+def test_a_database_with_foreign_tables_is_refused_by_name(given: Given) -> None:
+    given.cluster.execute("CREATE TABLE thesis AS SELECT 'years of work' AS text", "theirs")
+    done = given.stack.call("bootstrap", *given.stack.where, *given.spec)
+    assert done.status == 1 and "'theirs'" in done.stderr and "is not empty" in done.stderr, done.output
+    assert "Traceback" not in done.output
+    given.stack.call("destroy", *given.stack.where, "--yes")
+    assert given.tables() == ["thesis"] and given.rows("SELECT text FROM thesis") == ["years of work"]
+    assert given.comment() is None
+
+
+def test_another_stacks_database_is_refused_by_its_mark(given: Given) -> None:
+    given.cluster.execute("COMMENT ON DATABASE theirs IS 'prefect-selfhost stack another'", "theirs")
+    done = given.stack.call("bootstrap", *given.stack.where, *given.spec)
+    assert done.status == 1 and "prefect-selfhost stack another" in done.stderr, done.output
+    assert given.comment() == "prefect-selfhost stack another"
+
+
+def test_a_password_that_is_wrong_is_said(given: Given) -> None:
+    (given.stack.folder / "password").write_text("wrong")
+    done = given.stack.call("bootstrap", *given.stack.where, *given.spec)
+    assert done.status == 1 and "password authentication failed" in done.stderr, done.output
+    assert "Traceback" not in done.output
