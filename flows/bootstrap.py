@@ -17,13 +17,10 @@ from prefect.states import Crashed
 from blocks import catalog
 from blocks.errors import Blocked, NotReady
 from blocks.host import preflight as host_preflight
-from blocks.host import wanted
-from blocks.host.home import Home
 from blocks.resource import Apply
 from blocks.spec import build_spec, preflight_arguments
-from blocks.stack import Stack
 from blocks.waiting import wait_until
-from flows.converge import RUNNER, publish, this_server, visit_stack
+from flows.converge import RUNNER, this_server, visit_stack
 from flows.progress import step
 
 STORED_SECONDS = 60.0
@@ -38,14 +35,7 @@ def bootstrap(spec: dict[str, Any]) -> None:
         spec: The stack's spec, without secrets.
     """
     preflight(spec)
-    stack = composed(spec)
-    publish(stack, visit_stack(stack, Apply()), key="bootstrap")
-
-
-def composed(spec: dict[str, Any]) -> Stack:
-    """The stack of a spec, with the releases which the launcher prepared in its home."""
-    built = build_spec(spec, "flow parameter")
-    return catalog.compose(built, wanted.read(Home(built.home_path)).releases)
+    visit_stack(catalog.composed(spec), Apply(), key="bootstrap", first=True)
 
 
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE)
@@ -57,7 +47,7 @@ def preflight(spec: dict[str, Any]) -> None:
 
 
 def run(spec: dict[str, Any]) -> None:
-    """Run the bootstrap flow on the server this process is set to, and wait until that has stored all of it."""
+    """Run the bootstrap flow on the temporary server, and wait until that has stored all of it."""
     with this_server() as client:
         end_abandoned_runs(client)
         state: Any = bootstrap(spec, return_state=True)

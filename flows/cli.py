@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 import webbrowser
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ from flows import launch, terminal
 from flows.progress import listen, step
 
 if TYPE_CHECKING:
+    from blocks.host.agent.spec import Condition
     from blocks.host.temporary_server import TemporaryServer
-    from blocks.stack import Stack
 
 app = App(
     name="selfhost",
@@ -60,14 +61,23 @@ class Where:
             return plain
         return build_spec(_overlaid(dict(wanted.read(Home(plain.home_path)).spec), options), "the saved spec")
 
+    def there(self) -> Home:
+        """The home of the stack that is there; its spec may be unreadable.
+
+        Raises:
+            Blocked: there is no stack, or another one than was named.
+        """
+        home = Home(self.home.resolve() if self.home else self.wish().home_path)
+        launch.require_ours(home, self.name)
+        return home
+
     def saved(self) -> tuple[StackSpec, Home]:
         """The spec of the stack that is there.
 
         Raises:
             Blocked: no stack was made in that home.
         """
-        asked = self.wish()
-        home = Home(asked.home_path)
+        home = Home(self.home.resolve() if self.home else self.wish().home_path)
         return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}"), home
 
 
@@ -97,11 +107,8 @@ def bootstrap(where: Where = HERE) -> None:
     terminal.done(spec, home)
 
 
-def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
+def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
     """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
-    resuming = (home.agent / "spec.json").exists()
-    if resuming:
-        control.start(home)
     if launch.has_other_prefect(spec):
         launch.become(launch.keep_wanted(spec, home)[wanted.SERVER], home, lease)
     temporary = launch.temporary_server(spec, home)
@@ -115,57 +122,61 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
         background.submit(launch.install_release, releases[wanted.SERVER], home)
         with step("temporary server's database"):
             temporary.start_database()
-        return _on_temporary_server(spec, home, url, resuming, temporary, lease)
+        launch.use_server(url, home)
+        return _hand_over(spec, home, temporary, lease)
 
 
-def _on_temporary_server(
-    spec: StackSpec, home: Home, url: str, resuming: bool, temporary: TemporaryServer, lease: leases.Lease
-) -> Any:
-    launch.use_server(url, home)
-
+def _hand_over(spec: StackSpec, home: Home, temporary: TemporaryServer, lease: leases.Lease) -> Sequence[Condition]:
+    from blocks import catalog
     from flows import bootstrap as verb
-    from flows import pivot
+    from flows import converge, pivot
 
-    stack = verb.composed(spec.model_dump(mode="json"))
-    if resuming and pivot.is_copied(stack):
-        pivot.bring_in_line(stack)
-    else:
+    plain = spec.model_dump(mode="json")
+    stack = catalog.composed(plain)
+    is_resumed = stack.machine.applied() is not None
+    if is_resumed:
+        # The database must run for us to know whether it has been copied, whatever the last attempt left.
+        converge.bring_in_line(stack)
+    if not (is_resumed and pivot.is_copied(stack)):
         with step("temporary server ready"):
             temporary.wait_ready()
-        verb.run(spec.model_dump(mode="json"))
+        verb.run(plain)
         pivot.copy(stack, temporary, lease)
     return pivot.finish(stack, temporary)
 
 
-def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Any:
-    """A stack that is there: bring it in line by a run on its own server, if there is a difference at all."""
+def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
+    """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
     releases = launch.keep_wanted(spec, home)
     if launch.has_other_prefect(spec):
         launch.become(releases[wanted.SERVER], home, lease)
-    control.start(home)
-    launch.use_server(spec.url, home)
+    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
 
-    from blocks import verification
-    from flows import bootstrap as verb
+    from blocks import catalog, resource, verification
     from flows import converge
+    from flows import status as report
 
-    with step("services ready"):
-        control.wait_ready(home)
-    stack = verb.composed(spec.model_dump(mode="json"))
-    with step("plan") as detail:
-        changes = converge.plan_of(stack)
+    plain = spec.model_dump(mode="json")
+    stack = catalog.composed(plain)
+    with step("plan of the host") as detail:
+        changes = resource.plan(stack.resources())
         detail.text = f"{len(changes)} changes"
     terminal.changes(changes)
-    if changes:
-        verb.run(spec.model_dump(mode="json"))
-        control.wait_ready(home, stack_generation(stack))
-        return verification.verify(stack.door, spec.prefect_version, [], stack.machine.observe())
-    return verification.quick(stack.door, spec.prefect_version, stack.machine.observe())
-
-
-def stack_generation(stack: Stack) -> int:
-    applied = stack.machine.applied()
-    return applied.generation if applied else 0
+    done = converge.bring_in_line(stack) if changes else []
+    with step("services ready"):
+        applied = stack.machine.applied()
+        control.wait_ready(home, applied.generation if applied else 0)
+    with step("plan of the server's objects") as detail:
+        objects = converge.plan_of_objects(stack)
+        detail.text = f"{len(objects)} changes"
+    terminal.changes(objects)
+    if not (changes or objects):
+        return verification.quick(stack.door, spec.prefect_version, stack.machine.observe())
+    converge.converge_from_outside(plain, converge.rows([each for each in done if each.action != "keep"]))
+    with step("verify through the front door"):
+        conditions = report.look(stack)
+        report.require(conditions)
+    return conditions
 
 
 @app.command
@@ -174,12 +185,14 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
     spec = where.wish()
     home = Home(spec.home_path)
     with launch.prepared(spec, home) as releases:
-        launch.use_server(spec.url, home)
-        from blocks import catalog
+        launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+        from blocks import catalog, resource
         from flows import converge
 
         stack = catalog.compose(spec, releases)
-        changes = converge.plan_of(stack) if launch.is_bootstrapped(home) else converge.plan_of_new(stack)
+        changes = resource.plan(stack.resources())
+        is_there = launch.is_bootstrapped(home)
+        changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
     if as_json:
         print(json.dumps({"changes": [each.as_row() for each in changes]}, indent=1, default=str))
         return
@@ -193,11 +206,11 @@ def status(where: Where = HERE, *, as_json: Json = False) -> None:
     spec, home = where.saved()
     if launch.has_other_prefect(spec):
         launch.become(wanted.read(home).releases[wanted.SERVER], home)
-    launch.use_server(spec.url, home)
-    from flows import bootstrap as verb
+    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    from blocks import catalog
     from flows import status as report
 
-    found = report.report(verb.composed(spec.model_dump(mode="json")))
+    found = report.report(catalog.composed(spec.model_dump(mode="json")))
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -209,8 +222,9 @@ def status(where: Where = HERE, *, as_json: Json = False) -> None:
 @app.command
 def start(where: Where = HERE) -> None:
     """Start a stack, as after a reboot; waits until all is ready."""
-    _, home = where.saved()
+    home = where.there()
     listen(terminal.StepLines())
+    launch.take_lease(home, "start")
     with step("services ready") as detail:
         control.start(home)
         detail.text = f"{len(control.wait_ready(home).services)} services"
@@ -224,8 +238,9 @@ def stop(
     now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
 ) -> None:
     """Stop a stack; nothing of it runs afterwards, all of it stays."""
-    _, home = where.saved()
+    home = where.there()
     listen(terminal.StepLines())
+    launch.take_lease(home, "stop")
     if not now:
         with step("workers idle"):
             control.wait_idle(home, wait)
@@ -235,21 +250,17 @@ def stop(
 
 @app.command
 def destroy(where: Where = HERE, *, yes: Yes = False) -> None:
-    """Remove a stack with everything it holds: processes, database, files, secrets, system user."""
-    spec = where.wish()
-    home = Home(spec.home_path)
-    launch.require_ours(home, spec.name)
-    if wanted.exists(home):
-        spec, home = where.saved()
+    """Remove a stack with everything it holds: processes, database, files, secrets, system user, profile."""
+    home = where.there()
+    name = home.owner() or ""
     if not yes:
-        terminal.confirm(f"Remove the stack {spec.name} in {home.root}, its database and its secrets?")
+        terminal.confirm(f"Remove the stack {name} in {home.root}, its database and its secrets?")
     listen(terminal.StepLines())
     launch.take_lease(home, "destroy")
-    launch.temporary_server(spec, home).stop()
     from flows.destroy import destroy as remove
 
-    remove(spec, home)
-    terminal.say(f"the stack {spec.name} is gone")
+    remove(home, name)
+    terminal.say(f"the stack {name} is gone")
 
 
 @app.command
@@ -283,7 +294,7 @@ def logs(
     follow: Go on with what is written from now on.
     lines: How many of the last lines.
     """
-    _, home = where.saved()
+    home = where.there()
     names = sorted(each.stem for each in home.logs.glob("*.log"))
     if service is None:
         terminal.say("\n".join(names))

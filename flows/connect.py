@@ -9,23 +9,54 @@ from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_PROFILES_PATH,
     Profile,
+    ProfilesCollection,
     load_profiles,
     save_profiles,
 )
 
+from blocks.errors import Blocked
 from blocks.spec import StackSpec
 
 
 def write_profile(spec: StackSpec, auth_string: str) -> Path:
-    """Put a profile named like the stack among the user's, readable by the user alone, and make it the active one."""
+    """Put a profile named like the stack among the user's, readable by the user alone, and make it the active one.
+
+    Raises:
+        Blocked: a profile of that name is for another server.
+    """
     path = Path(PREFECT_PROFILES_PATH.value())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.chmod(0o600)  # it holds the auth string
     profiles = load_profiles()
+    if spec.name in profiles.names and not _is_ours(profiles, spec):
+        raise Blocked(f"the profile {spec.name!r} in {path} is for another server", "prefect profile rename it first")
     settings = {PREFECT_API_URL: spec.api_url, PREFECT_API_AUTH_STRING: auth_string}
-    profiles.remove_profile(spec.name) if spec.name in profiles.names else None
+    _drop(profiles, spec.name)
     profiles.add_profile(Profile(name=spec.name, settings=settings))
     profiles.set_active(spec.name)
     save_profiles(profiles)
     return path
+
+
+def remove_profile(spec: StackSpec) -> bool:
+    """Remove the profile which `write_profile` made, if it is there; True if it was."""
+    if not Path(PREFECT_PROFILES_PATH.value()).exists():
+        return False
+    profiles = load_profiles()
+    if spec.name not in profiles.names or not _is_ours(profiles, spec):
+        return False
+    _drop(profiles, spec.name)
+    save_profiles(profiles)
+    return True
+
+
+def _is_ours(profiles: ProfilesCollection, spec: StackSpec) -> bool:
+    return profiles[spec.name].settings.get(PREFECT_API_URL) == spec.api_url
+
+
+def _drop(profiles: ProfilesCollection, name: str) -> None:
+    if name in profiles.names:
+        if profiles.active_name == name:
+            profiles.set_active(None)
+        profiles.remove_profile(name)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect import flow, task
 from prefect.artifacts import (
     create_link_artifact,
@@ -19,7 +20,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from blocks import catalog
-from blocks.errors import Blocked, SelfhostError
+from blocks.errors import Blocked, NotReady, SelfhostError
+from blocks.host import lease as leases
 from blocks.resource import Apply, Change, Record, Resource, in_order, plan, visit
 from blocks.server_objects import server_objects
 from blocks.stack import Stack
@@ -37,7 +39,22 @@ def converge(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    publish(wanted, visit_stack(wanted, Apply()), key="converge")
+    lease = leases.acquire(wanted.machine.home().lease, "converge, started from the UI")
+    try:
+        visit_stack(wanted, Apply(), key="converge")
+    finally:
+        lease.release()
+
+
+@flow(name="converge", task_runner=RUNNER)
+def converge_from_outside(spec: dict[str, Any], done: list[dict[str, Any]]) -> None:
+    """Bring the stack in line with a spec the launcher was given.
+
+    Args:
+        spec: The stack's spec, without secrets.
+        done: What the launcher had to change on the host before this server could be asked, as rows of the table.
+    """
+    visit_stack(catalog.composed(spec), Apply(), key="converge", before=done)
 
 
 @flow(name="drift", task_runner=RUNNER)
@@ -47,31 +64,70 @@ def drift(stack: str | None = None) -> None:
     Args:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
-    wanted = catalog.load(stack)
-    changes = visit_stack(wanted, Record())
-    publish(wanted, changes, key="drift")
+    changes = visit_stack(catalog.load(stack), Record(), key="drift")
     differing = [change.resource for change in changes if change.action != "keep"]
     if differing:
         raise Blocked(f"drift: {', '.join(differing)}", "the artifact `drift` shows it, the flow `converge` mends it")
 
 
-def visit_stack(stack: Stack, applier: Apply | Record) -> list[Change]:
-    """Visit what a stack is made of, then what its server keeps."""
-    with this_server() as client:
-        kept = server_objects(stack.spec, stack.blocks(), client)
-        return [*visit_all(stack.resources(), applier), *visit_all(kept, applier)]
+class PartlyDone(SelfhostError):
+    """Some resources failed; `changes` is what was done with the others, `failed` names those."""
+
+    def __init__(self, what: str, hint: str, changes: Sequence[Change], failed: Sequence[str]) -> None:
+        super().__init__(what, hint)
+        self.changes, self.failed = changes, failed
 
 
-def plan_of(stack: Stack) -> list[Change]:
-    """What would change on a stack that is there."""
-    with this_server() as client:
-        return plan([*stack.resources(), *server_objects(stack.spec, stack.blocks(), client)])
+def visit_stack(
+    stack: Stack, applier: Apply | Record, *, key: str, before: Sequence[dict[str, Any]] = (), first: bool = False
+) -> list[Change]:
+    """Visit what a stack is made of, then what its server keeps; leave the table under `key`, however it ends.
+
+    Args:
+        before: Rows of the table that were done before.
+        first: Whether the server is a temporary one: schedules are made paused.
+    """
+    done: list[Change] = []
+    failed: Sequence[str] = ()
+    try:
+        with this_server() as client:
+            kept = server_objects(stack.spec, stack.blocks(), client, paused=first)
+            for part in (stack.resources(), kept):
+                done += visit_all(part, applier)
+    except PartlyDone as error:
+        done, failed = [*done, *error.changes], error.failed
+        raise
+    finally:
+        publish(stack, [*before, *rows(done), *({"resource": each, "action": "FAILED"} for each in failed)], key)
+    return done
 
 
-def plan_of_new(stack: Stack) -> list[Change]:
-    """What would be made of a stack whose server is not there yet."""
-    objects = server_objects(stack.spec, stack.blocks(), this_server())
-    return [*plan(stack.resources()), *(Change(each.name, "create") for each in objects)]
+def bring_in_line(stack: Stack) -> list[Change]:
+    """Bring what a stack is made of in line, without its server: what of the host it needs may be wrong, too."""
+    changes = []
+    for resource in in_order(stack.resources()):
+        with step(resource.name) as detail:
+            changes.append(visit(resource, Apply()))
+            detail.text = changes[-1].action
+    return changes
+
+
+def plan_of_objects(stack: Stack) -> list[Change]:
+    """What would change on the server of a stack that runs.
+
+    Raises:
+        NotReady: its server does not answer.
+    """
+    try:
+        with this_server() as client:
+            return plan(server_objects(stack.spec, stack.blocks(), client))
+    except httpx.TransportError as error:
+        raise NotReady(f"the stack's server does not answer: {error}", "selfhost start, then again") from error
+
+
+def plan_of_new_objects(stack: Stack) -> list[Change]:
+    """What would be made on the server of a stack that is not there yet."""
+    return [Change(each.name, "create") for each in server_objects(stack.spec, stack.blocks(), this_server())]
 
 
 def this_server() -> SyncPrefectClient:
@@ -112,24 +168,29 @@ def _settled(futures: dict[str, PrefectFuture[Change]]) -> list[Change]:
     ended = {name: future for name, future in futures.items() if future.state.is_final()}
     results: dict[str, Any] = {name: future.result(raise_on_failure=False) for name, future in ended.items()}
     failures = {name: result for name, result in results.items() if isinstance(result, BaseException)}
+    changes = [change for change in results.values() if isinstance(change, Change)]
     if failures:
         told = "; ".join(f"{name}: {_what(error)}" for name, error in failures.items())
         hints = {error.hint for error in failures.values() if isinstance(error, SelfhostError) and error.hint}
-        raise SelfhostError(told, "; ".join(sorted(hints)))
-    return [change for change in results.values() if isinstance(change, Change)]
+        raise PartlyDone(told, "; ".join(sorted(hints)), changes, sorted(failures))
+    return changes
 
 
 def _what(error: BaseException) -> str:
     return error.what if isinstance(error, SelfhostError) else f"{type(error).__name__}: {error}"
 
 
-def publish(stack: Stack, changes: Sequence[Change], key: str) -> None:
-    """Leave what was found or done as a table, and the way to the stack as a link."""
-    rows = [
+def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """Changes as rows of the table people read."""
+    return [
         {"resource": each.resource, "action": each.action, "changed": ", ".join(sorted(each.fields))}
         for each in changes
     ]
+
+
+def publish(stack: Stack, table: list[dict[str, Any]], key: str) -> None:
+    """Leave what was found or done as a table, and the way to the stack as a link."""
     create_table_artifact(
-        table=rows, key=key, description=f"Resources of the stack **{stack.spec.name}**: what was done with each."
+        table=table, key=key, description=f"Resources of the stack **{stack.spec.name}**: what was done with each."
     )
     create_link_artifact(link=stack.proxy.url(), link_text=f"Prefect of {stack.spec.name}", key="stack-url")

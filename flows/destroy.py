@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from blocks import catalog
+from blocks.errors import Blocked
+from blocks.host import control, system_user, wanted
 from blocks.host import home as home_folder
-from blocks.host import system_user, wanted
 from blocks.host.home import Home
+from blocks.host.temporary_server import TemporaryServer
 from blocks.resource import Apply, in_order, visit_to_delete
-from blocks.spec import StackSpec
+from blocks.stack import Stack
+from flows.connect import remove_profile
 from flows.progress import step
 
 
-def destroy(spec: StackSpec, home: Home) -> None:
+def destroy(home: Home, name: str) -> None:
     """Remove everything that carries this stack's mark; a re-run finishes what was interrupted."""
-    if wanted.exists(home):
-        stack = catalog.compose(spec, wanted.read(home).releases)
-        for resource in reversed(in_order(stack.resources())):
-            with step(resource.name) as detail:
-                detail.text = visit_to_delete(resource, Apply()).action
+    with step("temporary server"):
+        TemporaryServer(home, system_user.name_for(name)).stop()
+    stack = _known(home)
+    if stack is None:
+        _remove_unknown(home, name)
         return
-    # A bootstrap that was stopped before it knew its release has made no more than these.
-    system_user.remove(system_user.name_for(spec.name), spec.name)
-    home_folder.remove(home, spec.name)
+    with step("profile") as detail:
+        detail.text = "delete" if remove_profile(stack.spec) else "keep"
+    for resource in reversed(in_order(stack.resources())):
+        with step(resource.name) as detail:
+            detail.text = visit_to_delete(resource, Apply()).action
+
+
+def _known(home: Home) -> Stack | None:
+    """The stack as it was last wanted; None where a bootstrap did not come so far, or its file is damaged."""
+    try:
+        return catalog.composed(wanted.read(home).spec)
+    except Blocked:
+        return None
+
+
+def _remove_unknown(home: Home, name: str) -> None:
+    """What can be found without knowing the spec: all that a stack of the default kind is made of."""
+    if (home.agent / "config.json").exists():
+        with step("host services"):
+            control.stop(home)
+    with step("system user"):
+        system_user.remove(system_user.name_for(name), name)
+    with step("home"):
+        home_folder.remove(home, name)

@@ -95,12 +95,15 @@ def take_lease(home: Home, reason: str) -> Lease:
     return leases.acquire(home.lease, reason)
 
 
-def require_ours(home: Home, stack: str) -> None:
-    """Refuse a home that is not there or not this stack's."""
+def require_ours(home: Home, name: str | None) -> None:
+    """Refuse a home where no stack is, or another one than was named."""
     owner = home.owner()
-    if owner != stack:
-        said = "carries no mark of a stack" if owner is None else f"belongs to the stack {owner!r}"
-        raise Blocked(f"{home.root} {said}", "nothing was touched; name the stack with --name and --home")
+    if owner is None:
+        raise Blocked(
+            f"there is no stack in {home.root}", "name it with --name or --home; selfhost bootstrap makes one"
+        )
+    if name is not None and owner != name:
+        raise Blocked(f"{home.root} belongs to the stack {owner!r}, not {name!r}", "nothing was touched")
 
 
 @contextlib.contextmanager
@@ -161,7 +164,9 @@ def use_server(url: str, home: Home) -> None:
         del os.environ[key]
     if home.root.exists():
         os.chdir(home.root)
+    spared = {"127.0.0.1", "localhost", *filter(None, os.environ.get("NO_PROXY", "").split(","))}
     os.environ |= {
+        "NO_PROXY": ",".join(sorted(spared)),  # a company's proxy does not know this machine's loopback
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_HOME": str(state),
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",

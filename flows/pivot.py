@@ -10,12 +10,11 @@ from collections.abc import Mapping
 
 from prefect.client.orchestration import SyncPrefectClient
 
-from blocks.errors import Blocked, NotReady
+from blocks.errors import Blocked
 from blocks.host import control
 from blocks.host.agent.spec import Condition
 from blocks.host.lease import Lease
 from blocks.host.temporary_server import TemporaryServer
-from blocks.resource import Apply, in_order, visit
 from blocks.server_objects import declared_deployments
 from blocks.stack import Stack
 from blocks.verification import verify
@@ -27,18 +26,12 @@ READY_SECONDS = 120.0
 
 
 def is_copied(stack: Stack) -> bool:
-    """Whether the stack's database has its content: a restore shows all at once, or not at all."""
-    try:
-        return stack.database.schema_revision() is not None
-    except (NotReady, Blocked):
-        return False  # it does not run yet, so it has not been copied to
+    """Whether the stack's database has its content: a restore shows all at once, or not at all.
 
-
-def bring_in_line(stack: Stack) -> None:
-    """After the copy neither server may serve, so what a new attempt changes of the host is no flow's task."""
-    for resource in in_order(stack.resources()):
-        with step(resource.name) as detail:
-            detail.text = visit(resource, Apply()).action
+    Raises:
+        NotReady: the database does not answer, so that nobody knows.
+    """
+    return stack.database.schema_revision() is not None
 
 
 def copy(stack: Stack, temporary: TemporaryServer, lease: Lease) -> None:

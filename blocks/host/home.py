@@ -77,6 +77,13 @@ class Home:
         """What the temporary server needs; gone once the stack is verified."""
         return self.root / "bootstrap"
 
+    def identity(self) -> str | None:
+        """The `id` in the mark: another home has another one. None where there is no mark."""
+        try:
+            return str(json.loads(self.mark.read_text("utf-8"))["id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def owner(self) -> str | None:
         """Name of the stack this folder belongs to; None where there is no mark.
 

@@ -21,7 +21,7 @@ from blocks.resource import Attributes, Change, Resource
 from blocks.waiting import wait_until
 
 MARK = "prefect-selfhost stack "
-"""Start of the database's comment: the ownership mark, followed by the stack's name."""
+"""Start of the database's comment: the ownership mark, followed by the stack's name and its home's identity."""
 _REVISION = "SELECT version_num FROM alembic_version"
 _HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
@@ -73,6 +73,10 @@ class LocalDatabase(Database):
             parts = urlsplit(self.url)
             return f"postgresql+asyncpg://{parts.username}:{secret}@{parts.netloc.split('@')[1]}{parts.path}"
         return f"postgresql+asyncpg://{OWNER}:{secret}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def mark(self) -> str:
+        """The comment of a database of this stack: another home with a stack of the same name is another stack."""
+        return f"{MARK}{self.stack} {Home(self.home).identity() or 'without a home'}"
 
     def schema_revision(self) -> str | None:
         if postgres.query(self.programs, self.login(), _HAS_REVISION) == [["f"]]:
@@ -161,7 +165,7 @@ class RoleAndDatabase(Resource):
         return {"owner": rows[0][0], "mark": rows[0][1]} if rows else None
 
     def want(self) -> Attributes:
-        return {"owner": OWNER, "mark": MARK + self._database.stack}
+        return {"owner": OWNER, "mark": self._database.mark()}
 
     def check(self, actual: Attributes) -> None:
         _check_mark(actual["mark"], self._database)
@@ -182,7 +186,7 @@ class RoleAndDatabase(Resource):
         variables = {
             "database": DATABASE,
             "owner": OWNER,
-            "mark": MARK + database.stack,
+            "mark": database.mark(),
             "password": database.secret(DATABASE_PASSWORD),
         }
         return postgres.query(database.programs, database.admin(), sql, variables)
@@ -205,7 +209,7 @@ class ExternalDatabase(Resource):
         return {"mark": rows[0][0]} if rows and rows[0][0] else None
 
     def want(self) -> Attributes:
-        return {"mark": MARK + self._database.stack}
+        return {"mark": self._database.mark()}
 
     def check(self, actual: Attributes) -> None:
         _check_mark(actual["mark"], self._database)
@@ -215,7 +219,7 @@ class ExternalDatabase(Resource):
         login = self._database.login()
         if postgres.query(self._database.programs, login, tables) != [["0"]]:
             raise Blocked(f"the database {login.database!r} at {login.host} is not empty", "give an empty one")
-        variables = {"database": login.database, "mark": MARK + self._database.stack}
+        variables = {"database": login.database, "mark": self._database.mark()}
         postgres.query(self._database.programs, login, "COMMENT ON DATABASE :\"database\" IS :'mark'", variables)
 
     def delete(self) -> None:
@@ -225,5 +229,5 @@ class ExternalDatabase(Resource):
 
 
 def _check_mark(mark: object, database: LocalDatabase) -> None:
-    if mark not in (None, "", MARK + database.stack):
+    if mark not in (None, "", database.mark()):
         raise Blocked(f"the database is not ours: its comment is {mark!r}", "choose another database or --home")

@@ -61,15 +61,21 @@ class LocalMachine(Machine):
             raise Conflict(f"generation {spec.generation} is not above {applied.generation}", "run the command again")
         write_atomically(self.home().agent / "spec.json", to_json(spec).encode(), 0o600)
         wait_until(
-            lambda: self._has_taken_up(spec.generation),
+            lambda: self._look_at(spec.generation),
             f"the host agent taking up generation {spec.generation}",
             timeout=INSTALL_SECONDS,
             every=0.05,
             hint=f"see {self.home().logs / 'agent.log'}",
         )
 
-    def _has_taken_up(self, generation: int) -> bool:
-        """Whether that generation was observed and its releases are installed."""
+    def has_taken_up(self, generation: int) -> bool:
+        try:
+            return self._look_at(generation)
+        except (NotReady, Blocked):
+            return False
+
+    def _look_at(self, generation: int) -> bool:
+        """True once that generation was observed and its releases are installed; raises what is in the way."""
         seen = self.observe()
         if seen is None or seen.observed_generation != generation:
             raise NotReady(f"observed generation {seen.observed_generation if seen else 'none'}")
@@ -87,7 +93,19 @@ class LocalMachine(Machine):
         control.start(self.home())
 
     def stop(self) -> None:
+        self.write_agent()  # a damaged archive or config must not keep a stack from being stopped
         control.stop(self.home())
+
+    def write_agent(self) -> None:
+        """Put the host agent's archive and configuration in place; idempotent."""
+        folder = self.home().agent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(folder / "agent.pyz", build_agent(), 0o755)
+        write_atomically(folder / "config.json", self.agent_config().encode(), 0o600)
+
+    def agent_config(self) -> str:
+        """The host agent's configuration, as JSON."""
+        return to_json(AgentConfig(home=str(self.root), manager="circus", circus_python=self.circus_python))
 
 
 class HomeFolder(Resource):
@@ -158,17 +176,15 @@ class HostAgent(Resource):
             return None
         return {
             "archive": _digest(archive.read_bytes()),
-            "config": config.read_text("utf-8"),
+            "config": config.read_text("utf-8", errors="replace"),
             "running": processes.is_alive(_daemon(self._folder)),
         }
 
     def want(self) -> Attributes:
-        return {"archive": _digest(build_agent()), "config": self._config(), "running": True}
+        return {"archive": _digest(build_agent()), "config": self._machine.agent_config(), "running": True}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._folder / "agent.pyz", build_agent(), 0o755)
-        write_atomically(self._folder / "config.json", self._config().encode(), 0o600)
+        self._machine.write_agent()
         running = _daemon(self._folder)
         if running is not None:
             processes.end(running)  # services go on; the new agent takes them up
@@ -176,10 +192,6 @@ class HostAgent(Resource):
 
     def delete(self) -> None:
         self._machine.stop()
-
-    def _config(self) -> str:
-        machine = self._machine
-        return to_json(AgentConfig(home=str(machine.root), manager="circus", circus_python=machine.circus_python))
 
 
 class Command(Resource):

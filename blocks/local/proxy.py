@@ -53,12 +53,18 @@ class LocalProxy(Proxy):
                 reload_signal="SIGHUP",
                 stop_signal="SIGQUIT",
                 stop_timeout=10.0,
-                health=Health("tcp", host="127.0.0.1" if self.listen == "0.0.0.0" else self.listen, port=self.port),
+                health=Health("tcp", host=self._address(), port=self.port),
             )
         ]
 
     def url(self) -> str:
         return self.public_url
+
+    def door_url(self) -> str:
+        return f"http://{self._address()}:{self.port}"
+
+    def _address(self) -> str:
+        return "127.0.0.1" if self.listen == "0.0.0.0" else self.listen
 
     def _run_folder(self) -> Path:
         """Temporary files of nginx, whose unprivileged workers must get there: not the closed `run/`."""
