@@ -42,15 +42,19 @@ HEARTBEAT_WINDOW = timedelta(seconds=540)
 """A run is dead after three missed heartbeats; a flow run sends one every 180 s."""
 
 
-def server_objects(spec: StackSpec, blocks: Mapping[str, Block], client: SyncPrefectClient) -> list[Resource]:
+def server_objects(
+    spec: StackSpec, blocks: Mapping[str, Block], client: SyncPrefectClient, *, paused: bool = False
+) -> list[Resource]:
     """Everything a stack keeps on its server.
 
     Args:
         blocks: The stack's blocks by resource name; each is saved under the stack's name.
+        paused: Whether a deployment with a schedule is made paused, as the first bootstrap does: it resumes them
+            once the stack has been verified. Nobody would resume one that a later converge makes.
     """
     pools = {worker.pool: worker.type for worker in spec.workers}
     kept: list[Resource] = [WorkPool(name, kind, client) for name, kind in sorted(pools.items())]
-    kept += [Deployment(entry, client) for entry in deployments(sorted(pools))]
+    kept += [Deployment(entry, client, paused=paused) for entry in deployments(sorted(pools))]
     kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
     kept += [Automation(name, make, client) for name, make in automations(spec.alerts).items()]
     return kept
@@ -104,13 +108,14 @@ class WorkPool(Resource):
 
 
 class Deployment(Resource):
-    """A deployment of one of our flows, as `prefect.yaml` declares it; one with a schedule is made paused."""
+    """A deployment of one of our flows, as `prefect.yaml` declares it."""
 
-    def __init__(self, entry: Mapping[str, Any], client: SyncPrefectClient) -> None:
+    def __init__(self, entry: Mapping[str, Any], client: SyncPrefectClient, *, paused: bool) -> None:
         self._flow: Flow[Any, Any] = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
         self.name = f"deployment {self._flow.name}/{entry['name']}"
         self.needs = (f"work pool {entry['work_pool']['name']}",)
         self._entry, self._client = entry, client
+        self._made_paused = paused and bool(entry.get("schedules"))
 
     def find(self) -> Attributes | None:
         try:
@@ -156,7 +161,7 @@ class Deployment(Resource):
             schedules=self._schedules(),
             pull_steps=[],
             tags=["selfhost"],
-            paused=bool(self._entry.get("schedules")),  # until the bootstrap has been verified
+            paused=self._made_paused,
         )
 
     def _update(self, change: Change) -> None:

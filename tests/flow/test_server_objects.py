@@ -43,8 +43,9 @@ def objects(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
     return wanted
 
 
-def objects_of(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
-    return server_objects(spec, catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}).blocks(), client)
+def objects_of(spec: StackSpec, client: SyncPrefectClient, *, paused: bool = False) -> list[Resource]:
+    blocks = catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}).blocks()
+    return server_objects(spec, blocks, client, paused=paused)
 
 
 def converge(resources: list[Resource]) -> list[Change]:
@@ -56,9 +57,17 @@ def test_second_converge_changes_nothing(objects: list[Resource]) -> None:
     assert {each.action for each in converge(objects)} == {"keep"}
 
 
-def test_scheduled_deployments_are_made_paused(objects: list[Resource], client: SyncPrefectClient) -> None:
-    assert client.read_deployment_by_name("status/status").paused
+@pytest.mark.parametrize("first", [True, False])
+def test_only_the_first_bootstrap_makes_scheduled_deployments_paused(
+    spec: StackSpec, objects: list[Resource], client: SyncPrefectClient, first: bool
+) -> None:
+    """One that a later converge makes, or makes again, would stay paused for ever: only the pivot resumes."""
+    for name in ("status/status", "converge/converge"):
+        client.delete_deployment(client.read_deployment_by_name(name).id)
+    converge(objects_of(spec, client, paused=first))
+    assert client.read_deployment_by_name("status/status").paused == first
     assert not client.read_deployment_by_name("converge/converge").paused
+    assert plan(objects) == []
 
 
 def test_deployments_pull_nothing(objects: list[Resource], client: SyncPrefectClient) -> None:
