@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import Blocked
+from blocks.host.agent.config import UNQUOTABLE
 from blocks.host.agent.files import write_atomically
 
 LONGEST = 70
@@ -104,6 +105,8 @@ class Home:
 def faults(home: Home, stack: str) -> list[str]:
     """Why this folder cannot be the stack's home; empty when it can. Changes nothing."""
     root = home.root
+    if bad := sorted(set(str(root)) & set(UNQUOTABLE)):
+        return [f"home {str(root)!r} has {bad[0]!r} in it, which Circus cannot handle: choose another --home"]
     if len(str(root)) > LONGEST:
         return [f"home {root} is {len(str(root))} characters long, sockets allow {LONGEST}: choose a shorter --home"]
     if not os.path.exists(root):  # noqa: PTH110 (Path.exists raises where it may not look)
@@ -115,9 +118,14 @@ def faults(home: Home, stack: str) -> list[str]:
     owner = home.owner()
     if owner is not None and owner != stack:
         return [f"home {root} belongs to the stack {owner!r}, not {stack!r}: choose another --home or --name {owner}"]
-    if owner is None and any(each.name != "lease.json" for each in root.iterdir()):
+    if owner is None and any(not _is_before_the_mark(home, each) for each in root.iterdir()):
         return [f"home {root} is not empty and carries no mark of ours: choose another with --home"]
     return []
+
+
+def _is_before_the_mark(home: Home, path: Path) -> bool:
+    """Whether it is of a claim that is about to happen, or was killed: the lease, and marks half written."""
+    return path == home.lease or path.name.startswith(f".{home.mark.name}.")
 
 
 def claim(home: Home, stack: str) -> bool:
@@ -129,13 +137,15 @@ def claim(home: Home, stack: str) -> bool:
         return False
     home.root.mkdir(parents=True, exist_ok=True)
     home.root.chmod(0o711)
+    for left in home.root.glob(f".{home.mark.name}.*"):
+        left.unlink()
     mark = {"stack": stack, "id": str(uuid.uuid4()), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     write_atomically(home.mark, json.dumps(mark).encode(), 0o644)
     return True
 
 
 def remove(home: Home, stack: str) -> None:
-    """Remove the whole folder, the mark last, so that an interrupted removal is known as ours.
+    """Remove the whole folder, the mark last: an interrupted removal is known as ours, and a re-run finishes it.
 
     Raises:
         Blocked: the folder carries another stack's mark, or none.
@@ -145,4 +155,6 @@ def remove(home: Home, stack: str) -> None:
     for each in home.root.iterdir():
         if each not in (home.mark, home.lease):
             shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
-    shutil.rmtree(home.root)
+    home.lease.unlink(missing_ok=True)
+    home.mark.unlink()
+    home.root.rmdir()

@@ -2,15 +2,39 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from blocks.errors import Blocked
+from blocks.host.agent.config import UNQUOTABLE
 from blocks.host.home import LONGEST, Home, claim, faults, remove
 
+ROOT = Path(__file__).resolve().parents[2]
+KILLED = """
+import os, pathlib, shutil, signal, sys
+from blocks.host import home
+owner, _, name = sys.argv[1].rpartition(".")
+setattr(eval(owner), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+getattr(home, sys.argv[2])(home.Home(pathlib.Path(sys.argv[3])), "prefect")
+"""
+
 AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+
+
+@contextmanager
+def killed_at(step: str, verb: Callable[..., object], home: Home) -> Iterator[None]:
+    """`verb` in a process of its own, which is killed where it first comes to `step`."""
+    argv = [sys.executable, "-c", KILLED, step, verb.__name__, str(home.root)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    yield
 
 
 def test_claim_makes_the_folder_and_marks_it_once(home: Home) -> None:
@@ -25,6 +49,30 @@ def test_claim_makes_the_folder_and_marks_it_once(home: Home) -> None:
 
 def test_no_mark_no_owner(home: Home) -> None:
     assert home.owner() is None
+    assert home.identity() is None
+
+
+def test_identity_is_of_this_home_alone(home: Home) -> None:
+    claim(home, "prefect")
+    first = home.identity()
+    assert first == json.loads(home.mark.read_bytes())["id"]
+    remove(home, "prefect")
+    claim(home, "prefect")
+    assert home.identity() not in (first, None)
+
+
+def test_a_mark_put_back_by_hand_has_no_identity(home: Home) -> None:
+    home.root.mkdir()
+    home.mark.write_text('{"stack": "prefect"}')
+    assert (home.owner(), home.identity()) == ("prefect", None)
+
+
+def test_a_claim_killed_before_its_mark_is_taken_up_again(home: Home) -> None:
+    with killed_at("os.fsync", claim, home):
+        assert [each.name[:12] for each in home.root.iterdir()] == [".stack.json."]
+    assert faults(home, "prefect") == []
+    assert claim(home, "prefect")
+    assert list(home.root.iterdir()) == [home.mark]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"owner": 1}', b"\xff\xfe", b"null"])
@@ -33,6 +81,7 @@ def test_damaged_mark_is_told(home: Home, content: bytes) -> None:
     home.mark.write_bytes(content)
     with pytest.raises(Blocked, match="is damaged") as caught:
         home.owner()
+    assert home.identity() is None
     assert "put back" in caught.value.hint
 
 
@@ -83,6 +132,13 @@ def test_refuses_a_path_too_long_for_sockets() -> None:
     assert "choose a shorter --home" in faults(Home(Path("/" + "x" * LONGEST)), "prefect")[0]
 
 
+@pytest.mark.parametrize("character", list(UNQUOTABLE))
+def test_refuses_a_path_which_circus_cannot_handle(home: Home, character: str) -> None:
+    (fault,) = faults(Home(home.root / f"a{character}b"), "prefect")
+    assert "which Circus cannot handle: choose another --home" in fault
+    assert "\n" not in fault and "\r" not in fault
+
+
 def test_remove_takes_all_of_ours(home: Home, tmp_path: Path) -> None:
     claim(home, "prefect")
     (home.secrets / "deep").mkdir(parents=True)
@@ -94,6 +150,19 @@ def test_remove_takes_all_of_ours(home: Home, tmp_path: Path) -> None:
     remove(home, "prefect")
     assert not home.root.exists()
     assert (outside / "kept").exists()
+
+
+@pytest.mark.parametrize("step", ["shutil.rmtree", "pathlib.Path.unlink", "pathlib.Path.rmdir"])
+def test_a_killed_removal_is_finished_by_the_next(home: Home, step: str) -> None:
+    claim(home, "prefect")
+    home.lease.touch()
+    home.secrets.mkdir()
+    with killed_at(step, remove, home):
+        assert home.mark.exists() == (step != "pathlib.Path.rmdir")  # without it the folder is empty, and free
+    if home.mark.exists():
+        remove(home, "prefect")
+        assert not home.root.exists()
+    assert faults(home, "prefect") == []
 
 
 @pytest.mark.parametrize("owner", ["theirs", None])

@@ -12,7 +12,7 @@ from .spec import InvalidSpec, from_json
 UNIX_PATH_LIMIT = 107
 """Longest path of a unix socket on Linux, in bytes."""
 
-_UNQUOTABLE = ';$"\\\n\r'
+UNQUOTABLE = ';$"\\\n\r'
 """Circus' ini files have no way to write these."""
 
 
@@ -146,7 +146,7 @@ def _fault(config: AgentConfig, home: Path) -> str:
         return f"$.home: is of {config.home}, not of {home}"
     if config.manager != "circus":
         return ""
-    bad = sorted(set(config.home) & set(_UNQUOTABLE))
+    bad = sorted(set(config.home) & set(UNQUOTABLE))
     if bad:
         return f"$.home: Circus cannot handle {bad[0]!r} in a path; choose another home"
     if not Path(config.circus_python).is_absolute():
