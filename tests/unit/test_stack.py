@@ -195,7 +195,7 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     url = rendered(spec, "etc/server/prefect.toml")["server"]["database"]["connection_url"]
     assert url == "postgresql+asyncpg://me:${secret:database-password}@db.example.org:5433/mine"
     assert sorted(stack.secret_makers()) == ["auth-string", "database-password", "encryption-key"]
-    assert "system user" not in [each.name for each in stack.resources()]
+    assert "database cluster" not in [each.name for each in stack.resources()]
 
 
 def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
