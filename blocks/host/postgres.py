@@ -190,14 +190,35 @@ def restore(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, 
         keep_open: Descriptors the restoring process holds as well, such as a lease's: while it still runs
             after its starter was killed, nobody else may start another.
     """
-    argv = [str(bin_folder / "pg_restore"), "--no-owner", "--no-acl", "--no-comments"]
-    if int(query(bin_folder, login, "SHOW server_version_num")[0][0]) >= 170000:
-        command = [[*argv, "--single-transaction", f"--dbname={login.database}", str(source)]]
-    else:
-        # pg_restore 18 sets a parameter which servers before 17 do not know.
-        psql = [str(bin_folder / "psql"), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1"]
-        command = [[*argv, "--file=-", str(source)], ["sed", "/^SET transaction_timeout = 0;$/d"], psql]
-    _pipe(command, login, keep_open=keep_open)
+    if int(query(bin_folder, login, "SHOW server_version_num")[0][0]) < 170000:
+        restore_as_script(bin_folder, login, source, keep_open)
+        return
+    argv = [*_pg_restore(bin_folder), "--single-transaction", f"--dbname={login.database}", str(source)]
+    _pipe([argv], login, keep_open=keep_open)
+
+
+def restore_as_script(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, ...] = ()) -> None:
+    """The same for servers before 17, which do not know a parameter that pg_restore 18 sets.
+
+    The script is whole, beside the dump, before psql begins: where its standard input ends too early, inside a
+    COPY, psql takes that for the end, commits what it got and calls it a success.
+    """
+    script = source.with_name(f"{source.name}.sql")
+    script.unlink(missing_ok=True)  # a killed restore's
+    try:
+        script.touch(mode=0o600)
+        with script.open("wb") as output:
+            # At the top alone: further down the same line may be somebody's data.
+            drop = ["sed", "1,50{/^SET transaction_timeout = 0;$/d}"]
+            _pipe([[*_pg_restore(bin_folder), "--file=-", str(source)], drop], login, stdout=output)
+        psql = [str(bin_folder / "psql"), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(script)]
+        _pipe([psql], login, keep_open=keep_open)
+    finally:
+        script.unlink(missing_ok=True)
+
+
+def _pg_restore(bin_folder: Path) -> list[str]:
+    return [str(bin_folder / "pg_restore"), "--no-owner", "--no-acl", "--no-comments"]
 
 
 def _pipe(
