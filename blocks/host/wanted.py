@@ -41,7 +41,7 @@ def write(home: Home, wanted: Wanted) -> None:
     """Keep it; whole or not at all."""
     releases = {name: dataclasses.asdict(each) for name, each in wanted.releases.items()}
     text = json.dumps({"spec": wanted.spec, "releases": releases}, indent=1, sort_keys=True)
-    write_atomically(home.root / FILE, text.encode(), 0o644)
+    write_atomically(home.root / FILE, text.encode(), 0o600)  # workers' environments are in it
 
 
 def read(home: Home) -> Wanted:

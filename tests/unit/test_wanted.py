@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_equal_wishes_give_equal_bytes(home: Home) -> None:
     before = (home.root / wanted.FILE).read_bytes()
     wanted.write(home, Wanted(dict(reversed(spec.items())), {TOOLS: RELEASE, SERVER: RELEASE}))
     assert (home.root / wanted.FILE).read_bytes() == before
+
+
+def test_is_ours_alone_to_read(home: Home) -> None:
+    path = home.root / wanted.FILE
+    path.touch(mode=0o644)
+    wanted.write(home, Wanted(read_spec(None).model_dump(mode="json"), {SERVER: RELEASE}))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_where_none_was_made_it_says_so(home: Home) -> None:
