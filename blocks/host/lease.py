@@ -43,13 +43,24 @@ def acquire(path: Path, reason: str) -> Lease:
     """Take the lease at `path`, or the one this process inherited.
 
     Raises:
-        Conflict: a living process holds it; the text says who, since when and why.
+        Conflict: a living process holds it (the text says who, since when and why), or has removed its folder.
     """
     inherited = os.environ.pop(INHERITED, None)
     if inherited is not None and _is_same_file(int(inherited), path):
         os.set_inheritable(int(inherited), False)
         return Lease(path, int(inherited))
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _locked(path)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(_claim(reason)).encode(), 0)
+    return Lease(path, descriptor)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor of the file that is at `path`, with the kernel's lock on it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError as error:
+        raise Conflict(f"{path.parent} is gone: it was removed meanwhile", "run the same command again") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -57,9 +68,11 @@ def acquire(path: Path, reason: str) -> Lease:
         raise Conflict(
             f"the lease is held by {_described(holder(path))}", "wait for it, or end that process"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(_claim(reason)).encode(), 0)
-    return Lease(path, descriptor)
+    if _is_same_file(descriptor, path):
+        return descriptor
+    # Its last holder removed it, with the whole home, between our opening and locking it: it excludes nobody.
+    os.close(descriptor)
+    return _locked(path)
 
 
 def holder(path: Path) -> dict[str, Any]:

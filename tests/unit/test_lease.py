@@ -24,6 +24,13 @@ BECAME = "import os, sys; from pathlib import Path; from blocks.host.lease impor
 BECAME += "lease = acquire(Path(sys.argv[1]), 'after'); "
 BECAME += "print('held', os.get_inheritable(lease.descriptor), flush=True); sys.stdin.read()"
 
+OPEN_EARLY = "import fcntl, sys; from pathlib import Path; from blocks.host import lease; flock = fcntl.flock\n"
+OPEN_EARLY += (
+    "def late(*given):\n  fcntl.flock = flock; print('open', flush=True); sys.stdin.readline(); flock(*given)\n"
+)
+OPEN_EARLY += "fcntl.flock = late; held = lease.acquire(Path(sys.argv[1]), 'other')\n"
+OPEN_EARLY += "print('held', flush=True); sys.stdin.read()"
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,6 +87,28 @@ def test_killed_holder_frees_it(path: Path) -> None:
         process.wait(10)
     assert holder(path)["pid"] == process.pid  # its text is still there and does not count
     acquire(path, "next").release()
+
+
+def test_a_file_removed_by_its_holder_is_no_lease(path: Path) -> None:
+    """A destroy removes the lease with the home, just when another process has opened it and not yet locked it."""
+    destroying = acquire(path, "destroy")
+    with subprocess.Popen(
+        [sys.executable, "-c", OPEN_EARLY, str(path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as late:
+        assert late.stdin is not None and late.stdout is not None
+        assert late.stdout.readline() == b"open\n"
+        path.unlink()
+        destroying.release()
+        late.stdin.write(b"\n")
+        late.stdin.flush()
+        assert late.stdout.readline() == b"held\n"
+        with pytest.raises(Conflict, match=f"process {late.pid}"):
+            acquire(path, "bootstrap")
+
+
+def test_a_home_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Conflict, match="is gone"):
+        acquire(tmp_path / "gone/lease.json", "bootstrap")
 
 
 def test_survives_becoming_another_program(path: Path) -> None:
