@@ -34,6 +34,8 @@ from blocks.spec import Alerts, StackSpec
 from blocks.stack import MAINTENANCE_POOL
 
 MARK = "Kept by prefect-selfhost"
+DECLARED_SLUG = "declared-"
+"""How the slug of every schedule in `prefect.yaml` begins; it marks the schedule as ours."""
 AutomationMaker = Callable[[SyncPrefectClient], AutomationCore]
 """Makes an automation; the client looks up what it refers to."""
 WORKERS: dict[str, type[BaseWorker[Any, Any, Any]]] = {"process": ProcessWorker}
@@ -127,7 +129,7 @@ class Deployment(Resource):
             "pool": found.work_pool_name,
             "description": found.description,
             "parameters": _digest(found.parameter_openapi_schema or {}),
-            "schedules": sorted(filter(None, map(_own_cron, found.schedules))),
+            "schedules": {slug: _when(each.schedule) for slug, each in _declared(found.schedules).items()},
         }
 
     def want(self) -> Attributes:
@@ -136,7 +138,7 @@ class Deployment(Resource):
             "pool": self._entry["work_pool"]["name"],
             "description": self._entry["description"].strip(),
             "parameters": _digest(self._schema()),
-            "schedules": sorted(each["cron"] for each in self._entry.get("schedules", [])),
+            "schedules": {each["slug"]: _when(_cron(each)) for each in self._entry.get("schedules", [])},
         }
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
@@ -174,15 +176,23 @@ class Deployment(Resource):
         }
         self._client.update_deployment(found.id, DeploymentUpdate(**fields))
         if "schedules" in change.fields:
-            for schedule in found.schedules:
-                if _own_cron(schedule):
-                    self._client.delete_deployment_schedule(found.id, schedule.id)
-            pairs = [(each.schedule, bool(each.active)) for each in self._schedules()]
-            self._client.create_deployment_schedules(found.id, pairs)
+            self._mend_schedules(found.id, _declared(found.schedules))
+
+    def _mend_schedules(self, deployment: UUID, found: Mapping[str, DeploymentSchedule]) -> None:
+        """Change in place what is there, so that one which a person switched off stays off."""
+        wanted = {each.slug or "": each for each in self._schedules()}
+        for slug, each in found.items():
+            if slug not in wanted:
+                self._client.delete_deployment_schedule(deployment, each.id)
+            elif _when(each.schedule) != _when(wanted[slug].schedule):
+                self._client.update_deployment_schedule(deployment, each.id, schedule=wanted[slug].schedule)
+        missing = [each for slug, each in wanted.items() if slug not in found]
+        if missing:
+            self._client.create_deployment_schedules(deployment, missing)
 
     def _schedules(self) -> list[DeploymentScheduleCreate]:
         return [
-            DeploymentScheduleCreate(schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]), active=True)
+            DeploymentScheduleCreate(schedule=_cron(each), active=True, slug=each["slug"])
             for each in self._entry.get("schedules", [])
         ]
 
@@ -190,10 +200,18 @@ class Deployment(Resource):
         return dict(parameter_schema(self._flow).model_dump_for_openapi())
 
 
-def _own_cron(schedule: DeploymentSchedule) -> str | None:
-    """The cron line of a schedule of `prefect.yaml`; None for one of another kind, or of a check's (with a slug)."""
-    own = isinstance(schedule.schedule, CronSchedule) and not schedule.slug
-    return schedule.schedule.cron if own and isinstance(schedule.schedule, CronSchedule) else None
+def _cron(declared: Mapping[str, str]) -> CronSchedule:
+    return CronSchedule(cron=declared["cron"], timezone=declared["timezone"])
+
+
+def _declared(schedules: Sequence[DeploymentSchedule]) -> dict[str, DeploymentSchedule]:
+    """Those of `prefect.yaml`, by slug. One without such a slug is a person's, or a check's: never ours to mend."""
+    return {each.slug: each for each in schedules if each.slug and each.slug.startswith(DECLARED_SLUG)}
+
+
+def _when(schedule: Any) -> str:
+    """What a schedule says, for comparison: its cron line and time zone, or what else somebody made of it."""
+    return f"{schedule.cron} {schedule.timezone}" if isinstance(schedule, CronSchedule) else repr(schedule)
 
 
 class StackDocument(Resource):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
     DeploymentUpdate,
     WorkPoolCreate,
     WorkPoolUpdate,
 )
-from prefect.client.schemas.objects import WorkPool
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.objects import DeploymentSchedule, WorkPool
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import AutomationCore
 
 from blocks import catalog
@@ -23,7 +25,7 @@ from blocks.errors import Blocked
 from blocks.host.agent.spec import Artifact, Release
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
-from blocks.server_objects import MARK, server_objects
+from blocks.server_objects import DECLARED_SLUG, MARK, server_objects
 from blocks.spec import StackSpec, build_spec
 
 RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
@@ -129,12 +131,62 @@ def test_mending_a_schedule_leaves_a_persons_own(objects: list[Resource], client
             client.delete_deployment_schedule(deployment.id, each.id)
 
 
+@pytest.mark.parametrize("slug", [None, "selfhost-scheduler-check-1a2b", "mine"])
+def test_a_cron_schedule_of_a_person_or_a_check_is_no_drift(
+    objects: list[Resource], client: SyncPrefectClient, slug: str | None
+) -> None:
+    """The UI gives a schedule no slug; what marks ours is its slug alone."""
+    deployment = client.read_deployment_by_name("drift/drift")
+    cron = CronSchedule(cron="0 9 * * 1", timezone="Europe/Berlin")
+    (theirs,) = client.create_deployment_schedules(deployment.id, [DeploymentScheduleCreate(schedule=cron, slug=slug)])
+    assert plan(objects) == []
+    client.update_deployment_schedule(deployment.id, ours_of(client, deployment.id).id, schedule=cron)
+    assert [each.resource for each in plan(objects)] == ["deployment drift/drift"]
+    converge(objects)
+    after = client.read_deployment_schedules(deployment.id)
+    assert {each.id for each in after} == {theirs.id, ours_of(client, deployment.id).id}
+    client.delete_deployment_schedule(deployment.id, theirs.id)
+
+
+@pytest.mark.parametrize(
+    "other", [CronSchedule(cron="41 5 * * *", timezone="Europe/Berlin"), CronSchedule(cron="0 6 * * *", timezone="UTC")]
+)
+def test_other_cron_or_time_zone_is_mended_and_stays_switched_off(
+    objects: list[Resource], client: SyncPrefectClient, other: CronSchedule
+) -> None:
+    deployment = client.read_deployment_by_name("drift/drift").id
+    before = ours_of(client, deployment)
+    client.update_deployment_schedule(deployment, before.id, active=False, schedule=other)
+    assert [sorted(each.fields) for each in plan(objects)] == [["schedules"]]
+    converge(objects)
+    after = ours_of(client, deployment)
+    assert (after.id, after.schedule, after.active) == (before.id, before.schedule, False)
+    client.update_deployment_schedule(deployment, after.id, active=True)
+
+
+def test_a_schedule_no_longer_declared_is_removed(objects: list[Resource], client: SyncPrefectClient) -> None:
+    deployment = client.read_deployment_by_name("drift/drift").id
+    more = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 0 1 1 *", timezone="UTC"), slug=f"{DECLARED_SLUG}1")
+    client.create_deployment_schedules(deployment, [more])
+    converge(objects)
+    assert len(client.read_deployment_schedules(deployment)) == 1
+    assert plan(objects) == []
+
+
+def ours_of(client: SyncPrefectClient, deployment: UUID) -> DeploymentSchedule:
+    (ours,) = [
+        each for each in client.read_deployment_schedules(deployment) if (each.slug or "").startswith(DECLARED_SLUG)
+    ]
+    return ours
+
+
 def test_switched_off_schedule_stays_off(objects: list[Resource], client: SyncPrefectClient) -> None:
     deployment = client.read_deployment_by_name("drift/drift")
     client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=False)
     converge(objects)
     (after,) = client.read_deployment_by_name("drift/drift").schedules
     assert not after.active
+    client.update_deployment_schedule(deployment.id, after.id, active=True)
 
 
 def test_automation_of_a_person_with_our_name_is_left(objects: list[Resource], client: SyncPrefectClient) -> None:

@@ -11,7 +11,7 @@ from prefect.events.schemas.automations import Automation as ServerAutomation
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.flows import load_flow_from_entrypoint
 
-from blocks.server_objects import HEARTBEAT_WINDOW, automations, declared_deployments, deployments
+from blocks.server_objects import DECLARED_SLUG, HEARTBEAT_WINDOW, automations, declared_deployments, deployments
 from blocks.spec import Alerts, StackSpec
 from tests.postgres import free_port
 
@@ -80,10 +80,12 @@ def test_maintenance_runs_on_the_maintenance_pool() -> None:
     assert others == {"default"}
 
 
-def test_schedules_name_their_time_zone() -> None:
-    schedules = [schedule for entry in declared_deployments() for schedule in entry.get("schedules", [])]
-    assert schedules
-    assert all(set(schedule) == {"cron", "timezone"} for schedule in schedules)
+def test_schedules_name_their_time_zone_and_are_marked_as_ours() -> None:
+    of_each = [entry["schedules"] for entry in declared_deployments() if "schedules" in entry]
+    assert of_each
+    for schedules in of_each:
+        assert all(set(schedule) == {"cron", "timezone", "slug"} for schedule in schedules)
+        assert [schedule["slug"] for schedule in schedules] == [f"{DECLARED_SLUG}{n}" for n in range(len(schedules))]
 
 
 def test_each_pool_has_a_probe() -> None:
