@@ -17,6 +17,12 @@ from blocks.waiting import wait_until
 START_SECONDS = 180.0
 """Time all services get after a start: about 8 s on a quiet machine, a recovering PostgreSQL may want minutes."""
 
+SERVES = {"ready", "waiting-idle"}
+"""States of a service that does its work; `waiting-idle`: a worker that runs flows, and is restarted after them."""
+NOT_FOR_THE_AGENT = ("PREFECT_", "PYTHON", "PG", "SELFHOST_")
+"""Beginnings of variables the agent does not get: secrets, and settings of this call. What it needs to reach
+an index (certificates, proxies, uv's settings) it does get."""
+
 
 def base_python() -> str:
     """The interpreter below our virtual environment: it outlives that, and runs the host agent."""
@@ -51,7 +57,7 @@ def wait_ready(home: Home, generation: int = 0, timeout: float = START_SECONDS) 
         return wait_until(lambda: _ready(home, generation), "that all services are ready", timeout=timeout, every=0.1)
     except NotReady as error:
         seen = observe(home)
-        unready = [each.name for each in (seen.services if seen else ()) if each.state != "ready"]
+        unready = [each.name for each in (seen.services if seen else ()) if each.state not in SERVES]
         said = [f"{name} said last: {_last_line(home, name)}" for name in unready]
         hint = f"selfhost logs {unready[0]}" if unready else f"see {home.logs / 'agent.log'}"
         raise NotReady("; ".join([error.what, *said]), hint) from error
@@ -88,7 +94,8 @@ def _ready(home: Home, generation: int) -> HostStatus:
     seen = observe(home)
     if seen is None or seen.observed_generation < generation or seen.agent_pid != _agent_pid(home):
         raise NotReady("the host agent has not reported yet")  # after a power cut the last report is of the dead
-    waiting = [f"{each.name} is {each.state} {each.message}".strip() for each in seen.services if each.state != "ready"]
+    lacking = [each for each in seen.services if each.state not in SERVES]
+    waiting = [f"{each.name} is {each.state} {each.message}".strip() for each in lacking]
     if waiting or not seen.services:
         raise NotReady("; ".join(waiting) or "no service is there")
     return seen
@@ -107,6 +114,7 @@ def _call(home: Home, verb: str) -> None:
     if not archive.exists():
         raise Blocked(f"there is no host agent in {home.root}", "selfhost bootstrap installs it")
     argv = [base_python(), "-I", "-S", str(archive), verb, "--home", str(home.root)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_AGENT)}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise Blocked(f"host agent {verb}: {done.stderr.strip()}", f"see {home.logs / 'agent.log'}")

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blocks.errors import NotReady
+from blocks.host import control
+from blocks.host.agent.config import AgentConfig, Layout
+from blocks.host.agent.files import write_atomically
+from blocks.host.agent.spec import HostStatus, ServiceStatus, to_json
+from blocks.host.bundle import build_agent
+from blocks.host.home import Home
+
+SECRET = {"PREFECT_API_AUTH_STRING": "admin:secret", "PGPASSWORD": "secret", "SELFHOST_HOME": "/x", "PYTHONPATH": "/x"}
+NEEDED = {"SSL_CERT_FILE": "/etc/ca.pem", "UV_INDEX_URL": "https://index.example.org", "HTTPS_PROXY": "http://proxy:1"}
+
+
+@pytest.fixture
+def installed(home: Home) -> Iterator[Home]:
+    """A home with a host agent in it, which is stopped afterwards."""
+    Layout(home.root).make()
+    write_atomically(home.agent / "agent.pyz", build_agent(), 0o755)
+    config = AgentConfig(home=str(home.root), manager="circus", circus_python=sys.executable)
+    write_atomically(home.agent / "config.json", to_json(config).encode(), 0o600)
+    yield home
+    control.stop(home)
+
+
+def report(home: Home, *services: ServiceStatus) -> None:
+    """What an agent would have reported, of this very process."""
+    Layout(home.root).make()
+    (home.agent / "agent.pid").write_text(json.dumps({"pid": os.getpid()}))
+    (home.agent / "status.json").write_text(to_json(HostStatus(1, agent_pid=os.getpid(), services=services)))
+
+
+def test_agent_keeps_no_secret_of_its_starters_environment(installed: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (SECRET | NEEDED).items():
+        monkeypatch.setenv(name, value)
+    control.start(installed)
+    pid = json.loads((installed.agent / "agent.pid").read_text())["pid"]
+    variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    found = dict(each.split("=", 1) for each in variables if each)
+    assert {name: found.get(name) for name in NEEDED} == NEEDED
+    assert found["PATH"] == os.environ["PATH"]
+    assert not [name for name in found if name.startswith(("PREFECT_", "PYTHON", "PG", "SELFHOST_"))]
+
+
+def test_a_busy_worker_that_is_restarted_later_is_ready(home: Home) -> None:
+    report(home, ServiceStatus("server-blue", "ready"), ServiceStatus("worker-default", "waiting-idle"))
+    assert len(control.wait_ready(home, 1, timeout=0).services) == 2
+
+
+@pytest.mark.parametrize("state", ["pending", "starting", "unready", "failed", "stopped"])
+def test_every_other_state_is_waited_for_and_named(home: Home, state: str) -> None:
+    report(
+        home,
+        ServiceStatus("worker-default", "waiting-idle"),
+        ServiceStatus("server-blue", state),  # type: ignore[arg-type]
+    )
+    with pytest.raises(NotReady, match=f"server-blue is {state}") as caught:
+        control.wait_ready(home, 1, timeout=0)
+    assert "server-blue said last: nothing" in caught.value.what
+    assert "worker-default" not in caught.value.what
+    assert caught.value.hint == "selfhost logs server-blue"
