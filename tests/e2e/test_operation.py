@@ -79,9 +79,10 @@ def test_logs_are_listed_and_printed(stack: Stack) -> None:
 
 
 def test_the_homes_own_command_works_with_no_checkout_in_sight(stack: Stack, tmp_path: Path) -> None:
+    certificates = {key: value for key, value in os.environ.items() if key.startswith("SSL_CERT_")}
     done = subprocess.run(
         [str(stack.home / "bin/selfhost"), "plan"],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **certificates},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,15 +39,15 @@ def small_disk() -> Iterator[Stack]:
 
 
 def fill(folder: Path) -> None:
-    """Leave not a byte free."""
-    with (folder / "ballast").open("ab", buffering=0) as ballast:
-        try:
-            os.posix_fallocate(ballast.fileno(), 0, shutil.disk_usage(folder).free)
-            while True:
-                ballast.seek(0, os.SEEK_END)
-                ballast.write(bytes(4096))
-        except OSError as error:
-            assert error.errno == 28, error
+    """Leave not a page free."""
+    chunk = 1 << 30
+    with (folder / "ballast").open("ab") as ballast:
+        while chunk >= 4096:
+            try:
+                os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), chunk)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC, error
+                chunk //= 2
 
 
 def bootstrap_and_fill(stack: Stack, after: str) -> Result:
