@@ -437,6 +437,24 @@ def test_killed_agent_and_killed_circusd_are_survived(host: Host) -> None:
     assert (second.returncode, second.stderr) == (1, f"agent: another agent runs for {host.home}\n")
 
 
+@pytest.mark.parametrize("name", ["circus.loaded", "circus.ini"])
+def test_a_damaged_note_of_what_circus_has_loaded_stops_nothing(host: Host, name: str) -> None:
+    port = free_port()
+    host.secret("token", "t")
+    held = Socket("web", "127.0.0.1", port)
+    host.want(sockets=(held,), services=(web(port),))
+    agent = host.start()
+    host.converged()
+    before, text = host.service("web").pid, (host.layout.run / name).read_bytes()
+
+    (host.layout.run / name).write_bytes(b"rubbish, not an ini")
+    host.want(sockets=(held,), services=(web(port), sleeper("second")))
+    host.converged()
+    assert host.start() == agent
+    assert int(get(port).split()[0]) == before
+    assert (host.layout.run / name).read_bytes().startswith(text[:8])
+
+
 def test_what_keeps_ending_is_failed_with_the_end_of_its_log(host: Host) -> None:
     bad = Service("bad", python("print('no disk'); raise SystemExit(1)"), health=Health(interval=0.1))
     absent = Service("absent", ("/nowhere/program",), health=Health(interval=0.1))

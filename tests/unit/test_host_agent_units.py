@@ -57,6 +57,28 @@ def test_the_ini_is_read_back_as_it_was_by_us_and_by_circus(tmp_path: Path) -> N
     assert read["umask"] == 0o077
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"rubbish",
+        b"[circus",
+        b"[circus]\nx\n",
+        b"[a]\n[a]\n",
+        b"\xff\xfe",
+        b"[socket:web]\nhost = x\n",
+        b"[watcher:a]\n",
+    ],
+)
+def test_of_a_damaged_ini_nothing_is_known(content: bytes) -> None:
+    assert circus_ini.known_sections(content) == {}
+
+
+def test_of_an_ini_of_ours_all_is_known() -> None:
+    made = sections(BLUE, PLAIN)
+    assert circus_ini.known_sections(circus_ini.render_ini(made).encode()) == made
+
+
 def test_a_home_too_long_for_a_socket_is_refused() -> None:
     with pytest.raises(ServiceManagerFailed, match="use a shorter home"):
         circus_ini.render_sections(Layout(Path("/" + "x" * 100)), WRAPPER, (), ())

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from . import circus_ini, processes
@@ -242,15 +243,14 @@ class CircusManager:
         return lines[-1] if lines else "it said nothing"
 
     def _loaded_sections(self) -> circus_ini.Sections:
-        """What circusd has loaded, as far as we know."""
-        try:
-            return circus_ini.parse_ini(self._loaded.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        """What circusd has loaded, as far as we know: what it was heard to take, else what it was given last."""
+        found = (circus_ini.known_sections(_content(each)) for each in (self._loaded, self._ini))
+        return next(filter(None, found), {})
 
     def _is_uncertain(self) -> bool:
         """Whether an agent was killed between writing the configuration and hearing that it was taken."""
-        return not self._loaded.exists() or self._loaded.read_bytes() != self._ini.read_bytes()
+        loaded = _content(self._loaded)
+        return not loaded or loaded != _content(self._ini)
 
     def _load(self, sections: circus_ini.Sections) -> None:
         text = circus_ini.render_ini(sections).encode()
@@ -279,6 +279,13 @@ class CircusManager:
                 break
             time.sleep(CHECK_PAUSE)
         return str(answer.get("reason", "")).strip()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _supervision(service: Service) -> dict[str, Any]:

@@ -94,6 +94,20 @@ def parse_ini(text: str) -> Sections:
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
+def known_sections(content: bytes) -> Sections:
+    """The sections of what we once rendered; none where it is damaged, so that all is loaded anew."""
+    try:
+        found = parse_ini(content.decode())
+    except (configparser.Error, UnicodeDecodeError):
+        return {}
+    return found if all(map(_is_whole, found, found.values())) else {}
+
+
+def _is_whole(name: str, section: Mapping[str, str]) -> bool:
+    needed = {"socket": {"host", "port"}, "watcher": {"cmd"}}.get(name.partition(":")[0], set())
+    return needed <= section.keys()
+
+
 def _parser() -> configparser.RawConfigParser:
     return configparser.RawConfigParser(delimiters=("=",), comment_prefixes=("#",))
 
