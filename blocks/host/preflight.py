@@ -9,12 +9,13 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from blocks.host import home as home_folder
 from blocks.host import system_user
 from blocks.host.agent import processes
+from blocks.host.agent.spec import HostSpec, InvalidSpec, from_json
 from blocks.host.home import Home
 
 FREE_BYTES = 1_500_000_000
@@ -31,8 +32,8 @@ def faults(home: Home, stack: str, ports: Mapping[str, tuple[str, int]], user: s
     found = home_folder.faults(home, stack)
     if found:
         return found
-    ours = _is_ours_running(home)
-    taken = [] if ours else [_port_fault(what, *address) for what, address in ports.items()]
+    ours = _held_ports(home, [port for _, port in ports.values()]) if _is_ours_running(home) else set()
+    taken = [_port_fault(what, *address) for what, address in ports.items() if address[1] not in ours]
     return [fault for fault in (*taken, _disk_fault(home), *_user_faults(home, stack, user)) if fault]
 
 
@@ -42,6 +43,19 @@ def _is_ours_running(home: Home) -> bool:
         record = json.loads((home.run / "circusd.pid").read_text("utf-8"))
         return processes.is_alive(processes.from_data(record))
     return False
+
+
+def _held_ports(home: Home, wanted: Collection[int]) -> set[int]:
+    """The ports of this stack's own running services: those of the spec they run by.
+
+    Where no spec can be read nobody knows which those are, and the wanted ones pass: a bootstrap mends that spec.
+    """
+    for name in ("spec.json", "last-good.json"):
+        with contextlib.suppress(OSError, UnicodeDecodeError, InvalidSpec):
+            spec = from_json(HostSpec, (home.agent / name).read_text("utf-8"))
+            checked = [each.health.port for each in spec.services if each.health.kind != "none"]
+            return {*checked, *(each.port for each in spec.sockets)}
+    return set(wanted)
 
 
 def _port_fault(what: str, address: str, port: int) -> str:

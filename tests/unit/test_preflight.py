@@ -10,6 +10,7 @@ import pytest
 
 from blocks.host import preflight
 from blocks.host.agent import processes
+from blocks.host.agent.spec import Health, HostSpec, Service, Socket, to_json
 from blocks.host.home import Home, claim
 from blocks.host.preflight import faults
 from tests.postgres import free_port
@@ -42,10 +43,39 @@ def test_a_home_that_cannot_be_comes_first(home: Home) -> None:
     assert "belongs to the stack 'theirs'" in found
 
 
-def test_ports_of_our_own_running_services_are_not_taken(home: Home) -> None:
+def running(home: Home, *names: str, spec: HostSpec | None = None) -> None:
+    """A home whose service manager runs (this very process), by the spec in the files of those names."""
     claim(home, "prefect")
     home.run.mkdir()
     (home.run / "circusd.pid").write_text(json.dumps(processes.record_of(os.getpid())._asdict()))
+    home.agent.mkdir()
+    for name in names:
+        (home.agent / name).write_text(to_json(spec) if spec else "{")
+
+
+def spec_of(held: int, checked: int) -> HostSpec:
+    service = Service("postgres", ("/x",), health=Health("tcp", port=checked))
+    return HostSpec("prefect", 3, sockets=(Socket("server", "127.0.0.1", held),), services=(service,))
+
+
+@pytest.mark.parametrize("name", ["spec.json", "last-good.json"])
+def test_ports_of_our_own_running_services_are_not_taken_and_all_others_are_looked_at(home: Home, name: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as held,
+        socket.create_server(("127.0.0.1", 0)) as checked,
+        socket.create_server(("127.0.0.1", 0)) as theirs,
+    ):
+        ours, database, taken = (each.getsockname()[1] for each in (held, checked, theirs))
+        running(home, name, spec=spec_of(ours, database))
+        ports = {"server": ("127.0.0.1", ours), "database": ("127.0.0.1", database)}
+        assert faults(home, "prefect", ports, "") == []
+        assert faults(home, "prefect", ports | {"front door": ("127.0.0.1", taken)}, "") == [
+            f"port {taken} (front door) is taken by another program: choose another with --port"
+        ]
+
+
+def test_a_spec_that_cannot_be_read_is_no_reason_to_refuse_our_own_ports(home: Home) -> None:
+    running(home, "spec.json")
     with socket.create_server(("127.0.0.1", 0)) as ours:
         assert faults(home, "prefect", {"front door": ("127.0.0.1", ours.getsockname()[1])}, "") == []
 
