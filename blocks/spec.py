@@ -6,6 +6,7 @@ or an unknown key is refused with its path before anything is touched.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from blocks.errors import WrongCall
-from blocks.host import system_user
+from blocks.host import system_user, wanted
 from blocks.host.home import Home
 
 FLOOR = (3, 8, 3)
@@ -47,7 +48,14 @@ class Database(_Part):
         description="A PostgreSQL that is already there: postgresql://user@host:port/database, no password.",
         pattern=r"^postgresql://[^:@/]+@[^@/]+/[^/?]+$",
     )
-    password_file: str | None = Field(None, description="File with the password for `url`, readable by you alone.")
+    password_file: str | None = Field(
+        None, description="File with the password for `url`, readable by you alone; absolute."
+    )
+
+    @field_validator("password_file")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        return _absolute_path(value)
 
     @model_validator(mode="after")
     def _password_goes_with_url(self) -> Database:
@@ -83,6 +91,13 @@ class Worker(_Part):
     )
     env: dict[str, str] = Field({}, description="Environment of the flows it runs. Not for secrets: use blocks.")
 
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value in (wanted.SERVER, wanted.TOOLS):
+            raise ValueError(f"{value!r} is the name of a release of the stack's own: a worker's may be named after it")
+        return value
+
 
 class Backup(_Part):
     """How long copies are kept."""
@@ -113,10 +128,12 @@ class StackSpec(_Part):
         description="Folder of the stack, absolute. Left out: ~/.local/share/prefect-selfhost/NAME, or "
         "/var/lib/prefect-selfhost/NAME when root runs it.",
     )
-    listen: str = Field("127.0.0.1", description="Address of the front door; 0.0.0.0 opens it to the network.")
+    listen: str = Field("127.0.0.1", description="IPv4 address of the front door; 0.0.0.0 opens it to the network.")
     ports: Ports = Ports()
     public_url: str | None = Field(
-        None, description="How browsers reach it. Left out: http://127.0.0.1:<ports.public>.", pattern=r"^https?://\S+$"
+        None,
+        description="How browsers reach it. Left out: http://<listen>:<ports.public>, with 127.0.0.1 for 0.0.0.0.",
+        pattern=r"^https?://\S+$",
     )
     prefect_version: str = Field("3.8.8", description="Version of the server and its workers; 3.8.3 or newer.")
     database: Database = Database()
@@ -147,9 +164,15 @@ class StackSpec(_Part):
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        if value is not None and not Path(value).is_absolute():
-            raise ValueError(f"{value!r} is not an absolute path")
-        return value
+        return _absolute_path(value)
+
+    @field_validator("listen")
+    @classmethod
+    def _ipv4(cls, value: str) -> str:
+        try:
+            return str(ipaddress.IPv4Address(value))
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not an IPv4 address such as 127.0.0.1 or 0.0.0.0") from error
 
     @model_validator(mode="after")
     def _consistent(self) -> StackSpec:
@@ -158,6 +181,11 @@ class StackSpec(_Part):
             raise ValueError(f"workers: two share a name among {sorted(names)}")
         if all(worker.pool != "maintenance" for worker in self.workers):
             raise ValueError("workers: one must serve the pool 'maintenance', which runs backups and upgrades")
+        if sum(worker.concurrency for worker in self.workers if worker.pool == "maintenance") < 2:
+            raise ValueError(
+                "workers: concurrency on the pool 'maintenance' must be 2 or more: "
+                "the status flow runs there and waits for a probe of the same pool"
+            )
         ports = [self.ports.public, self.server_port, self.database_port]
         if len(set(ports)) != 3 or max(ports) > 65535:
             raise ValueError(f"ports: public, server and database must differ and fit, they are {ports}")
@@ -183,11 +211,18 @@ class StackSpec(_Part):
     @property
     def url(self) -> str:
         """How a browser reaches the stack, without a slash at the end."""
-        return (self.public_url or f"http://127.0.0.1:{self.ports.public}").rstrip("/")
+        address = "127.0.0.1" if self.listen == "0.0.0.0" else self.listen
+        return (self.public_url or f"http://{address}:{self.ports.public}").rstrip("/")
 
     @property
     def api_url(self) -> str:
         return f"{self.url}/api"
+
+
+def _absolute_path(value: str | None) -> str | None:
+    if value is not None and not Path(value).is_absolute():
+        raise ValueError(f"{value!r} is not an absolute path")
+    return value
 
 
 def preflight_arguments(spec: StackSpec) -> tuple[Home, str, dict[str, tuple[str, int]], str]:

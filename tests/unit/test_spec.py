@@ -77,6 +77,24 @@ def test_option_makes_the_table_it_lies_in() -> None:
         ({"workers": [MAINTENANCE | {"env": {"A": 1}}]}, "workers.0.env.A: Input should be a valid string"),
         ({"database": {"url": "postgresql://u@h:1/d"}}, "database: url and password_file go together"),
         (
+            {"database": {"url": "postgresql://u@h:1/d", "password_file": "p"}},
+            "database.password_file: 'p' is not an absolute path",
+        ),
+        ({"listen": "localhost"}, "listen: 'localhost' is not an IPv4 address such as 127.0.0.1 or 0.0.0.0"),
+        ({"listen": "::1"}, "listen: '::1' is not an IPv4 address"),
+        ({"listen": "10.0.0.1/8"}, "listen: '10.0.0.1/8' is not an IPv4 address"),
+        ({"listen": "10.0.0.1; deny all"}, "is not an IPv4 address"),
+        ({"listen": ""}, "listen: '' is not an IPv4 address"),
+        (
+            {"workers": [MAINTENANCE, {"name": "server", "pool": "x"}]},
+            "workers.1.name: 'server' is the name of a release",
+        ),
+        (
+            {"workers": [MAINTENANCE, {"name": "tools", "pool": "x"}]},
+            "workers.1.name: 'tools' is the name of a release",
+        ),
+        ({"workers": [MAINTENANCE | {"concurrency": 1}]}, "must be 2 or more: the status flow runs there and waits"),
+        (
             {"database": {"url": "postgresql://u:secret@h:1/d", "password_file": "/p"}},
             "database.url: String should match pattern",
         ),
@@ -116,6 +134,25 @@ def test_is_frozen() -> None:
     spec = read_spec(None)
     with pytest.raises(ValidationError, match="frozen"):
         spec.ports.public = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:4200"),
+        ("0.0.0.0", "http://127.0.0.1:4200"),
+        ("192.0.2.7", "http://192.0.2.7:4200"),
+    ],
+)
+def test_without_a_public_url_it_is_where_it_listens(listen: str, url: str) -> None:
+    spec = build_spec({"listen": listen}, "test")
+    assert (spec.url, spec.api_url) == (url, f"{url}/api")
+    assert build_spec({"listen": listen, "public_url": "https://x"}, "test").url == "https://x"
+
+
+def test_two_workers_of_one_slot_each_serve_the_maintenance_pool() -> None:
+    workers = [MAINTENANCE | {"name": name, "concurrency": 1} for name in ("one", "two")]
+    assert [each.name for each in build_spec({"workers": workers}, "test").workers] == ["one", "two"]
 
 
 def test_public_url_loses_its_slash() -> None:
