@@ -22,7 +22,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 
 from blocks.front_door import FrontDoor
-from blocks.host import postgres, wanted
+from blocks.host import postgres, system_user, wanted
 from blocks.host.home import Home
 from blocks.host.postgres import Login
 
@@ -181,6 +181,8 @@ class Stack:
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
         shutil.rmtree(self.home, ignore_errors=True)
+        eventually(lambda: not self.processes(), "the end of all processes", 20)
+        system_user.remove(system_user.name_for(self.name), self.name)
 
 
 def processes_of(home: Path) -> dict[int, str]:
