@@ -18,6 +18,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from blocks.errors import Blocked, NotReady
+from blocks.host.agent import processes
+from blocks.host.agent.processes import ProcessRecord
 
 ADMIN = "postgres"
 """Superuser of our own clusters; the stack's server never uses it."""
@@ -127,6 +129,20 @@ class Cluster:
         if self.user:
             entry = pwd.getpwnam(self.user)
             os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def postmaster(data: Path) -> ProcessRecord | None:
+    """The server which runs on a data folder, by its own pid file; None where none does.
+
+    It is found also where its starter was killed before it could note which process that is.
+    """
+    try:
+        record = processes.record_of(int((data / "postmaster.pid").read_text("utf-8").split()[0]))
+        argv = os.fsdecode(Path(f"/proc/{record.pid}/cmdline").read_bytes()).split("\0")
+    except (OSError, ValueError, IndexError):
+        return None
+    # The pid of a dead one may be another program's by now.
+    return record if os.path.realpath(data) in map(os.path.realpath, filter(None, argv)) else None
 
 
 def programs(environment: Path) -> Path:

@@ -29,11 +29,32 @@ from blocks.host.wanted import TOOLS
 from blocks.waiting import wait_until
 
 SLOT = "temporary"
-_HOLD = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); "
-    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); os.execv(sys.argv[2], sys.argv[2:])"
-)
-"""Hands a listening socket over by systemd's protocol, which wants the receiver's own pid in its environment."""
+_HOLD = """
+import json, os, sys
+descriptor, launcher, path, ports, *argv = sys.argv[1:]
+def text(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+record = {"pid": os.getpid(), "start_time": int(text("/proc/self/stat").rpartition(")")[2].split()[19])}
+record |= {"boot_id": text("/proc/sys/kernel/random/boot_id").strip(), **json.loads(ports)}
+with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    json.dump(record, file)
+    file.flush()
+    os.fsync(file.fileno())
+if os.getppid() != int(launcher):
+    sys.exit("the launcher is gone")
+os.replace(path + ".new", path)
+os.dup2(int(descriptor), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(argv[0], argv)
+"""
+"""Becomes the server: notes which process that is, so that it is known however soon the launcher is killed, and
+hands the listening socket over by systemd's protocol, which wants the receiver's own pid in its environment."""
+SPAWN_SECONDS = 30.0
+"""Time that note gets; it takes 0.03 s on a quiet machine."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,9 @@ class TemporaryServer:
     def start_server(self) -> str:
         """Start the server, or start it again; returns its address at once. It imports and waits for its database."""
         self.stop()
+        self._sweep()
+        for left in (self._ready_file, self.folder / "server.json"):
+            left.unlink(missing_ok=True)  # a killed server's
         self.prefect_home.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)  # PostgreSQL's user passes through
         self.prefect_home.chmod(0o700)
@@ -85,8 +109,10 @@ class TemporaryServer:
         cluster = Cluster(self._programs(), self.folder / "postgres", self._database_port(), self.user)
         if not cluster.exists():
             cluster.initialise(self._admin_password())
+        self._end_postgres()
         process = cluster.start(self.folder / "postgres.log")
-        self._write_record("postgres", process.pid)
+        record = processes.record_of(process.pid)._asdict()
+        write_atomically(self.folder / "postgres.json", json.dumps(record).encode(), 0o600)
         self._create_database()
 
     def wait_ready(self, timeout: float = 90.0) -> None:
@@ -95,8 +121,7 @@ class TemporaryServer:
         Raises:
             NotReady: it died, or took too long; the hint names its log.
         """
-        ready = self.folder / f"server-{SLOT}.json"
-        wait_until(self._or_died(ready.exists), "the temporary server's start", timeout=timeout, every=0.05)
+        wait_until(self._or_died(self._ready_file.exists), "the temporary server's start", timeout=timeout, every=0.05)
 
     def is_running(self) -> bool:
         return processes.is_alive(processes.from_data(self._record("server")))
@@ -108,7 +133,7 @@ class TemporaryServer:
     def stop(self) -> None:
         """End the server, then its database; idempotent."""
         self.stop_server()
-        self._end("postgres", signal.SIGINT)
+        self._end_postgres()
 
     def dump(self, target: Path) -> None:
         """Dump its database to a file; the database must run."""
@@ -119,15 +144,34 @@ class TemporaryServer:
         return postgres.row_counts(self._programs(), self._login(self._database_port()))
 
     def retire(self) -> None:
-        """End it and remove its folder, once nothing of it is needed any more; idempotent."""
+        """End it and remove its folder, once nothing of it is needed any more; idempotent.
+
+        It goes at one stroke, by another name: a half-removed one would be taken for a bootstrap to finish.
+        """
         self.stop()
+        self._sweep()
         if self.exists():
-            shutil.rmtree(self.folder)
+            self.folder.rename(self._retired)
+            self._sweep()
+
+    @property
+    def _retired(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.retired")
+
+    @property
+    def _ready_file(self) -> Path:
+        return self.folder / f"server-{SLOT}.json"
+
+    def _sweep(self) -> None:
+        """Remove what a killed `retire` left."""
+        if self._retired.exists():
+            shutil.rmtree(self._retired)
 
     def _spawn(self, listening: socket.socket, database_port: int) -> None:
         serve = [sys.executable, "-m", "blocks.host.serve", "--slot", SLOT, "--run-dir", str(self.folder), "--migrate"]
-        hold = [sys.executable, "-I", "-S", "-c", _HOLD, str(listening.fileno())]
         port = int(listening.getsockname()[1])
+        note = [str(self.folder / "server.json"), json.dumps({"port": port, "database_port": database_port})]
+        hold = [sys.executable, "-I", "-S", "-c", _HOLD, str(listening.fileno()), str(os.getpid()), *note]
         with self.log.open("ab") as output:
             process = subprocess.Popen(
                 [*hold, *serve],
@@ -139,7 +183,15 @@ class TemporaryServer:
                 pass_fds=(listening.fileno(),),
                 start_new_session=True,
             )
-        self._write_record("server", process.pid, port=port, database_port=database_port)
+        wait_until(lambda: self._has_begun(process), "the temporary server", timeout=SPAWN_SECONDS, every=0.01)
+
+    def _has_begun(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the process has written its record."""
+        if self._record("server").get("pid") == process.pid:
+            return True
+        if process.poll() is not None:
+            raise TemporaryServerDied(f"the temporary server ended: {_last_line(self.log)}", f"see {self.log}")
+        return False
 
     def _create_database(self) -> None:
         admin = self._login(self._database_port(), "postgres")
@@ -199,14 +251,16 @@ class TemporaryServer:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _write_record(self, name: str, pid: int, **ports: int) -> None:
-        record = processes.record_of(pid)._asdict() | ports
-        write_atomically(self.folder / f"{name}.json", json.dumps(record).encode(), 0o600)
-
     def _end(self, name: str, signum: int) -> None:
         record = processes.from_data(self._record(name))
         if record is not None:
             processes.end(record, signum, timeout=20)
+
+    def _end_postgres(self) -> None:
+        self._end("postgres", signal.SIGINT)
+        unknown = postgres.postmaster(self.folder / "postgres/data")  # its starter was killed before it noted it
+        if unknown is not None:
+            processes.end(unknown, signal.SIGINT, timeout=20)
 
 
 class TemporaryServerDied(SelfhostError):
