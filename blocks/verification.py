@@ -6,12 +6,13 @@ process list: a run is run, a socket is opened, a schedule is scheduled.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -25,10 +26,14 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     LogFilter,
     LogFilterTaskRunId,
+    WorkPoolFilter,
+    WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import StateType, WorkPoolStatus
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Cancelled
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -46,6 +51,15 @@ STORED_SECONDS = 30.0
 """Time the server gets to store a task run and a log line of a run that has ended: both travel as events."""
 CHECK_SCHEDULE = CronSchedule(cron="0 0 * * *", timezone="UTC")
 CHECK_SLUG = "selfhost-scheduler-check"
+"""How the slug of each check's own schedule begins."""
+LEFT_OVER_AFTER = timedelta(minutes=10)
+"""Age at which a check's schedule belongs to nobody: no check lives longer than a few minutes."""
+SILENT = "FrontDoorSilent"
+"""Reason of a condition: nobody answers behind the front door, so other checks would only wait."""
+FAULTS = (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError)
+"""What a call to the server may raise."""
+UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+"""States whose runs take a slot of a pool's concurrency limit."""
 
 
 def verify(door: FrontDoor, version: str, pools: Sequence[str], status: HostStatus | None) -> list[Condition]:
@@ -59,7 +73,7 @@ def verify(door: FrontDoor, version: str, pools: Sequence[str], status: HostStat
         status: The host's own report; None where there is none.
     """
     first = [services(status), version_is(door, version)]
-    if first[-1].reason == "FrontDoorSilent":
+    if first[-1].reason == SILENT:
         return first
     checks: list[Callable[[], Condition]] = [
         lambda: websockets(door),
@@ -72,7 +86,8 @@ def verify(door: FrontDoor, version: str, pools: Sequence[str], status: HostStat
 
 def quick(door: FrontDoor, version: str, status: HostStatus | None) -> list[Condition]:
     """The checks that run nothing on a worker: services, version, websockets."""
-    return [services(status), version_is(door, version), websockets(door)]
+    first = [services(status), version_is(door, version)]
+    return first if first[-1].reason == SILENT else [*first, websockets(door)]
 
 
 def alerts_reach(door: FrontDoor, reference: str) -> Condition:
@@ -80,9 +95,9 @@ def alerts_reach(door: FrontDoor, reference: str) -> Condition:
     kind = "AlertsReach"
     slug, _, name = reference.partition("/")
     try:
-        with door.client() as client:
+        with door.impatient_client() as client:
             client.read_block_document_by_name(name, slug, include_secrets=False)
-    except (ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError) as error:
+    except FAULTS as error:
         reason = "it is not there" if isinstance(error, ObjectNotFound) else str(error)
         return _no(kind, "NoSuchBlock", f"{reference}: {reason}; make it in the UI, then run the deployment converge")
     return _yes(kind, "BlockFound", f"alerts go to {reference}")
@@ -115,10 +130,13 @@ def version_is(door: FrontDoor, version: str) -> Condition:
         found = httpx.get(path, auth=(user, password), timeout=15)
         stranger = httpx.get(path, timeout=15)
     except httpx.HTTPError as error:
-        return _no(kind, "FrontDoorSilent", f"{path} does not answer: {error}; selfhost logs nginx")
+        return _no(kind, SILENT, f"{path} does not answer: {error}; selfhost logs nginx")
+    broken = next((each for each in (found, stranger) if each.status_code >= 500), None)
+    if broken is not None:  # nginx lives, and nobody behind it does
+        return _no(kind, SILENT, f"{path} answers {broken.status_code}; selfhost status, selfhost logs")
     if stranger.status_code != 401:
         return _no(kind, "OpenToStrangers", f"{path} answers {stranger.status_code} without the auth string, not 401")
-    if found.status_code != 200 or found.json() != version:
+    if found.status_code != 200 or found.text.strip() != json.dumps(version):
         return _no(kind, "OtherVersion", f"expected {version}, found {found.text[:80]!r} ({found.status_code})")
     return _yes(kind, "AsExpected", f"Prefect {version} answers, and only with the auth string")
 
@@ -165,27 +183,65 @@ def _probe_of(door: FrontDoor, pool: str) -> Callable[[], Condition]:
     return lambda: probe(door, pool)
 
 
-def probe(door: FrontDoor, pool: str) -> Condition:
-    """Run `probe/<pool>` on the pool's worker and read its task run and its log line back."""
+def probe(door: FrontDoor, pool: str, *, seconds: float = PROBE_SECONDS) -> Condition:
+    """Run `probe/<pool>` on the pool's worker and read its task run and its log line back.
+
+    A paused pool is told at once, without a run. A run that does not end in time is cancelled, so that checks
+    leave no queue behind.
+
+    Args:
+        seconds: Time the run gets to end.
+    """
     kind = f"WorkerRuns/{pool}"
     question = f"check {secrets.token_hex(4)}"
     try:
-        with door.client() as client:
+        with door.impatient_client() as client:
+            if client.read_work_pool(pool).is_paused:
+                return _no(kind, "RunNotStarted", f"work pool {pool} is paused; resume it in the UI")
             run = client.create_flow_run_from_deployment(
-                client.read_deployment_by_name(f"probe/{pool}").id, parameters={"question": question}
+                client.read_deployment_by_name(f"probe/{pool}").id,
+                parameters={"question": question},
+                idempotency_key=question,  # the call may be repeated
             )
-            wait_until(
-                lambda: _ended_well(client, run.id), f"run {run.name} on pool {pool}", timeout=PROBE_SECONDS, every=0.2
-            )
+            try:
+                wait_until(lambda: _ended_well(client, run.id), f"run {run.name}", timeout=seconds, every=0.2)
+            except NotReady:
+                return _given_up(client, run.id, pool, seconds)
             wait_until(
                 lambda: _task_run_with_log(client, run.id, question),
                 f"task run and log of {run.name}",
                 timeout=STORED_SECONDS,
                 every=0.2,
             )
-    except (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError) as error:
+    except FAULTS as error:
         return _no(kind, "RunFailed", f"{error}; selfhost logs worker-{pool}")
     return _yes(kind, "RunCompleted", f"run {run.name} completed, its task run and log are stored")
+
+
+def _given_up(client: SyncPrefectClient, run_id: UUID, pool: str, seconds: float) -> Condition:
+    """Cancel a run that did not end in time, and say in one line what was seen of it."""
+    run = client.read_flow_run(run_id)
+    seen = f"run {run.name} is {run.state.name if run.state else 'without a state'} after {seconds:.0f} s"
+    why = _why_waiting(client, pool) if run.start_time is None else "it began and did not end"
+    if run.state is None or not run.state.is_final():
+        client.set_flow_run_state(run_id, Cancelled(message=f"The check waited {seconds:.0f} s for it."), force=True)
+    reason = "RunFailed" if run.start_time else "RunNotStarted"
+    return _no(f"WorkerRuns/{pool}", reason, f"{seen} and was cancelled: {why}; selfhost logs worker-{pool}")
+
+
+def _why_waiting(client: SyncPrefectClient, name: str) -> str:
+    """What keeps a pool from starting a run, as far as the server knows."""
+    pool = client.read_work_pool(name)
+    only_this = WorkPoolFilter(name=WorkPoolFilterName(any_=[name]))
+    busy = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
+    under_way = len(client.read_flow_runs(work_pool_filter=only_this, flow_run_filter=busy))
+    if pool.is_paused:
+        return f"work pool {name} is paused"
+    if pool.concurrency_limit is not None and under_way >= pool.concurrency_limit:
+        return f"the concurrency limit {pool.concurrency_limit} of work pool {name} is reached"
+    if pool.status != WorkPoolStatus.READY:
+        return f"no worker of work pool {name} is online"
+    return f"a worker of work pool {name} is online, {under_way} runs are under way"
 
 
 def _ended_well(client: SyncPrefectClient, run_id: UUID) -> bool:
@@ -209,45 +265,70 @@ def _task_run_with_log(client: SyncPrefectClient, run_id: UUID, question: str) -
     return True
 
 
-def scheduler_moves(door: FrontDoor) -> Condition:
-    """Put a schedule on a probe deployment, see its run appear, take it away again."""
+def scheduler_moves(door: FrontDoor, *, seconds: float = SCHEDULER_SECONDS) -> Condition:
+    """Put a schedule on a probe deployment, see its run appear, take it away again.
+
+    Args:
+        seconds: Time the scheduler gets.
+    """
     kind = "SchedulerMoves"
     try:
-        with door.client() as client:
-            deployment = client.read_deployment_by_name("probe/maintenance").id
-            _remove_check_schedule(client, deployment)
-            schedule = {"schedule": CHECK_SCHEDULE.model_dump(mode="json"), "active": True, "slug": CHECK_SLUG}
-            client.request("POST", "/deployments/{id}/schedules", path_params={"id": deployment}, json=[schedule])
-            # The scheduler takes up recently updated deployments within 5 s; a new schedule alone is no update.
-            client.request("PATCH", "/deployments/{id}", path_params={"id": deployment}, json={"paused": False})
+        with door.impatient_client() as client:
+            deployment = client.read_deployment_by_name("probe/maintenance")
+            if deployment.paused:
+                return _no(kind, "DeploymentPaused", "probe/maintenance is paused; resume it in the UI")
+            _remove_left_over(client, deployment.id)
+            schedule = _add_check_schedule(client, deployment.id)
             try:
                 wait_until(
-                    lambda: _scheduled(client, deployment), "a scheduled run", timeout=SCHEDULER_SECONDS, every=0.2
+                    lambda: _has_run(client, deployment.id, schedule), "a scheduled run", timeout=seconds, every=0.2
                 )
             finally:
-                _remove_check_schedule(client, deployment)
-    except (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError) as error:
+                _remove_check_schedule(client, deployment.id, schedule)
+    except FAULTS as error:
         return _no(kind, "NothingScheduled", f"{error}; selfhost logs server-blue")
     return _yes(kind, "RunAppeared", "a new schedule got its scheduled run")
 
 
-def _scheduled(client: SyncPrefectClient, deployment: UUID) -> list[Any]:
-    return list(
-        client.read_flow_runs(
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-            ),
-            limit=1,
-        )
+def _has_run(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> bool:
+    """Whether a run of this very schedule is there: probe runs and other checks' runs are scheduled, too."""
+    found = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+        ),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
     )
+    return any(each.created_by is not None and each.created_by.id == schedule for each in found)
 
 
-def _remove_check_schedule(client: SyncPrefectClient, deployment: UUID) -> None:
-    """Take the check's schedule away, one left by a check that was killed too; its scheduled runs go with it."""
+def _add_check_schedule(client: SyncPrefectClient, deployment: UUID) -> UUID:
+    """A schedule of this check's own: two checks at once do not take each other's away."""
+    slug = f"{CHECK_SLUG}-{secrets.token_hex(4)}"
+    schedule = {"schedule": CHECK_SCHEDULE.model_dump(mode="json"), "active": True, "slug": slug}
+    client.request("POST", "/deployments/{id}/schedules", path_params={"id": deployment}, json=[schedule])
+    _touch(client, deployment)
+    return next(each.id for each in client.read_deployment_schedules(deployment) if each.slug == slug)
+
+
+def _remove_check_schedule(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> None:
+    with contextlib.suppress(ObjectNotFound):  # another check took it for left over
+        client.delete_deployment_schedule(deployment, schedule)
+    # The server deletes the scheduled runs of all the deployment's schedules with it: have the others' made again.
+    _touch(client, deployment)
+
+
+def _touch(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Have the scheduler look: it takes up updated deployments within 5 s, and a new schedule alone is no update."""
+    client.request("PATCH", "/deployments/{id}", path_params={"id": deployment}, json={"paused": False})
+
+
+def _remove_left_over(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Take away the schedules of checks that were killed; one that still runs is younger."""
+    oldest = datetime.now(UTC) - LEFT_OVER_AFTER
     for each in client.read_deployment_schedules(deployment):
-        if isinstance(each.schedule, CronSchedule) and each.schedule == CHECK_SCHEDULE:
-            client.delete_deployment_schedule(deployment, each.id)
+        if (each.slug or "").startswith(CHECK_SLUG) and each.created is not None and each.created < oldest:
+            _remove_check_schedule(client, deployment, each.id)
 
 
 def _yes(kind: str, reason: str, message: str) -> Condition:
