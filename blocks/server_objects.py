@@ -6,10 +6,7 @@ among the wanted attributes (pausing, concurrency, parameters) is left as it is.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,31 +14,27 @@ import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessWorker
 
+from blocks.automations import MARK, Automation, automations, digest
 from blocks.errors import Blocked
 from blocks.release import asset
 from blocks.resource import Attributes, Change, Resource
-from blocks.spec import Alerts, StackSpec
-from blocks.stack import MAINTENANCE_POOL
+from blocks.spec import StackSpec
 
-MARK = "Kept by prefect-selfhost"
+TAG = "selfhost"
+"""Marks a deployment as ours."""
 DECLARED_SLUG = "declared-"
 """How the slug of every schedule in `prefect.yaml` begins; it marks the schedule as ours."""
-AutomationMaker = Callable[[SyncPrefectClient], AutomationCore]
-"""Makes an automation; the client looks up what it refers to."""
 WORKERS: dict[str, type[BaseWorker[Any, Any, Any]]] = {"process": ProcessWorker}
 """Worker class by type. Asking Prefect for it would import every collection, 0.5 s."""
-HEARTBEAT_WINDOW = timedelta(seconds=540)
-"""A run is dead after three missed heartbeats; a flow run sends one every 180 s."""
 
 
 def server_objects(
@@ -57,6 +50,7 @@ def server_objects(
     pools = {worker.pool: worker.type for worker in spec.workers}
     kept: list[Resource] = [WorkPool(name, kind, client) for name, kind in sorted(pools.items())]
     kept += [Deployment(entry, client, paused=paused) for entry in deployments(sorted(pools))]
+    kept.append(UnneededProbes(sorted(pools), client))
     kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
     kept += [Automation(name, make, client) for name, make in automations(spec.alerts).items()]
     return kept
@@ -128,7 +122,7 @@ class Deployment(Resource):
             "entrypoint": found.entrypoint,
             "pool": found.work_pool_name,
             "description": found.description,
-            "parameters": _digest(found.parameter_openapi_schema or {}),
+            "parameters": digest(found.parameter_openapi_schema or {}),
             "schedules": {slug: _when(each.schedule) for slug, each in _declared(found.schedules).items()},
         }
 
@@ -137,7 +131,7 @@ class Deployment(Resource):
             "entrypoint": self._entry["entrypoint"],
             "pool": self._entry["work_pool"]["name"],
             "description": self._entry["description"].strip(),
-            "parameters": _digest(self._schema()),
+            "parameters": digest(self._schema()),
             "schedules": {each["slug"]: _when(_cron(each)) for each in self._entry.get("schedules", [])},
         }
 
@@ -162,7 +156,7 @@ class Deployment(Resource):
             enforce_parameter_schema=True,
             schedules=self._schedules(),
             pull_steps=[],
-            tags=["selfhost"],
+            tags=[TAG],
             paused=self._made_paused,
         )
 
@@ -214,6 +208,38 @@ def _when(schedule: Any) -> str:
     return f"{schedule.cron} {schedule.timezone}" if isinstance(schedule, CronSchedule) else repr(schedule)
 
 
+class UnneededProbes(Resource):
+    """Our probe deployments of pools which have no worker any more are removed; the pools themselves are the user's.
+
+    Args:
+        pools: Pools that have a worker.
+    """
+
+    name = "probes of pools with a worker alone"
+
+    def __init__(self, pools: Sequence[str], client: SyncPrefectClient) -> None:
+        self._pools, self._client = pools, client
+
+    def find(self) -> Attributes:
+        return {"unneeded": sorted(self._found())}
+
+    def want(self) -> Attributes:
+        return {"unneeded": []}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self.delete()
+
+    def delete(self) -> None:
+        for deployment in self._found().values():
+            self._client.delete_deployment(deployment)
+
+    def _found(self) -> dict[str, UUID]:
+        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+        probes = FlowFilter(name=FlowFilterName(any_=["probe"]))
+        found = self._client.read_deployments(flow_filter=probes, deployment_filter=ours)
+        return {f"probe/{each.name}": each.id for each in found if each.name not in self._pools}
+
+
 class StackDocument(Resource):
     """One of the stack's blocks, saved under the stack's name."""
 
@@ -238,146 +264,3 @@ class StackDocument(Resource):
     def delete(self) -> None:
         found = self._client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
         self._client.delete_block_document(found.id)
-
-
-class Automation(Resource):
-    """An automation; a digest of it in the description tells whether it is the wanted one."""
-
-    def __init__(
-        self, name: str, make: Callable[[SyncPrefectClient], AutomationCore], client: SyncPrefectClient
-    ) -> None:
-        self.name = f"automation {name}"
-        self._name, self._make, self._client = name, make, client
-
-    def find(self) -> Attributes | None:
-        found = self._found()
-        return {"digest": found.description.rpartition(" ")[2]} if found else None
-
-    def want(self) -> Attributes:
-        return {"digest": self._wanted().description.rpartition(" ")[2]}
-
-    def apply(self, actual: Attributes | None, change: Change) -> None:
-        found = self._found()
-        wanted = self._wanted()
-        if found is None:
-            self._client.create_automation(wanted)
-        else:
-            self._client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
-
-    def delete(self) -> None:
-        found = self._found()
-        if found:
-            self._client.delete_automation(found.id)
-
-    def _found(self) -> Any:
-        named = self._client.read_automations_by_name(self._name)
-        return next((each for each in named if each.description.startswith(MARK)), None)
-
-    def _wanted(self) -> AutomationCore:
-        automation = self._make(self._client)
-        digest = _digest(_sorted(automation.model_dump()))
-        return automation.model_copy(update={"description": f"{MARK}: {automation.description} {digest}"})
-
-
-def automations(alerts: Alerts) -> dict[str, AutomationMaker]:
-    """What every stack watches for: automation name → how to make it."""
-
-    def told(client: SyncPrefectClient) -> list[Any]:
-        return [_notification(alerts.notification_block, client)]
-
-    return {
-        "Crash zombie flow runs": lambda client: _zombies(),
-        "Maintenance run failed": lambda client: _failed(told(client)),
-        "Maintenance run late": lambda client: _late(told(client), alerts.late_after_minutes),
-    }
-
-
-def _zombies() -> AutomationCore:
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling")}
-    waits = {f"prefect.flow-run.{state}" for state in ("Paused", "Suspended", "AwaitingRetry", "Scheduled")}
-    return AutomationCore(
-        name="Crash zombie flow runs",
-        description="a run whose process died sends no heartbeat and would stay Running for ever.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat"} | ends | waits,
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=HEARTBEAT_WINDOW,
-        ),
-        actions=[
-            ChangeFlowRunState(state="CRASHED", message="No heartbeat for 9 minutes: the process of this run is gone.")
-        ],
-    )
-
-
-def _failed(actions: list[Any]) -> AutomationCore:
-    return AutomationCore(
-        name="Maintenance run failed",
-        description="a flow on the maintenance pool failed or crashed.",
-        trigger=EventTrigger(
-            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=_on_maintenance_pool(),
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
-        actions=actions,
-    )
-
-
-def _late(actions: list[Any], minutes: int) -> AutomationCore:
-    return AutomationCore(
-        name="Maintenance run late",
-        description="a scheduled flow on the maintenance pool did not start in time.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.Late"},
-            expect={"prefect.flow-run.Running", "prefect.flow-run.Pending", "prefect.flow-run.Cancelled"},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=_on_maintenance_pool(),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(minutes=minutes),
-        ),
-        actions=actions,
-    )
-
-
-def _on_maintenance_pool() -> Any:
-    return {"prefect.resource.name": MAINTENANCE_POOL, "prefect.resource.role": "work-pool"}
-
-
-def _notification(reference: str | None, client: SyncPrefectClient) -> Any:
-    """The action that tells a person; none is named, or it is not there yet: the event is only recorded."""
-    document = _document_id(reference, client) if reference else None
-    if document is None:
-        return DoNothing()
-    return SendNotification(
-        block_document_id=document,
-        subject="Prefect: {{ automation.name }}",
-        body="Flow run {{ flow_run.name }} of {{ flow.name }}: {{ flow_run.state.name }}. {{ flow_run|ui_url }}",
-    )
-
-
-def _document_id(reference: str, client: SyncPrefectClient) -> UUID | None:
-    kind, _, name = reference.partition("/")
-    try:
-        return client.read_block_document_by_name(name, kind, include_secrets=False).id
-    except ObjectNotFound:
-        return None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-def _sorted(value: Any) -> Any:
-    """The same value with its sets in order, so that equal values give equal text."""
-    if isinstance(value, dict):
-        return {key: _sorted(each) for key, each in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(str(each) for each in value)
-    return [_sorted(each) for each in value] if isinstance(value, list | tuple) else value

@@ -21,11 +21,12 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import AutomationCore
 
 from blocks import catalog
+from blocks.automations import MARK
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Artifact, Release
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
-from blocks.server_objects import DECLARED_SLUG, MARK, server_objects
+from blocks.server_objects import DECLARED_SLUG, server_objects
 from blocks.spec import StackSpec, build_spec
 
 RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
@@ -200,6 +201,24 @@ def test_automation_of_a_person_with_our_name_is_left(objects: list[Resource], c
     assert found[theirs] == "my own"
     assert len([each for each in found.values() if each.startswith(MARK)]) == 1
     client.delete_automation(theirs)
+
+
+def test_probe_of_a_pool_without_a_worker_goes_and_the_pool_stays(
+    spec: StackSpec, objects: list[Resource], client: SyncPrefectClient
+) -> None:
+    workers = [{"name": each, "pool": each} for each in ("maintenance", "default", "heavy")]
+    converge(objects_of(build_spec({**spec.model_dump(mode="json"), "workers": workers}, "test"), client))
+    probe = client.read_deployment_by_name("probe/heavy")
+    theirs = client.create_deployment(probe.flow_id, "theirs", work_pool_name="heavy", pull_steps=[])
+    (change,) = [each for each in plan(objects) if not each.resource.startswith("block ")]
+    assert dict(change.fields) == {"unneeded": (["probe/heavy"], [])}
+    converge(objects)
+    assert plan(objects) == []
+    left = {each.name for each in client.read_deployments() if each.flow_id == probe.flow_id}
+    assert left == {"maintenance", "default", "theirs"}
+    assert client.read_work_pool("heavy").name == "heavy"
+    client.delete_deployment(theirs)
+    client.delete_work_pool("heavy")
 
 
 def test_pool_of_another_type_is_refused_by_name(spec: StackSpec, client: SyncPrefectClient) -> None:

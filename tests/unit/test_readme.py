@@ -14,9 +14,10 @@ import pytest
 from cyclopts import App
 
 from blocks import verification
+from blocks.automations import automations
 from blocks.host.agent.spec import Condition, ServiceState
 from blocks.host.home import Home
-from blocks.server_objects import automations, declared_deployments
+from blocks.server_objects import declared_deployments
 from blocks.spec import Alerts, read_spec
 from flows.cli import app
 from tests.spec_table import Key, keys

@@ -11,7 +11,8 @@ from prefect.events.schemas.automations import Automation as ServerAutomation
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.flows import load_flow_from_entrypoint
 
-from blocks.server_objects import DECLARED_SLUG, HEARTBEAT_WINDOW, automations, declared_deployments, deployments
+from blocks.automations import HEARTBEAT_WINDOW, automations
+from blocks.server_objects import DECLARED_SLUG, declared_deployments, deployments
 from blocks.spec import Alerts, StackSpec
 from tests.postgres import free_port
 
@@ -103,7 +104,7 @@ def test_default_pools_need_no_more_than_what_is_declared() -> None:
 def test_digest_of_an_automation_is_the_same_in_every_process() -> None:
     """Triggers hold sets, whose order differs from process to process: a plan would never be empty."""
     script = (
-        "from blocks.server_objects import Automation, automations; from blocks.spec import Alerts\n"
+        "from blocks.automations import Automation, automations; from blocks.spec import Alerts\n"
         "for name, make in automations(Alerts()).items(): print(Automation(name, make, None).want())"
     )
     printed = {

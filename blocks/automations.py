@@ -1,0 +1,169 @@
+"""What every stack watches for on its own server, as Prefect automations: zombie runs, failed and late maintenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
+
+from blocks.resource import Attributes, Change, Resource
+from blocks.spec import Alerts
+from blocks.stack import MAINTENANCE_POOL
+
+MARK = "Kept by prefect-selfhost"
+AutomationMaker = Callable[[SyncPrefectClient], AutomationCore]
+"""Makes an automation; the client looks up what it refers to."""
+HEARTBEAT_WINDOW = timedelta(seconds=540)
+"""A run is dead after three missed heartbeats; a flow run sends one every 180 s."""
+
+
+class Automation(Resource):
+    """An automation; a digest of it in the description tells whether it is the wanted one."""
+
+    def __init__(
+        self, name: str, make: Callable[[SyncPrefectClient], AutomationCore], client: SyncPrefectClient
+    ) -> None:
+        self.name = f"automation {name}"
+        self._name, self._make, self._client = name, make, client
+
+    def find(self) -> Attributes | None:
+        found = self._found()
+        return {"digest": found.description.rpartition(" ")[2]} if found else None
+
+    def want(self) -> Attributes:
+        return {"digest": self._wanted().description.rpartition(" ")[2]}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        found = self._found()
+        wanted = self._wanted()
+        if found is None:
+            self._client.create_automation(wanted)
+        else:
+            self._client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
+
+    def delete(self) -> None:
+        found = self._found()
+        if found:
+            self._client.delete_automation(found.id)
+
+    def _found(self) -> Any:
+        named = self._client.read_automations_by_name(self._name)
+        return next((each for each in named if each.description.startswith(MARK)), None)
+
+    def _wanted(self) -> AutomationCore:
+        automation = self._make(self._client)
+        sign = digest(_sorted(automation.model_dump()))
+        return automation.model_copy(update={"description": f"{MARK}: {automation.description} {sign}"})
+
+
+def automations(alerts: Alerts) -> dict[str, AutomationMaker]:
+    """What every stack watches for: automation name → how to make it."""
+
+    def told(client: SyncPrefectClient) -> list[Any]:
+        return [_notification(alerts.notification_block, client)]
+
+    return {
+        "Crash zombie flow runs": lambda client: _zombies(),
+        "Maintenance run failed": lambda client: _failed(told(client)),
+        "Maintenance run late": lambda client: _late(told(client), alerts.late_after_minutes),
+    }
+
+
+def _zombies() -> AutomationCore:
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling")}
+    waits = {f"prefect.flow-run.{state}" for state in ("Paused", "Suspended", "AwaitingRetry", "Scheduled")}
+    return AutomationCore(
+        name="Crash zombie flow runs",
+        description="a run whose process died sends no heartbeat and would stay Running for ever.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat"} | ends | waits,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=HEARTBEAT_WINDOW,
+        ),
+        actions=[
+            ChangeFlowRunState(state="CRASHED", message="No heartbeat for 9 minutes: the process of this run is gone.")
+        ],
+    )
+
+
+def _failed(actions: list[Any]) -> AutomationCore:
+    return AutomationCore(
+        name="Maintenance run failed",
+        description="a flow on the maintenance pool failed or crashed.",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=_on_maintenance_pool(),
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=actions,
+    )
+
+
+def _late(actions: list[Any], minutes: int) -> AutomationCore:
+    return AutomationCore(
+        name="Maintenance run late",
+        description="a scheduled flow on the maintenance pool did not start in time.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.Late"},
+            expect={"prefect.flow-run.Running", "prefect.flow-run.Pending", "prefect.flow-run.Cancelled"},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=_on_maintenance_pool(),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(minutes=minutes),
+        ),
+        actions=actions,
+    )
+
+
+def _on_maintenance_pool() -> Any:
+    return {"prefect.resource.name": MAINTENANCE_POOL, "prefect.resource.role": "work-pool"}
+
+
+def _notification(reference: str | None, client: SyncPrefectClient) -> Any:
+    """The action that tells a person; none is named, or it is not there yet: the event is only recorded."""
+    document = _document_id(reference, client) if reference else None
+    if document is None:
+        return DoNothing()
+    return SendNotification(
+        block_document_id=document,
+        subject="Prefect: {{ automation.name }}",
+        body="Flow run {{ flow_run.name }} of {{ flow.name }}: {{ flow_run.state.name }}. {{ flow_run|ui_url }}",
+    )
+
+
+def _document_id(reference: str, client: SyncPrefectClient) -> UUID | None:
+    kind, _, name = reference.partition("/")
+    try:
+        return client.read_block_document_by_name(name, kind, include_secrets=False).id
+    except ObjectNotFound:
+        return None
+
+
+def digest(value: Any) -> str:
+    """A short digest of anything JSON can hold, the same in every process."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _sorted(value: Any) -> Any:
+    """The same value with its sets in order, so that equal values give equal text."""
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(str(each) for each in value)
+    return [_sorted(each) for each in value] if isinstance(value, list | tuple) else value
