@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,7 +18,11 @@ from tests.stack import CALL_SECONDS, Stack, eventually
 pytestmark = pytest.mark.fault
 
 FLOWS = 3
-SECONDS_A_TASK = "1.0"
+SECONDS_A_TASK = "2.5"
+KILLS = 2
+SETTLED_SECONDS = 6.0
+"""Time clients get to come back before the next kill. One that is killed while clients give it their auth string
+makes Prefect's client take the closed socket for a refusal, and it drops what it holds: seen with 3.8.8."""
 
 
 @pytest.mark.parametrize("part", ["server", "postgres"])
@@ -56,20 +61,21 @@ def runs(undisturbed: Stack, tmp_path_factory: pytest.TempPathFactory) -> list[s
         for _ in range(FLOWS)
     ]
     found = [each.stdout.readline().strip() for each in flows if each.stdout is not None]
-    for enough in (2 * FLOWS, 7 * FLOWS):
-        kill_server(undisturbed, found, enough)
+    for _ in range(KILLS):
+        time.sleep(SETTLED_SECONDS)
+        kill_server(undisturbed)
     for each in flows:
         _, stderr = each.communicate(timeout=CALL_SECONDS)
         assert each.returncode == 0, stderr[-3000:]
     return found
 
 
-def kill_server(stack: Stack, runs: list[str], enough: int) -> None:
-    """Once that many log lines are stored; returns when another server has been started."""
-    eventually(lambda: len(log_lines(stack, runs)) >= enough, f"{enough} log lines", 120)
+def kill_server(stack: Stack) -> None:
+    """Returns when the next server is ready."""
     killed = stack.pids()["server-blue"]
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: stack.pids()["server-blue"] not in (0, killed), "another server", 60)
+    ready = stack.home / "run/server-blue.json"
+    eventually(lambda: json.loads(ready.read_text())["pid"] not in (0, killed), "another server", 120)
 
 
 def test_flows_outlive_a_server_that_is_killed_and_all_their_logs_are_stored(
@@ -81,10 +87,6 @@ def test_flows_outlive_a_server_that_is_killed_and_all_their_logs_are_stored(
     assert sorted(eventually(lambda: log_lines(undisturbed, runs), "log lines")) == wanted
 
 
-@pytest.mark.xfail(
-    reason="task runs travel as events, which a server holds in memory for a moment: SIGKILL takes those along",
-    strict=False,
-)
 def test_task_runs_outlive_a_server_that_is_killed(undisturbed: Stack, runs: list[str]) -> None:
     for run in runs:
         eventually(lambda run=run: task_runs(undisturbed, run) == TASKS, f"all task runs of {run}", 30)  # type: ignore[misc]
