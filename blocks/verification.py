@@ -41,6 +41,7 @@ from websockets.typing import Subprotocol
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.front_door import FrontDoor
 from blocks.host.agent.spec import Condition, HostStatus
+from blocks.host.control import SERVES
 from blocks.waiting import wait_until
 
 PROBE_SECONDS = 120.0
@@ -114,7 +115,7 @@ def services(status: HostStatus | None) -> Condition:
             kind, "OldReport", f"the host agent's report is {age:.0f} s old, it renews it every 30; selfhost start"
         )
     not_ready = [
-        f"{each.name} is {each.state} {each.message}".strip() for each in status.services if each.state != "ready"
+        f"{each.name} is {each.state} {each.message}".strip() for each in status.services if each.state not in SERVES
     ]
     if not_ready or not status.services:
         return _no(kind, "NotReady", "; ".join(not_ready) or "no service is there; selfhost start")

@@ -147,6 +147,7 @@ def _hand_over(spec: StackSpec, home: Home, temporary: TemporaryServer, lease: l
 
 def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
     """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
+    launch.temporary_server(spec, home).retire()  # what a kill in the midst of its removal left
     releases = launch.keep_wanted(spec, home)
     if launch.has_other_prefect(spec):
         launch.become(releases[wanted.SERVER], home, lease)
