@@ -115,13 +115,12 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     with step("temporary server started"):
         url = temporary.start_server()
     terminal.say(f"  watch it at {url} (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
-    releases = launch.keep_wanted(spec, home)
-    with ThreadPoolExecutor(1) as background:
-        launch.install_release(releases[wanted.TOOLS], home)
+    with ThreadPoolExecutor(2) as background:
+        database = background.submit(launch.start_database, temporary, home)
+        releases = launch.keep_wanted(spec, home)
         # The flow's `host services` waits for it, and tells where it fails.
         background.submit(launch.install_release, releases[wanted.SERVER], home)
-        with step("temporary server's database"):
-            temporary.start_database()
+        database.result()
         launch.use_server(url, home)
         return _hand_over(spec, home, temporary, lease)
 

@@ -139,6 +139,14 @@ def install_release(release: Release, home: Home) -> None:
         detail.text = f"installed, byte code of {shared} files shared" if done else "is there"
 
 
+def start_database(temporary: TemporaryServer, home: Home) -> None:
+    """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
+    tools = releases.prepare_tools(home.store)
+    install_release(tools, home)
+    with step("temporary server's database"):
+        temporary.start_database(home.releases / tools.id)
+
+
 def has_other_prefect(spec: StackSpec) -> bool:
     """Whether this environment's Prefect is not the stack's."""
     return importlib.metadata.version("prefect") != spec.prefect_version

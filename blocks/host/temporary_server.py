@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import SelfhostError
-from blocks.host import postgres, secret_files, wanted
+from blocks.host import postgres, secret_files
 from blocks.host.agent import processes
 from blocks.host.agent.files import write_atomically
 from blocks.host.home import Home
 from blocks.host.postgres import ADMIN, DATABASE, Cluster, Login
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
-from blocks.host.wanted import TOOLS
 from blocks.waiting import wait_until
 
 SLOT = "temporary"
+IDLE_SERVICES = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "CANCELLATION_CLEANUP", "PAUSE_EXPIRATIONS", "TRIGGERS")
+"""Services of a server which a temporary one has no use for."""
 _HOLD = """
 import json, os, sys
 descriptor, launcher, path, ports, *argv = sys.argv[1:]
@@ -104,8 +105,13 @@ class TemporaryServer:
             self._spawn(listening, _free_port())
             return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
-    def start_database(self) -> None:
-        """Start the database of a started server, made where it is not there; the tools must be installed."""
+    def start_database(self, tools: Path) -> None:
+        """Start the database of a started server, made where it is not there.
+
+        Args:
+            tools: Environment of the installed tools, which PostgreSQL is in.
+        """
+        write_atomically(self.folder / "programs", str(postgres.programs(tools)).encode(), 0o600)
         cluster = Cluster(self._programs(), self.folder / "postgres", self._database_port(), self.user)
         if not cluster.exists():
             cluster.initialise(self._admin_password())
@@ -219,6 +225,8 @@ class TemporaryServer:
             "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_UI_STATIC_DIRECTORY": str(self.prefect_home / "ui"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # Nothing acts by itself here: what is made is for the stack's server, which has these.
+            **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
             # The stack's server registers the block types of all collections; here only the used ones are wanted.
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
         }
@@ -231,7 +239,7 @@ class TemporaryServer:
         return secret_files.read(self.folder, "admin-password")
 
     def _programs(self) -> Path:
-        return postgres.programs(self.home.releases / wanted.read(self.home).releases[TOOLS].id)
+        return Path((self.folder / "programs").read_text("utf-8"))
 
     def _database_port(self) -> int:
         return self._record("server")["database_port"]
