@@ -68,7 +68,7 @@ def say(text: str) -> None:
 def fail(error: SelfhostError) -> None:
     """The one line of an error, and its hint on a second."""
     out.file.flush()
-    err.print(Text.assemble(("error: ", "bold red"), error.what))
+    err.print(Text.assemble(("error: ", "bold red"), " ".join(error.what.split())))  # tools answer in many lines
     if error.hint:
         err.print(Text.assemble(("hint: ", "bold"), error.hint))
 

@@ -56,7 +56,7 @@ def test_a_stack_on_a_given_database(given: Given) -> None:
     status = stack.status()
     assert status["healthy"] is True
     assert "postgres" not in {each["name"] for each in status["services"]}
-    assert given.comment() == f"prefect-selfhost stack {stack.name}"
+    assert given.comment() == f"prefect-selfhost stack {stack.name} {stack.paths.identity()}"
     runs = "SELECT r.state_name FROM flow_run r JOIN flow f ON f.id = r.flow_id WHERE f.name = 'bootstrap'"
     assert given.rows(runs) == ["Completed"]
     assert stack.plan() == []
