@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import logging
 import os
 import sys
 import tempfile
@@ -170,6 +171,8 @@ def use_server(url: str, home: Home) -> None:
     state = home.bootstrap / "home" if home.bootstrap.exists() else home.state / "launcher"
     for key in [each for each in os.environ if each.startswith("PREFECT_")]:
         del os.environ[key]
+    # Where a log line cannot be sent, the run that wrote it fails by itself and is told of once.
+    logging.raiseExceptions = False
     if home.root.exists():
         os.chdir(home.root)
     spared = {"127.0.0.1", "localhost", *filter(None, os.environ.get("NO_PROXY", "").split(","))}

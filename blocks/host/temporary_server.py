@@ -116,10 +116,7 @@ class TemporaryServer:
         if not cluster.exists():
             cluster.initialise(self._admin_password())
         self._end_postgres()
-        process = cluster.start(self.folder / "postgres.log")
-        record = processes.record_of(process.pid)._asdict()
-        write_atomically(self.folder / "postgres.json", json.dumps(record).encode(), 0o600)
-        self._create_database()
+        self._create_database(cluster)
 
     def wait_ready(self, timeout: float = 90.0) -> None:
         """Wait until it answers.
@@ -199,14 +196,23 @@ class TemporaryServer:
             raise TemporaryServerDied(f"the temporary server ended: {_last_line(self.log)}", f"see {self.log}")
         return False
 
-    def _create_database(self) -> None:
+    def _create_database(self, cluster: Cluster) -> None:
         admin = self._login(self._database_port(), "postgres")
-        exists = "SELECT 1 FROM pg_database WHERE datname = :'name'"
+        exists = "SELECT 1 FROM pg_database WHERE datname = :'name' UNION ALL SELECT 0"
+
+        def answers() -> list[list[str]]:
+            # A killed one's children hold its memory for a moment, and until they are gone a new one ends at once.
+            if not processes.is_alive(processes.from_data(self._record("postgres"))):
+                process = cluster.start(self.folder / "postgres.log")
+                record = processes.record_of(process.pid)._asdict()
+                write_atomically(self.folder / "postgres.json", json.dumps(record).encode(), 0o600)
+            return postgres.query(self._programs(), admin, exists, {"name": DATABASE})
+
         is_there = wait_until(
-            lambda: postgres.query(self._programs(), admin, exists + " UNION ALL SELECT 0", {"name": DATABASE}),
+            answers,
             "the temporary database's start",
             timeout=60,
-            every=0.05,
+            every=0.1,
             hint=f"see {self.folder / 'postgres.log'}",
         )
         if is_there == [["0"]]:
