@@ -44,6 +44,7 @@ def prepare_home(spec: StackSpec) -> Home:
     """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
     home = Home(spec.home_path)
     home_folder.claim(home, spec.name)
+    home_folder.sweep(home)
     user = postgres_user(spec)
     if user:
         system_user.ensure(user, spec.name)

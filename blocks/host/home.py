@@ -144,6 +144,13 @@ def claim(home: Home, stack: str) -> bool:
     return True
 
 
+def sweep(home: Home) -> None:
+    """Remove what a killed one was just writing; the lease must be held, so that nobody is writing now."""
+    for folder in (home.root, home.root / "bin", home.store / "sha256", home.store / "locks", home.secrets):
+        for left in folder.glob(".*" if folder == home.secrets else ".*.new"):
+            left.unlink()
+
+
 def remove(home: Home, stack: str) -> None:
     """Remove the whole folder, the mark last: an interrupted removal is known as ours, and a re-run finishes it.
 

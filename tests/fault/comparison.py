@@ -75,7 +75,8 @@ def _plain(stack: Stack, text: str) -> str:
 
 
 def _names(stack: Stack, folder: str) -> list[str]:
-    return sorted(each.name for each in (stack.home / folder).iterdir())
+    # A launcher which found the stack whole has a PREFECT_HOME of its own there, as on every repeat.
+    return sorted(each.name for each in (stack.home / folder).iterdir() if each.name != "launcher")
 
 
 def _processes(stack: Stack) -> Counter[str]:

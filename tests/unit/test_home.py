@@ -173,3 +173,20 @@ def test_remove_refuses_what_is_not_ours(home: Home, owner: str | None) -> None:
     with pytest.raises(Blocked, match="does not carry the mark of stack 'ours'"):
         remove(home, "ours")
     assert home.secrets.exists()
+
+
+def test_what_a_killed_one_was_writing_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    home = Home(tmp_path / "stack")
+    home_folder.claim(home, "ours")
+    home.secrets.mkdir()
+    (home.root / "bin").mkdir()
+    kept = [home.secrets / "auth-string", home.root / "bin/selfhost", home.root / ".keep"]
+    left = [
+        home.secrets / "..auth-string.ab.1-2.new",
+        home.secrets / ".auth-string.ab",
+        home.root / ".wanted.json.1-2.new",
+    ]
+    for each in (*kept, *left):
+        each.touch()
+    home_folder.sweep(home)
+    assert all(each.exists() for each in kept) and not any(each.exists() for each in left)
