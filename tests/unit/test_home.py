@@ -14,7 +14,7 @@ import pytest
 
 from blocks.errors import Blocked
 from blocks.host.agent.config import UNQUOTABLE
-from blocks.host.home import LONGEST, Home, claim, faults, remove
+from blocks.host.home import LONGEST, Home, claim, faults, remove, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
@@ -177,7 +177,7 @@ def test_remove_refuses_what_is_not_ours(home: Home, owner: str | None) -> None:
 
 def test_what_a_killed_one_was_writing_is_swept_and_nothing_else(tmp_path: Path) -> None:
     home = Home(tmp_path / "stack")
-    home_folder.claim(home, "ours")
+    claim(home, "ours")
     home.secrets.mkdir()
     (home.root / "bin").mkdir()
     kept = [home.secrets / "auth-string", home.root / "bin/selfhost", home.root / ".keep"]
@@ -188,5 +188,5 @@ def test_what_a_killed_one_was_writing_is_swept_and_nothing_else(tmp_path: Path)
     ]
     for each in (*kept, *left):
         each.touch()
-    home_folder.sweep(home)
+    sweep(home)
     assert all(each.exists() for each in kept) and not any(each.exists() for each in left)
