@@ -278,7 +278,7 @@ def scheduler_moves(door: FrontDoor, *, seconds: float = SCHEDULER_SECONDS) -> C
             deployment = client.read_deployment_by_name("probe/maintenance")
             if deployment.paused:
                 return _no(kind, "DeploymentPaused", "probe/maintenance is paused; resume it in the UI")
-            _remove_left_over(client, deployment.id)
+            remove_check_schedules(client, LEFT_OVER_AFTER)
             schedule = _add_check_schedule(client, deployment.id)
             try:
                 wait_until(
@@ -324,11 +324,12 @@ def _touch(client: SyncPrefectClient, deployment: UUID) -> None:
     client.request("PATCH", "/deployments/{id}", path_params={"id": deployment}, json={"paused": False})
 
 
-def _remove_left_over(client: SyncPrefectClient, deployment: UUID) -> None:
-    """Take away the schedules of checks that were killed; one that still runs is younger."""
-    oldest = datetime.now(UTC) - LEFT_OVER_AFTER
+def remove_check_schedules(client: SyncPrefectClient, older_than: timedelta = timedelta(0)) -> None:
+    """Take away the schedules of checks that were killed; one that still runs is younger than LEFT_OVER_AFTER."""
+    deployment = client.read_deployment_by_name("probe/maintenance").id
+    oldest = datetime.now(UTC) - older_than
     for each in client.read_deployment_schedules(deployment):
-        if (each.slug or "").startswith(CHECK_SLUG) and each.created is not None and each.created < oldest:
+        if (each.slug or "").startswith(CHECK_SLUG) and each.created is not None and each.created <= oldest:
             _remove_check_schedule(client, deployment, each.id)
 
 

@@ -134,6 +134,7 @@ def _hand_over(spec: StackSpec, home: Home, temporary: TemporaryServer, lease: l
     stack = catalog.composed(plain)
     is_resumed = stack.machine.applied() is not None
     if is_resumed:
+        launch.mend_releases(home)
         # The database must run for us to know whether it has been copied, whatever the last attempt left.
         converge.bring_in_line(stack)
     if not (is_resumed and pivot.is_copied(stack)):

@@ -141,6 +141,13 @@ def install_release(release: Release, home: Home) -> None:
         detail.text = f"installed, byte code of {shared} files shared" if done else "is there"
 
 
+def mend_releases(home: Home) -> None:
+    """What an attempt on a full disk may have left in the releases."""
+    with step("byte code whole") as detail:
+        cut = sum(releases.drop_cut_bytecode(home.releases / each.id) for each in wanted.read(home).releases.values())
+        detail.text = f"{cut} files were cut short" if cut else ""
+
+
 def start_database(temporary: TemporaryServer, home: Home) -> None:
     """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
     tools = releases.prepare_tools(home.store)

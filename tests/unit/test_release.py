@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -16,7 +17,17 @@ import pytest
 from blocks import release
 from blocks.host.agent.spec import HostSpec, to_json
 from blocks.host.agent.validation import read_spec
-from blocks.release import PROJECT, TOOLS, asset, build_wheel, constraints, keep, locked_version, requirements
+from blocks.release import (
+    PROJECT,
+    TOOLS,
+    asset,
+    build_wheel,
+    constraints,
+    drop_cut_bytecode,
+    keep,
+    locked_version,
+    requirements,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = b"prefect==3.8.8 \\\n    --hash=sha256:00\nembedded-postgres==18.6.3 ; sys_platform == 'linux' \\\n"
@@ -154,3 +165,16 @@ def test_project_is_installed_under_its_name() -> None:
         check=True,
     )
     assert done.stdout.strip() in build_wheel()[0]
+
+
+def test_byte_code_that_was_cut_short_is_dropped_and_whole_one_is_kept(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    packages.mkdir(parents=True)
+    for name in ("whole", "cut", "empty"):
+        (packages / f"{name}.py").write_text("answer = [number for number in range(42)]\n")
+        py_compile.compile(str(packages / f"{name}.py"), doraise=True)
+    whole, cut, empty = (next(packages.glob(f"__pycache__/{name}.*")) for name in ("whole", "cut", "empty"))
+    cut.write_bytes(cut.read_bytes()[:-20])
+    empty.write_bytes(b"")
+    assert drop_cut_bytecode(tmp_path) == 2
+    assert whole.exists() and not cut.exists() and not empty.exists()
