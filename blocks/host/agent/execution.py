@@ -254,9 +254,14 @@ def read_data(path: str) -> dict[str, Any]:
 def write_data(path: str, data: dict[str, Any]) -> None:
     """Beside and renamed, but not synced: after a crash of the machine no pid is worth anything."""
     beside = f"{path}.{os.getpid()}.new"
-    with open(beside, "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(data, file)
-    os.replace(beside, path)  # noqa: PTH105
+    try:
+        with open(beside, "w", encoding="utf-8") as file:  # noqa: PTH123
+            json.dump(data, file)
+        os.replace(beside, path)  # noqa: PTH105
+    except OSError:  # a full disk: the supervisor tries again, each time under another number
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)  # noqa: PTH108
+        raise
 
 
 def main(arguments: list[str]) -> NoReturn:
