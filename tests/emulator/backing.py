@@ -1,0 +1,59 @@
+"""The seam for real parts: what may stand behind an instance, an SQL instance, a revision, a repository.
+
+The default does nothing. A lab puts containers and a PostgreSQL there. `start`, `change` and `stop` run on a thread of
+their own while the operation is on its way, which ends no sooner than they do and fails if they raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+
+class Backing(Protocol):
+    """A real part that lives as long as a resource. `name` is the full one, `body` the resource as the API shows it."""
+
+    def start(self, name: str, body: dict[str, Any]) -> None:
+        """Bring it up; called again after a stop."""
+
+    def change(self, name: str, body: dict[str, Any]) -> None:
+        """Make it what the body now says."""
+
+    def stop(self, name: str, body: dict[str, Any]) -> None:
+        """Halt it; what it holds stays."""
+
+    def remove(self, name: str) -> None:
+        """Take it away for good; the emulator calls it for everything when it ends."""
+
+
+class NoBacking:
+    """Nothing behind it."""
+
+    def start(self, name: str, body: dict[str, Any]) -> None: ...
+
+    def change(self, name: str, body: dict[str, Any]) -> None: ...
+
+    def stop(self, name: str, body: dict[str, Any]) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+
+BACKED = ("compute.instances", "sql.instances", "run.revisions", "artifactregistry.repositories")
+"""Collections that can have a real part."""
+
+
+class Backings:
+    """Which real part stands behind which collection, and the threads they work on."""
+
+    def __init__(self, parts: dict[str, Backing] | None = None) -> None:
+        self.parts: dict[str, Backing] = {name: NoBacking() for name in BACKED} | (parts or {})
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="backing")
+
+    def run(self, collection: str, act: Callable[[Backing], None]) -> Future[None] | None:
+        """Start an act on a thread; None where nothing stands behind the collection."""
+        part = self.parts[collection]
+        return None if isinstance(part, NoBacking) else self._threads.submit(act, part)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)

@@ -1,0 +1,167 @@
+"""The emulated cloud in one piece: world, operations, access, faults, real parts, and the kinds that answer."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pkgutil
+import re
+from collections import deque
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from tests.emulator import errors, services
+from tests.emulator.access import Access
+from tests.emulator.backing import Backing, Backings
+from tests.emulator.clock import Clock, RealClock
+from tests.emulator.discovery import APIS, Document, Method
+from tests.emulator.faults import Faults
+from tests.emulator.kind import Answer, Call, Handle, Handler, Kind, Raw
+from tests.emulator.operations import Operations
+from tests.emulator.router import Router
+from tests.emulator.world import Record, World
+
+REMEMBERED = 20_000
+"""Calls kept for `GET /_emulator/requests`."""
+REGIONS = {
+    "us-central1": "abcf",
+    "us-east1": "bcd",
+    "europe-west1": "bcd",
+    "europe-west4": "abc",
+    "europe-north1": "abc",
+}
+"""Regions that exist here, with the letters of their zones. Source: https://cloud.google.com/compute/docs/regions-zones"""
+OWNER = "user:owner@example.com"
+"""The principal that has roles/owner on every project made through `add_project`."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """One call as it came in: `method` is the discovery id, `resource` the path, `caller` a principal."""
+
+    method: str
+    resource: str
+    caller: str
+    status: int
+
+
+class Cloud:
+    """Google Cloud as far as it is emulated."""
+
+    def __init__(self, clock: Clock | None = None, scale: float = 0.0, parts: dict[str, Backing] | None = None) -> None:
+        self.world = World(clock or RealClock())
+        self.operations = Operations(self.world.clock, scale)
+        self.access = Access(self.world)
+        self.faults = Faults()
+        self.backings = Backings(parts)
+        self.router = router()
+        self.kinds = [kind(self) for kind in all_kinds()]
+        self.owners = {kind.collection: kind for kind in self.kinds if kind.owns_records}
+        self.handlers = dict(self._handlers())
+        self.raws = [(re.compile(raw.path), raw, function, kind) for kind, function, raw in self._raws()]
+        self.received: deque[Received] = deque(maxlen=REMEMBERED)
+        self.complaints: list[str] = []
+        """Our own mistakes: answers that broke Google's schemas, handlers that broke. None is right."""
+
+    def _handlers(self) -> Any:
+        for kind in self.kinds:
+            for verb, (function, handler) in kind.handlers().items():
+                for api in kind.apis:
+                    yield (api, f"{kind.collection}.{verb}"), (kind, function, handler)
+
+    def _raws(self) -> list[tuple[Kind, Handle, Raw]]:
+        return [(kind, function, raw) for kind in self.kinds for function, raw in kind.raws()]
+
+    def handler(self, method: Method) -> tuple[Kind, Handle, Handler] | None:
+        """Who answers a method; None for what is not emulated."""
+        return self.handlers.get((method.api, method.id))
+
+    def places(self, scope: str) -> list[str]:
+        """`zones/z` or `regions/r` of all that exist; `global` alone for that scope."""
+        zones = [f"zones/{region}-{letter}" for region, letters in REGIONS.items() for letter in letters]
+        return {"zone": zones, "region": [f"regions/{region}" for region in REGIONS]}.get(scope, ["global"])
+
+    def kind_of(self, record: Record) -> Kind:
+        return self.owners[record.collection]
+
+    def add_project(self, project_id: str, services: tuple[str, ...] = (), owner: str = OWNER) -> str:
+        """A project with these APIs enabled besides the default ones ("all" for every one emulated); returns a token."""
+        project = self.world.add_project(project_id)
+        hosts = {document.host for document in self.router.documents.values()}
+        project.services |= hosts if "all" in services else set(services)
+        self.access.grant(f"projects/{project_id}", "roles/owner", owner)
+        return self.access.mint(owner)
+
+    async def perform(self, kind: Kind, function: Handle, call: Call) -> Answer:
+        """Run a handler; one that waits is waited for."""
+        answer = function(kind, call)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def check_enabled(self, call: Call, kind: Kind, method: Method) -> None:
+        """403 where the project has not enabled the API.
+
+        Source: https://cloud.google.com/service-usage/docs/enabled-service and the words of public issues.
+        """
+        if method.service in ALWAYS_ON or not kind.guards(call)[-1].startswith("projects/"):
+            return
+        project = call.project(kind.guards(call)[-1])
+        document = self.router.documents[method.api]
+        if document.host in project.services:
+            return
+        link = f"https://console.developers.google.com/apis/api/{document.host}/overview?project={project.id}"
+        raise errors.ApiError(
+            403,
+            f"{document.title} has not been used in project {project.id} before or it is disabled. Enable it by visiting "
+            f"{link} then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our "
+            "systems and retry.",
+            reason="accessNotConfigured",
+            details=[errors.error_info("SERVICE_DISABLED", "googleapis.com", service=document.host,
+                                       consumer=f"projects/{project.id}")],
+        )  # fmt: skip
+
+    def remember(self, method: str, resource: str, caller: str, status: int) -> None:
+        self.received.append(Received(method, resource, caller, status))
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Calls received, the oldest first."""
+        return [asdict(each) for each in self.received]
+
+    def snapshot(self) -> dict[str, Record]:
+        """All records as they are, for a read that is to come too late."""
+        return copy.deepcopy(self.world.records)
+
+    def reset(self) -> None:
+        """As freshly started: real parts taken away, nothing left but the numbering."""
+        for record in list(self.world.records.values()):
+            if record.collection in self.backings.parts:
+                self.backings.parts[record.collection].remove(record.name)
+        self.world.reset()
+        self.access.reset()
+        self.operations.all.clear()
+        self.faults.rules.clear()
+        self.received.clear()
+        self.complaints.clear()
+
+    def close(self) -> None:
+        self.reset()
+        self.backings.close()
+
+
+ALWAYS_ON = frozenset({"serviceusage", "cloudresourcemanager", "iamcredentials"})
+"""Services that answer in a project where they were never enabled: the first is how one enables any, the others are
+counted against the caller's own project at Google, of which there is none here."""
+
+
+@cache
+def router() -> Router:
+    """One for all clouds of this process: documents never change."""
+    return Router(Document(api) for api in APIS)
+
+
+def all_kinds() -> list[type[Kind]]:
+    """The kinds of every module under `services`."""
+    names = [found.name for found in pkgutil.walk_packages(services.__path__, f"{services.__name__}.")]
+    modules = [importlib.import_module(name) for name in sorted(names)]
+    return [kind for module in modules for kind in getattr(module, "KINDS", ())]

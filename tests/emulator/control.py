@@ -1,0 +1,78 @@
+"""The emulator's own paths, `/_emulator/…`: what it has received, faults, time, principals, a fresh start.
+
+GET  requests                                   calls received: method, resource, caller, status
+GET  complaints                                 our own mistakes
+GET  coverage                                   the coverage page
+POST faults      {"kind", "service", …}         lay a fault (faults.py); DELETE takes all away
+POST clock       {"advance": seconds}           move a virtual clock
+POST projects    {"projectId", "services"?, "owner"?}   a new project; answers with its number and an owner's token
+POST tokens      {"member", "seconds"?}         a token of any principal
+POST reset                                      forget everything
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from tests.emulator import coverage
+from tests.emulator.cloud import OWNER, Cloud
+
+
+def answer(cloud: Cloud, http: str, path: str, content: bytes) -> Response:
+    """Answer a control path; 400 says what is wrong with what was sent, 404 lists what there is."""
+    act = _ACTS.get((http, path.removeprefix("/_emulator/")))
+    if act is None:
+        return PlainTextResponse(__doc__ or "", 404)
+    try:
+        result = act(cloud, json.loads(content or b"{}"))
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 400)
+    return result if isinstance(result, Response) else JSONResponse(result)
+
+
+def _faults(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    return asdict(cloud.faults.add(sent))
+
+
+def _no_faults(cloud: Cloud, _: dict[str, Any]) -> Any:
+    cloud.faults.rules.clear()
+    return {}
+
+
+def _clock(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    cloud.world.clock.advance(float(sent["advance"]))
+    cloud.operations.advance()
+    return {"now": cloud.world.clock.now().isoformat()}
+
+
+def _projects(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    token = cloud.add_project(sent["projectId"], tuple(sent.get("services", ())), sent.get("owner", OWNER))
+    return {"projectNumber": str(cloud.world.projects[sent["projectId"]].number), "token": token}
+
+
+def _tokens(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    return {"token": cloud.access.mint(sent["member"], timedelta(seconds=sent.get("seconds", 3600)))}
+
+
+def _reset(cloud: Cloud, _: dict[str, Any]) -> Any:
+    cloud.reset()
+    return {}
+
+
+_ACTS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
+    ("GET", "requests"): lambda cloud, _: cloud.requests(),
+    ("GET", "complaints"): lambda cloud, _: cloud.complaints,
+    ("GET", "coverage"): lambda cloud, _: PlainTextResponse(coverage.page(cloud)),
+    ("POST", "faults"): _faults,
+    ("DELETE", "faults"): _no_faults,
+    ("POST", "clock"): _clock,
+    ("POST", "projects"): _projects,
+    ("POST", "tokens"): _tokens,
+    ("POST", "reset"): _reset,
+}

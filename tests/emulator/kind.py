@@ -1,0 +1,216 @@
+"""What a resource kind is made of: a class whose methods answer the methods of a discovery document.
+
+    class Networks(Kind):
+        apis = ("compute.v1",)
+        collection = "compute.networks"
+
+        @on("get", "compute.networks.get")
+        def get(self, call: Call) -> Body: ...
+
+A module under `services` lists its kinds in `KINDS`; nothing else knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from starlette.responses import Response
+
+from tests.emulator import access, errors
+from tests.emulator.backing import Backing
+from tests.emulator.clock import rfc3339
+from tests.emulator.discovery import Method
+from tests.emulator.operations import Effect, Operation
+from tests.emulator.world import Project, Record
+
+if TYPE_CHECKING:
+    from tests.emulator.cloud import Cloud
+
+Body = dict[str, Any]
+Answer = Body | Response
+"""JSON held against the method's response schema, or a whole response of the kind's own (media)."""
+Handle = Callable[[Any, "Call"], Answer | Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What `on` leaves on a function: the verb it answers and the permission its caller needs."""
+
+    verb: str
+    permission: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What `raw` leaves on a function: a path that no discovery document lists."""
+
+    service: str
+    http: str
+    path: str
+
+
+def on(verb: str, permission: str) -> Callable[[Handle], Handle]:
+    """Answer `collection.verb`. The caller needs the permission ("" is none) on the resources of `Kind.guards`.
+
+    In a permission `{collection}` stands for the kind's collection, `{kind}` for its last part.
+    """
+
+    def mark(function: Handle) -> Handle:
+        function.handler = Handler(verb, permission)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def raw(service: str, http: str, path: str) -> Callable[[Handle], Handle]:
+    """Answer a path, a regular expression over the undecoded one, that no document lists; checks are the kind's own."""
+
+    def mark(function: Handle) -> Handle:
+        function.raw = Raw(service, http, path)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@dataclass
+class Call:
+    """One request that has passed validation. Parameters and body are as the discovery document types them."""
+
+    cloud: Cloud
+    method: Method | None
+    parameters: dict[str, Any]
+    body: Body
+    caller: str
+    """`user:…`, `serviceAccount:…` or `allUsers`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+    """The body as it came, for uploads and raw paths."""
+    base: str = ""
+    """`http://127.0.0.1:8085/compute`: what this service's own links begin with, as the caller addressed it."""
+
+    def __getitem__(self, name: str) -> Any:
+        """A parameter, which must be there."""
+        return self.parameters[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.parameters.get(name, default)
+
+    @property
+    def email(self) -> str:
+        """The caller without its kind."""
+        return self.caller.partition(":")[2]
+
+    def require(self, permission: str, *resources: str) -> None:
+        """403 unless the caller has the permission on one of these resources."""
+        if not self.cloud.access.may(self.caller, permission, resources):
+            raise access.denied(permission, resources[0])
+
+    def project(self, reference: str) -> Project:
+        """A project that must exist; a caller learns no more of one it may not see.
+
+        Source: https://cloud.google.com/resource-manager/docs/troubleshooting ("or it may not exist")
+        """
+        project = self.cloud.world.project(reference)
+        if project is None:
+            raise errors.ApiError(403, f"Permission denied on resource project {reference.removeprefix('projects/')}.")
+        return project
+
+
+class Kind:
+    """One kind of resource. Subclasses say which method collection they answer, and do so by methods marked with `on`."""
+
+    apis: ClassVar[tuple[str, ...]] = ()
+    collection: ClassVar[str] = ""
+    owns_records: ClassVar[bool] = True
+    """False for another version's view of the same resources."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    @classmethod
+    def functions(cls) -> Iterator[Handle]:
+        """All functions of the class and its bases, the most derived of each name."""
+        names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+        return (value for name in names if callable(value := getattr(cls, name)) and not name.startswith("__"))
+
+    @classmethod
+    def handlers(cls) -> dict[str, tuple[Handle, Handler]]:
+        """Handlers by verb."""
+        marked = ((function, getattr(function, "handler", None)) for function in cls.functions())
+        return {handler.verb: (function, handler) for function, handler in marked if handler is not None}
+
+    @classmethod
+    def raws(cls) -> Iterator[tuple[Handle, Raw]]:
+        return ((each, each.raw) for each in cls.functions() if hasattr(each, "raw"))  # type: ignore[attr-defined]
+
+    def guards(self, call: Call) -> tuple[str, ...]:
+        """Names whose policies decide about this call: the resource itself first, its project last."""
+        return (f"projects/{self.project_of(call).id}",)
+
+    def project_of(self, call: Call) -> Project:
+        """The project of a call: its `project` parameter, or the one its name or parent begins with."""
+        for key in ("project", "name", "parent", "resource"):
+            if key in call.parameters:
+                parts = str(call[key]).split("/")
+                return call.project(parts[1] if parts[0] == "projects" and len(parts) > 1 else parts[0])
+        raise errors.invalid("Project not specified.")
+
+    def denied(self, permission: str, resource: str) -> errors.ApiError:
+        """403 in this service's words."""
+        return access.denied(permission, resource)
+
+    def references(self, record: Record) -> Iterator[str]:
+        """Full names of the resources this one needs; they cannot be deleted before it."""
+        return iter(())
+
+    @property
+    def now(self) -> str:
+        """The moment as a timestamp."""
+        return rfc3339(self.cloud.world.clock.now())
+
+    def start(
+        self,
+        call: Call,
+        latency: str,
+        verb: str,
+        record: Record,
+        effect: Effect,
+        act: Callable[[Backing], None] | None = None,
+    ) -> Operation:
+        """Begin work on a record: `effect` runs when it is done, `act` is what the real part behind it does meanwhile."""
+        world, operations = self.cloud.world, self.cloud.operations
+        now = world.clock.now()
+        operation = Operation(
+            number=world.number(),
+            service=self.collection.partition(".")[0],
+            project=self.project_of(call).id,
+            scope=self.scope_of(record),
+            verb=verb,
+            target=str(record.body.get("selfLink", record.name)),
+            target_id=str(record.body.get("id", "")),
+            caller=call.email,
+            started=now,
+            ends=now + operations.latency(latency),
+            effect=effect,
+            part=self.cloud.backings.run(self.collection, act) if act else None,
+        )
+        return operations.start(operation)
+
+    def scope_of(self, record: Record) -> str:
+        """`global`, `regions/r` or `zones/z` of a record, as operations of compute need it."""
+        return "global"
+
+    def release_later(self, name: str, by: str, kind: str) -> None:
+        """Keep `name` in use after `by` is gone, for as long as the table says."""
+        until = self.cloud.world.clock.now() + self.cloud.operations.latency(kind)
+        if until - self.cloud.world.clock.now() > timedelta(0):
+            self.cloud.world.hold(name, by, until)
+
+
+def users_of(cloud: Cloud, name: str) -> list[str]:
+    """Full names of what refers to a resource, and of what is gone but not yet released."""
+    using = [record.name for record in cloud.world.records.values() if name in cloud.kind_of(record).references(record)]
+    return sorted(using) + cloud.world.holders(name)

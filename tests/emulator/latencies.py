@@ -1,0 +1,62 @@
+"""How long each kind of work takes at Google, in seconds, and who says so.
+
+One scale factor multiplies all of them: near zero for tests, a realistic ratio for benches. Where no document or public
+issue gives a figure, the source says "no source" and the figure is an estimate of the right order, no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one kind of work, and where the figure comes from."""
+
+    seconds: float
+    source: str
+
+
+NONE = "no source: estimate"
+RELEASE = "https://cloud.google.com/run/docs/configuring/vpc-direct-vpc#delete-subnet"
+SQL_TIMES = "hashicorp/terraform-provider-google#9018 and others: creation logs of 8 to 15 minutes"
+
+LATENCIES: dict[str, Latency] = {
+    "compute.insert": Latency(8, NONE),
+    "compute.delete": Latency(10, NONE),
+    "compute.update": Latency(4, NONE),
+    "compute.networks.insert": Latency(20, "terraform-provider-google issues: `Creation complete after 22s`"),
+    "compute.networks.delete": Latency(30, NONE),
+    "compute.subnetworks.insert": Latency(15, "terraform-provider-google issues: `Creation complete after 13s`"),
+    "compute.subnetworks.delete": Latency(15, NONE),
+    "compute.routers.insert": Latency(11, "terraform-provider-google issues: `Creation complete after 11s`"),
+    "compute.instances.insert": Latency(12, "terraform-provider-google issues: `Creation complete after 12s`"),
+    "compute.instances.delete": Latency(60, NONE),
+    "compute.instances.stop": Latency(
+        30, "https://cloud.google.com/compute/docs/instances/stop-start-instance (90 s at most)"
+    ),
+    "compute.instances.start": Latency(10, NONE),
+    "sql.instances.insert": Latency(600, SQL_TIMES),
+    "sql.instances.update": Latency(60, NONE),
+    "sql.instances.delete": Latency(60, NONE),
+    "sql.instances.clone": Latency(600, NONE),
+    "sql.instances.restart": Latency(60, NONE),
+    "sql.restore": Latency(300, NONE),
+    "sql.backup": Latency(90, NONE),
+    "sql.export": Latency(60, NONE),
+    "sql.import": Latency(60, NONE),
+    "sql.databases": Latency(2, NONE),
+    "sql.users": Latency(2, NONE),
+    "run.services": Latency(15, NONE),
+    "run.delete": Latency(5, NONE),
+    "run.jobs": Latency(5, NONE),
+    "artifactregistry.repositories": Latency(8, NONE),
+    "serviceusage.enable": Latency(20, NONE),
+    "servicenetworking.connections": Latency(60, "terraform-provider-google issues: `Creation complete after 1m`"),
+    "cloudbuild.builds": Latency(60, NONE),
+    "cloudresourcemanager.projects": Latency(10, NONE),
+    "release.subnetwork": Latency(3600, RELEASE + ": the addresses are kept for 1 to 2 hours"),
+    "release.connection": Latency(5400, "hashicorp/terraform-provider-google#16275: producer services still in use"),
+    "release.sql.name": Latency(604800, "https://cloud.google.com/sql/docs/postgres/delete-instance: up to a week"),
+}
+"""Work by kind. The keys that begin with `release.` are not work but how long something deleted stays in use."""

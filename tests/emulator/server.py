@@ -1,0 +1,144 @@
+"""The emulator running: one port, on a thread of this process; and the environment that points clients at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.emulator.app import App
+from tests.emulator.cloud import Cloud
+from tests.emulator.world import Record
+
+GCLOUD_PATHS = {
+    "compute": "compute/compute/v1/",
+    "sql": "sqladmin/",
+    "run": "run/",
+    "artifactregistry": "artifactregistry/",
+    "secretmanager": "secretmanager/",
+    "storage": "storage/storage/v1/",
+    "iam": "iam/",
+    "iamcredentials": "iamcredentials/",
+    "cloudresourcemanager": "cloudresourcemanager/",
+    "serviceusage": "serviceusage/",
+    "servicenetworking": "servicenetworking/",
+    "cloudbuild": "cloudbuild/",
+}
+"""What gcloud wants behind the address, by the service's name in CLOUDSDK_API_ENDPOINT_OVERRIDES_*."""
+ADMIN = "emulator-admin"
+"""The service account whose key the environment points at; roles/owner."""
+
+
+def listen(port: int = 0) -> socket.socket:
+    """A socket on loopback; OSError where the port is taken."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.listen(512)
+    return sock
+
+
+def server(cloud: Cloud) -> uvicorn.Server:
+    """uvicorn as the emulator needs it: nothing between it and the application, no log of its own."""
+    config = uvicorn.Config(
+        App(cloud),
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def running(cloud: Cloud) -> Iterator[str]:
+    """The emulator on a thread; gives its address, `http://127.0.0.1:PORT`."""
+    sock = listen()
+    serving = server(cloud)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    while not serving.started:
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        serving.should_exit = True
+        thread.join(10)
+        cloud.close()
+
+
+def key_of(cloud: Cloud, project: str, account: str, address: str) -> dict[str, Any]:
+    """A service account with a key, made without a call, as the content of a key file."""
+    email = f"{account}@{project}.iam.gserviceaccount.com"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    key_id, unique = f"{cloud.world.number():040x}", str(cloud.world.number())
+    cloud.access.keys.setdefault(email, {})[key_id] = public.decode()
+    name = f"projects/{project}/serviceAccounts/{email}"
+    body = {
+        "name": name,
+        "email": email,
+        "projectId": project,
+        "uniqueId": unique,
+        "oauth2ClientId": unique,
+        "etag": "MDEwMjE5MjA=",
+    }
+    cloud.world.put(Record(f"iam/{name}", "iam.projects.serviceAccounts", body))
+    return {
+        "type": "service_account",
+        "project_id": project,
+        "private_key_id": key_id,
+        "private_key": private,
+        "client_email": email,
+        "client_id": unique,
+        "token_uri": f"{address}/token",
+    }
+
+
+def environment(cloud: Cloud, project: str, address: str, folder: Path) -> dict[str, str]:
+    """Variables for our clients and for gcloud; writes the key, the token and gcloud's folder under `folder` (0700)."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = key_of(cloud, project, ADMIN, address)
+    cloud.access.grant(f"projects/{project}", "roles/owner", f"serviceAccount:{key['client_email']}")
+    key_file, token_file = folder / "key.json", folder / "token"
+    _write(key_file, json.dumps(key))
+    _write(token_file, cloud.access.mint(f"serviceAccount:{key['client_email']}"))
+    host, _, port = address.removeprefix("http://").partition(":")
+    return {
+        "GOOGLE_CLOUD_PROJECT": project,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(key_file),
+        "GCE_METADATA_HOST": f"{host}:{port}",
+        "CLOUDSDK_CONFIG": str(folder / "gcloud"),
+        "CLOUDSDK_CORE_PROJECT": project,
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(token_file),
+        "CLOUDSDK_PROXY_TYPE": "http",
+        "CLOUDSDK_PROXY_ADDRESS": host,
+        "CLOUDSDK_PROXY_PORT": port,
+        **{
+            f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}": f"{address}/{path}"
+            for name, path in GCLOUD_PATHS.items()
+        },
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "http://run.googleapis.com/",
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,309 @@
+"""What all kinds of Compute Engine share: names, links, listing, operations, references.
+
+Source: https://cloud.google.com/compute/docs/reference/rest/v1 and, for the texts of errors, public issues of
+hashicorp/terraform-provider-google, which print them whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from tests.emulator import errors
+from tests.emulator.kind import Body, Call, Kind, on, users_of
+from tests.emulator.latencies import LATENCIES
+from tests.emulator.operations import Operation, compute_shape
+from tests.emulator.services.compute.filters import chosen
+from tests.emulator.world import Record, relative
+
+NAME = r"(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)"
+"""Source: https://cloud.google.com/compute/docs/naming-resources"""
+GOOGLE = "https://www.googleapis.com/compute/v1"
+"""What links of Compute Engine begin with, whatever address was called."""
+
+
+class ComputeKind(Kind):
+    """A kind whose methods are get, list, aggregatedList, insert, delete, patch, setLabels, as far as its document has them.
+
+    A subclass names itself and says what is special: `prepare` (defaults and refusals at insert), `referred` (links to
+    other resources), `patched`, `finished` (what the end of an insert does).
+    """
+
+    apis = ("compute.v1",)
+    scope: ClassVar[str] = "global"
+    """`global`, `region` or `zone`."""
+    singular: ClassVar[str] = ""
+    """The path parameter that names one, for instance `network`."""
+    referred: ClassVar[tuple[str, ...]] = ()
+    """Body fields that are links to resources which must exist and may not go first; `a.b` and `a[].b` go deeper."""
+    marked: ClassVar[bool] = False
+    """Whether bodies carry a fingerprint that a patch must give back."""
+
+    # -- names -------------------------------------------------------------------------------------------------------
+
+    @property
+    def plural(self) -> str:
+        """`networks` of `compute.networks`."""
+        return self.collection.rpartition(".")[2]
+
+    @property
+    def type_name(self) -> str:
+        """`compute#network`."""
+        return f"compute#{self.singular}"
+
+    def place(self, call: Call) -> str:
+        """`global`, `regions/r` or `zones/z` of a call."""
+        return "global" if self.scope == "global" else f"{self.scope}s/{call[self.scope]}"
+
+    def folder(self, call: Call) -> str:
+        """`projects/p/global/networks`."""
+        return f"projects/{self.project_of(call).id}/{self.place(call)}/{self.plural}"
+
+    def scope_of(self, record: Record) -> str:
+        return "/".join(record.name.split("/")[3:-2])
+
+    def guards(self, call: Call) -> tuple[str, ...]:
+        project = f"projects/{self.project_of(call).id}"
+        return (
+            (f"{self.folder(call)}/{call[self.singular]}", project) if self.singular in call.parameters else (project,)
+        )
+
+    def denied(self, permission: str, resource: str) -> errors.ApiError:
+        return errors.ApiError(403, f"Required '{permission}' permission for '{resource}'", reason="forbidden")
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def existing(self, call: Call, name: str = "") -> Record:
+        """The record of a call, by name or by number; 404 in Google's words."""
+        wanted = name or call[self.singular]
+        full = f"{self.folder(call)}/{wanted}"
+        record = self.cloud.world.find(f"compute/{full}")
+        if record is None and wanted.isdigit():
+            near = self.cloud.world.under(f"compute/{self.folder(call)}/", self.collection)
+            record = next((each for each in near if each.body.get("id") == wanted), None)
+        if record is None:
+            raise errors.not_found(f"The resource '{full}' was not found")
+        return record
+
+    @on("get", "{collection}.get")
+    def get(self, call: Call) -> Body:
+        return self.shown(self.existing(call))
+
+    def shown(self, record: Record) -> Body:
+        """The record as the API shows it; kinds with something computed add it here."""
+        return record.body
+
+    @on("list", "{collection}.list")
+    def listed(self, call: Call) -> Body:
+        records = self.cloud.world.under(f"compute/{self.folder(call)}/", self.collection)
+        items, token = chosen([self.shown(each) for each in records], call)
+        link = f"{GOOGLE}/{self.folder(call)}"
+        return {"kind": f"{self.type_name}List", "id": self.folder(call), "items": items, "selfLink": link} | token
+
+    @on("aggregatedList", "{collection}.list")
+    def aggregated(self, call: Call) -> Body:
+        """By scope; one without anything carries a warning. Source: the reference's `aggregatedList` pages."""
+        project = self.project_of(call).id
+        records = self.cloud.world.under(f"compute/projects/{project}/", self.collection)
+        items, token = chosen([self.shown(each) for each in records], call)
+        scopes: dict[str, Any] = {place: {} for place in self.cloud.places(self.scope)}
+        for item in items:
+            scopes.setdefault(_scope_in(item), {}).setdefault(self.plural, []).append(item)
+        folder = f"projects/{project}/aggregated/{self.plural}"
+        for place, found in scopes.items():
+            if not found:
+                found["warning"] = _empty(place)
+        answer = {
+            "kind": f"{self.type_name}AggregatedList",
+            "id": folder,
+            "items": scopes,
+            "selfLink": f"{GOOGLE}/{folder}",
+        }
+        return answer | token
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    @on("insert", "{collection}.create")
+    def insert(self, call: Call) -> Body:
+        if (again := self.repeated(call)) is not None:
+            return again
+        body = copy.deepcopy(call.body)
+        name = str(body.get("name", ""))
+        check_name(name)
+        full = f"{self.folder(call)}/{name}"
+        if self.cloud.world.find(f"compute/{full}"):
+            raise errors.already_exists(f"The resource '{full}' already exists")
+        record = Record(f"compute/{full}", self.collection, body)
+        body |= {"kind": self.type_name, "id": str(self.cloud.world.number()), "creationTimestamp": self.now}
+        body |= {"selfLink": f"{GOOGLE}/{full}"} | self._place_links(call)
+        self.prepare(call, record)
+        self.check_references(record)
+        self.mark(record)
+        self.cloud.world.put(record)
+        return self.begin(call, "insert", record, lambda: self.finished(record))
+
+    def prepare(self, call: Call, record: Record) -> None:
+        """Complete and check the body of a new resource; it is not there yet."""
+
+    def finished(self, record: Record) -> None:
+        """The insert is done."""
+
+    @on("delete", "{collection}.delete")
+    def delete(self, call: Call) -> Body:
+        if (again := self.repeated(call)) is not None:
+            return again
+        record = self.existing(call)
+        self.check_unused(record)
+        self.leaving(record)
+        return self.begin(call, "delete", record, lambda: self.gone(record))
+
+    def leaving(self, record: Record) -> None:
+        """The delete begins; kinds that may refuse or show a status say so here."""
+
+    def gone(self, record: Record) -> None:
+        """The delete is done."""
+        self.cloud.world.drop(record.name)
+
+    @on("patch", "{collection}.update")
+    def patch(self, call: Call) -> Body:
+        record = self.existing(call)
+        self.check_mark(call.body.get("fingerprint"), record)
+        return self.change(call, "patch", record, merged(record.body, call.body))
+
+    def change(self, call: Call, verb: str, record: Record, body: Body) -> Body:
+        """Put a new body in the record's place, after the same checks an insert makes of references."""
+        changed = Record(record.name, record.collection, body, record.hidden)
+        self.patched(record, changed)
+        self.check_references(changed)
+        record.body = body
+        self.mark(record)
+        return self.begin(call, verb, record, lambda: None)
+
+    def patched(self, before: Record, after: Record) -> None:
+        """Refuse what cannot be changed; complete what can."""
+
+    @on("setLabels", "{collection}.setLabels")
+    def set_labels(self, call: Call) -> Body:
+        """Source: https://cloud.google.com/compute/docs/labeling-resources (412 on a stale fingerprint)"""
+        record = self.existing(call)
+        if call.body.get("labelFingerprint", "") != record.body.get("labelFingerprint"):
+            raise stale("Labels fingerprint either invalid or resource labels have changed")
+        record.body["labels"] = dict(call.body.get("labels", {}))
+        record.body["labelFingerprint"] = fingerprint(record.body["labels"])
+        return self.begin(call, "setLabels", record, lambda: None)
+
+    # -- what writing needs ------------------------------------------------------------------------------------------
+
+    def begin(self, call: Call, verb: str, record: Record, effect: Any, act: Any = None) -> Body:
+        """Start the operation and show it."""
+        specific = f"{self.collection}.{verb}"
+        general = {"insert": "compute.insert", "delete": "compute.delete"}.get(verb, "compute.update")
+        latency = specific if specific in LATENCIES else general
+        operation = self.start(call, latency, verb, record, effect, act)
+        operation.metadata["requestId"] = call.get("requestId", "")
+        return shown_operation(operation)
+
+    def repeated(self, call: Call) -> Body | None:
+        """The operation of an earlier call with the same requestId. Source: `requestId` in the reference."""
+        wanted = call.get("requestId")
+        if not wanted:
+            return None
+        found = (each for each in self.cloud.operations.all.values() if each.metadata.get("requestId") == wanted)
+        earlier = next(found, None)
+        return shown_operation(earlier) if earlier else None
+
+    def references(self, record: Record) -> Iterator[str]:
+        links = (link for path in self.referred for link in at(record.body, path))
+        return (f"compute/{relative(link)}" for link in links)
+
+    def check_references(self, record: Record) -> None:
+        """404 for the first that is not there. Source: "The resource '…' was not found" in public issues."""
+        for name in self.references(record):
+            if self.cloud.world.find(name) is None:
+                raise errors.not_found(f"The resource '{name.removeprefix('compute/')}' was not found")
+
+    def check_unused(self, record: Record) -> None:
+        """400 while something refers to it. Source: "is already being used by" in public issues."""
+        users = users_of(self.cloud, record.name)
+        if users:
+            raise in_use(self.singular, record.name.removeprefix("compute/"), users[0].removeprefix("compute/"))
+
+    def mark(self, record: Record) -> None:
+        """A new fingerprint for what the body says now."""
+        if self.marked:
+            bare = {key: value for key, value in record.body.items() if key != "fingerprint"}
+            record.body["fingerprint"] = fingerprint(bare)
+
+    def check_mark(self, given: str | None, record: Record) -> None:
+        if self.marked and given is not None and given != record.body.get("fingerprint"):
+            raise stale("Invalid fingerprint.")
+
+    def _place_links(self, call: Call) -> Body:
+        if self.scope == "global":
+            return {}
+        return {self.scope: f"{GOOGLE}/projects/{self.project_of(call).id}/{self.place(call)}"}
+
+
+def shown_operation(operation: Operation) -> Body:
+    return compute_shape(operation, GOOGLE)
+
+
+def check_name(name: str, field: str = "resource.name") -> None:
+    """Source: https://cloud.google.com/compute/docs/naming-resources"""
+    if not name:
+        raise errors.invalid(f"Required field '{field}' not specified", reason="required")
+    if not re.fullmatch(NAME, name):
+        raise errors.invalid(f"Invalid value for field '{field}': '{name}'. Must be a match of regex '{NAME}'")
+
+
+def in_use(what: str, name: str, user: str) -> errors.ApiError:
+    message = f"The {what} resource '{name}' is already being used by '{user}'"
+    return errors.invalid(message, reason="resourceInUseByAnotherResource")
+
+
+def stale(message: str) -> errors.ApiError:
+    """Source: https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#fingerprint (412)"""
+    return errors.ApiError(412, message, reason="conditionNotMet", status="FAILED_PRECONDITION")
+
+
+def fingerprint(value: Any) -> str:
+    """Base64 of a hash, as fingerprints look."""
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
+
+
+def merged(old: Any, new: Any) -> Any:
+    """A patch: objects merge, null removes, everything else is replaced. Source: RFC 7396, which the reference names."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return copy.deepcopy(new)
+    kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
+    return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
+
+
+def at(body: Any, path: str) -> Iterator[str]:
+    """The texts at a path such as `networkInterfaces[].network`; nothing where there is none."""
+    head, _, rest = path.partition(".")
+    value = body.get(head.removesuffix("[]")) if isinstance(body, dict) else None
+    for each in value if isinstance(value, list) else [value]:
+        if rest:
+            yield from at(each, rest)
+        elif isinstance(each, str):
+            yield each
+
+
+def _scope_in(item: Body) -> str:
+    found = re.search(r"/((zones|regions)/[^/]+|global)/", item["selfLink"])
+    return found[1] if found else "global"
+
+
+def _empty(place: str) -> Body:
+    return {
+        "code": "NO_RESULTS_ON_PAGE",
+        "message": f"There are no results for scope '{place}' on this page.",
+        "data": [{"key": "scope", "value": place}],
+    }

@@ -1,0 +1,1 @@
+"""IAM: service accounts, keys, roles; and tokens for them."""

@@ -1,0 +1,90 @@
+"""An emulator for all tests of a run, a project for each: whose operations end at once, or on a clock that tests move."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from google.oauth2.credentials import Credentials
+
+from tests.emulator.clock import VirtualClock
+from tests.emulator.cloud import OWNER, Cloud
+from tests.emulator.server import running
+
+NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """A project of one test in a running emulator."""
+
+    cloud: Cloud
+    address: str
+    project: str
+    token: str
+
+    @property
+    def credentials(self) -> Credentials:
+        """The owner's."""
+        return self.credentials_of(OWNER)
+
+    def credentials_of(self, member: str) -> Credentials:
+        """Those of any principal, for instance `user:a@example.com`."""
+        return Credentials(self.cloud.access.mint(member))  # type: ignore[no-untyped-call]
+
+    def options(self, service: str) -> dict[str, str]:
+        """client_options of a google-cloud client."""
+        return {"api_endpoint": f"{self.address}/{service}"}
+
+    def http(self, token: str = "") -> httpx.Client:
+        """Plain HTTP, for what no client would send."""
+        return httpx.Client(
+            base_url=self.address, headers={"Authorization": f"Bearer {token or self.token}"}, timeout=30
+        )
+
+    def advance(self, seconds: float) -> None:
+        """Move a virtual clock."""
+        self.http().post("/_emulator/clock", json={"advance": seconds}).raise_for_status()
+
+    def grant(self, role: str, member: str) -> None:
+        self.cloud.access.grant(f"projects/{self.project}", role, member)
+
+
+@pytest.fixture(scope="session")
+def quick() -> Iterator[tuple[Cloud, str]]:
+    """An emulator whose operations end at once."""
+    cloud = Cloud(VirtualClock(), scale=0)
+    with running(cloud) as address:
+        yield cloud, address
+
+
+@pytest.fixture(scope="session")
+def timed() -> Iterator[tuple[Cloud, str]]:
+    """An emulator whose operations take Google's time, on a clock that tests move."""
+    cloud = Cloud(VirtualClock(), scale=1)
+    with running(cloud) as address:
+        yield cloud, address
+
+
+def in_project(running: tuple[Cloud, str]) -> Iterator[Emulated]:
+    cloud, address = running
+    project = f"test-{next(NUMBERS)}"
+    yield Emulated(cloud, address, project, cloud.add_project(project, ("all",)))
+    cloud.faults.rules.clear()
+    complaints, cloud.complaints[:] = list(cloud.complaints), []
+    assert complaints == []
+
+
+@pytest.fixture
+def google(quick: tuple[Cloud, str]) -> Iterator[Emulated]:
+    """A project in the quick emulator, all APIs enabled."""
+    yield from in_project(quick)
+
+
+@pytest.fixture
+def slow_google(timed: tuple[Cloud, str]) -> Iterator[Emulated]:
+    """A project in the timed emulator, all APIs enabled."""
+    yield from in_project(timed)
