@@ -92,14 +92,15 @@ class Access:
     def set_policy(self, resource: str, policy: Mapping[str, Any]) -> dict[str, Any]:
         """Replace a policy; 409 where it changed since the caller read it.
 
-        Source: https://cloud.google.com/iam/docs/policies#etag and "There were concurrent policy changes" in public issues.
+        Source: https://cloud.google.com/iam/docs/policies#etag and "concurrent policy changes" in public issues.
         """
         now = self.policy(resource)
         if policy.get("etag") not in (None, "", now["etag"]):
             raise ApiError(
                 409,
                 "There were concurrent policy changes. Please retry the whole read-modify-write with exponential "
-                f"backoff. The request's ETag '{policy['etag']}' did not match the current policy's ETag '{now['etag']}'.",
+                f"backoff. The request's ETag '{policy['etag']}' did not match the current policy's ETag "
+                f"'{now['etag']}'.",
                 reason="aborted",
                 status="ABORTED",
             )

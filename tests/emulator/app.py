@@ -197,7 +197,7 @@ class App:
         return JSONResponse(only(answer, parameters.get("fields", "")))
 
     def _body(self, incoming: Incoming, match: Match) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """The JSON body, enums given as numbers turned into names, and what is wrong with it. Uploads parse their own."""
+        """The JSON body, enums turned from numbers into names, and what is wrong with it. Uploads parse their own."""
         method, document = match.method, self.cloud.router.documents[match.method.api]
         if match.upload or not incoming.content:
             return {}, []

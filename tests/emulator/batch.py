@@ -51,5 +51,6 @@ def _part(content_id: str, response: Response) -> bytes:
     answered = content_id.replace("<", "<response-", 1)
     head = f"--{BOUNDARY}\r\nContent-Type: application/http\r\nContent-ID: {answered}\r\n\r\n"
     status = f"HTTP/1.1 {response.status_code} {'OK' if response.status_code < 400 else 'Error'}\r\n"
-    lines = f"Content-Type: {response.headers.get('content-type', 'application/json')}\r\nContent-Length: {len(inner)}\r\n\r\n"
+    media = response.headers.get("content-type", "application/json")
+    lines = f"Content-Type: {media}\r\nContent-Length: {len(inner)}\r\n\r\n"
     return (head + status + lines).encode() + inner + b"\r\n"

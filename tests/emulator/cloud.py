@@ -87,7 +87,7 @@ class Cloud:
         return self.owners[record.collection]
 
     def add_project(self, project_id: str, services: tuple[str, ...] = (), owner: str = OWNER) -> str:
-        """A project with these APIs enabled besides the default ones ("all" for every one emulated); returns a token."""
+        """A project with these APIs enabled besides the default ones ("all": every one); returns its owner's token."""
         project = self.world.add_project(project_id)
         hosts = {document.host for document in self.router.documents.values()}
         project.services |= hosts if "all" in services else set(services)
@@ -113,9 +113,9 @@ class Cloud:
         link = f"https://console.developers.google.com/apis/api/{document.host}/overview?project={project.id}"
         raise errors.ApiError(
             403,
-            f"{document.title} has not been used in project {project.id} before or it is disabled. Enable it by visiting "
-            f"{link} then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our "
-            "systems and retry.",
+            f"{document.title} has not been used in project {project.id} before or it is disabled. Enable it by "
+            f"visiting {link} then retry. If you enabled this API recently, wait a few minutes for the action to "
+            "propagate to our systems and retry.",
             reason="accessNotConfigured",
             details=[errors.error_info("SERVICE_DISABLED", "googleapis.com", service=document.host,
                                        consumer=f"projects/{project.id}")],

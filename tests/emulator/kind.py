@@ -120,7 +120,7 @@ class Call:
 
 
 class Kind:
-    """One kind of resource. Subclasses say which method collection they answer, and do so by methods marked with `on`."""
+    """One kind of resource: which collection of methods it answers, and how, by functions marked with `on`."""
 
     apis: ClassVar[tuple[str, ...]] = ()
     collection: ClassVar[str] = ""
@@ -144,7 +144,7 @@ class Kind:
 
     @classmethod
     def raws(cls) -> Iterator[tuple[Handle, Raw]]:
-        return ((each, each.raw) for each in cls.functions() if hasattr(each, "raw"))  # type: ignore[attr-defined]
+        return ((each, each.raw) for each in cls.functions() if hasattr(each, "raw"))
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """Names whose policies decide about this call: the resource itself first, its project last."""
@@ -180,7 +180,7 @@ class Kind:
         effect: Effect,
         act: Callable[[Backing], None] | None = None,
     ) -> Operation:
-        """Begin work on a record: `effect` runs when it is done, `act` is what the real part behind it does meanwhile."""
+        """Begin work on a record: `effect` runs when it is done, `act` is what its real part does meanwhile."""
         world, operations = self.cloud.world, self.cloud.operations
         now = world.clock.now()
         operation = Operation(

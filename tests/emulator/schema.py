@@ -120,8 +120,9 @@ def _check_string(_: Document, schema: Schema, value: Any, where: str, __: int) 
 def _check_integer(_: Document, schema: Schema, value: Any, where: str, __: int) -> Iterator[Violation]:
     form = schema.get("format", "int32")
     low, high = INTEGER_RANGES.get(form, INTEGER_RANGES["int64"])
+    low, high = max(low, int(schema.get("minimum", low))), min(high, int(schema.get("maximum", high)))
     number = _as_integer(value)
-    if number is None or not low <= number <= high or not float(schema.get("minimum", low)) <= number <= float(schema.get("maximum", high)):
+    if number is None or not low <= number <= high:
         yield Violation(where, _invalid(where, f"TYPE_{form.upper()}", value))
 
 

@@ -1,4 +1,4 @@
-"""An emulator for all tests of a run, a project for each: whose operations end at once, or on a clock that tests move."""
+"""An emulator for all tests of a run, a project for each; operations end at once, or on a clock that tests move."""
 
 from __future__ import annotations
 
