@@ -179,8 +179,12 @@ class Kind:
         record: Record,
         effect: Effect,
         act: Callable[[Backing], None] | None = None,
+        undo: Callable[[], object] | None = None,
     ) -> Operation:
-        """Begin work on a record: `effect` runs when it is done, `act` is what its real part does meanwhile."""
+        """Begin work on a record: `effect` runs when it is done, `act` is what its real part does meanwhile.
+
+        `undo` runs where the operation ends in an error, whatever the reason.
+        """
         world, operations = self.cloud.world, self.cloud.operations
         now = world.clock.now()
         operation = Operation(
@@ -195,6 +199,7 @@ class Kind:
             started=now,
             ends=now + operations.latency(latency),
             effect=effect,
+            undo=undo,
             part=self.cloud.backings.run(self.collection, act) if act else None,
         )
         return operations.start(operation)

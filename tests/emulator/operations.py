@@ -10,6 +10,7 @@ import concurrent.futures
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from tests.emulator.clock import Clock, rfc3339
@@ -36,6 +37,7 @@ class Operation:
     started: datetime
     ends: datetime
     effect: Effect
+    undo: Callable[[], object] | None = None
     part: concurrent.futures.Future[None] | None = None
     done: datetime | None = None
     error: ApiError | None = None
@@ -53,8 +55,12 @@ class Operation:
     def finish(self, now: datetime) -> None:
         """Carry out the effect; what goes wrong becomes the operation's error."""
         self.done = max(self.ends, self.started) if self.part is None else now
-        if self.error is not None:
-            return
+        if self.error is None:
+            self._carry_out()
+        if self.error is not None and self.undo is not None:
+            self.undo()
+
+    def _carry_out(self) -> None:
         try:
             if self.part is not None:
                 self.part.result()
@@ -137,7 +143,7 @@ def compute_shape(operation: Operation, base: str) -> dict[str, Any]:
     if operation.done and operation.error:
         error = operation.error
         shape["httpErrorStatusCode"] = error.code
-        shape["httpErrorMessage"] = error.canonical.replace("_", " ")
+        shape["httpErrorMessage"] = HTTPStatus(error.code).phrase.upper()
         shape["error"] = {"errors": [{"code": error.reason or error.canonical, "message": error.message}]}
     return shape
 

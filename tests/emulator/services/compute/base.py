@@ -11,10 +11,11 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from tests.emulator import errors
+from tests.emulator.backing import Backing
 from tests.emulator.kind import Body, Call, Kind, on, users_of
 from tests.emulator.latencies import LATENCIES
 from tests.emulator.operations import Operation, compute_shape
@@ -28,7 +29,7 @@ GOOGLE = "https://www.googleapis.com/compute/v1"
 
 
 class ComputeKind(Kind):
-    """A kind whose methods are get, list, aggregatedList, insert, delete, patch, setLabels, as far as its document has them.
+    """A kind with get, list, aggregatedList, insert, delete, patch, setLabels, as far as its document has them.
 
     A subclass names itself and says what is special: `prepare` (defaults and refusals at insert), `referred` (links to
     other resources), `patched`, `finished` (what the end of an insert does).
@@ -43,6 +44,8 @@ class ComputeKind(Kind):
     """Body fields that are links to resources which must exist and may not go first; `a.b` and `a[].b` go deeper."""
     marked: ClassVar[bool] = False
     """Whether bodies carry a fingerprint that a patch must give back."""
+    labelled: ClassVar[bool] = False
+    """Whether bodies carry labels with a fingerprint of their own, from the insert on."""
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -57,8 +60,20 @@ class ComputeKind(Kind):
         return f"compute#{self.singular}"
 
     def place(self, call: Call) -> str:
-        """`global`, `regions/r` or `zones/z` of a call."""
-        return "global" if self.scope == "global" else f"{self.scope}s/{call[self.scope]}"
+        """`global`, `regions/r` or `zones/z` of a call; 400 for a zone or region that there is not.
+
+        Source of the words: "Unknown zone" in public issues.
+        """
+        if self.scope == "global":
+            return "global"
+        place = f"{self.scope}s/{call[self.scope]}"
+        if place not in self.cloud.places(self.scope):
+            raise errors.invalid(f"Invalid value for field '{self.scope}': '{call[self.scope]}'. Unknown {self.scope}.")
+        return place
+
+    def named(self, call: Call) -> str:
+        """The last part of the name a call is about, "" where it is about none; some methods call it `resource`."""
+        return str(call.get(self.singular) or call.get("resource") or "")
 
     def folder(self, call: Call) -> str:
         """`projects/p/global/networks`."""
@@ -69,9 +84,7 @@ class ComputeKind(Kind):
 
     def guards(self, call: Call) -> tuple[str, ...]:
         project = f"projects/{self.project_of(call).id}"
-        return (
-            (f"{self.folder(call)}/{call[self.singular]}", project) if self.singular in call.parameters else (project,)
-        )
+        return (f"{self.folder(call)}/{name}", project) if (name := self.named(call)) else (project,)
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
         return errors.ApiError(403, f"Required '{permission}' permission for '{resource}'", reason="forbidden")
@@ -80,7 +93,7 @@ class ComputeKind(Kind):
 
     def existing(self, call: Call, name: str = "") -> Record:
         """The record of a call, by name or by number; 404 in Google's words."""
-        wanted = name or call[self.singular]
+        wanted = name or self.named(call)
         full = f"{self.folder(call)}/{wanted}"
         record = self.cloud.world.find(f"compute/{full}")
         if record is None and wanted.isdigit():
@@ -141,11 +154,13 @@ class ComputeKind(Kind):
         record = Record(f"compute/{full}", self.collection, body)
         body |= {"kind": self.type_name, "id": str(self.cloud.world.number()), "creationTimestamp": self.now}
         body |= {"selfLink": f"{GOOGLE}/{full}"} | self._place_links(call)
+        if self.labelled:
+            body["labelFingerprint"] = fingerprint(body.get("labels", {}))
         self.prepare(call, record)
         self.check_references(record)
         self.mark(record)
         self.cloud.world.put(record)
-        return self.begin(call, "insert", record, lambda: self.finished(record))
+        return self.begin(call, "insert", record, lambda: self.finished(record), undo=lambda: self.gone(record))
 
     def prepare(self, call: Call, record: Record) -> None:
         """Complete and check the body of a new resource; it is not there yet."""
@@ -199,12 +214,20 @@ class ComputeKind(Kind):
 
     # -- what writing needs ------------------------------------------------------------------------------------------
 
-    def begin(self, call: Call, verb: str, record: Record, effect: Any, act: Any = None) -> Body:
-        """Start the operation and show it."""
+    def need(self, call: Call, permission: str, *resources: str) -> None:
+        """403 unless the caller has a permission on one of these, besides the one the method itself asks for."""
+        if not self.cloud.access.may(call.caller, permission, resources):
+            raise self.denied(permission, resources[0])
+
+    def part(self, verb: str, record: Record) -> Callable[[Backing], None] | None:
+        """What the real part of a record does on this verb; None where kinds have none."""
+
+    def begin(self, call: Call, verb: str, record: Record, effect: Any, undo: Any = None) -> Body:
+        """Start the operation and show it; `undo` is for one that ends in an error."""
         specific = f"{self.collection}.{verb}"
         general = {"insert": "compute.insert", "delete": "compute.delete"}.get(verb, "compute.update")
         latency = specific if specific in LATENCIES else general
-        operation = self.start(call, latency, verb, record, effect, act)
+        operation = self.start(call, latency, verb, record, effect, self.part(verb, record), undo)
         operation.metadata["requestId"] = call.get("requestId", "")
         return shown_operation(operation)
 
@@ -278,7 +301,7 @@ def fingerprint(value: Any) -> str:
 
 
 def merged(old: Any, new: Any) -> Any:
-    """A patch: objects merge, null removes, everything else is replaced. Source: RFC 7396, which the reference names."""
+    """A patch: objects merge, null removes, everything else is replaced. Source: RFC 7396."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return copy.deepcopy(new)
     kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
