@@ -26,6 +26,12 @@ from tests.emulator.world import World
 TOKEN_LIFE = timedelta(hours=1)
 """Source: https://cloud.google.com/docs/authentication/token-types#access-tokens: 3,600 seconds by default."""
 ANONYMOUS = "allUsers"
+CONVENIENCE_VALUES = {
+    "projectOwner": "roles/owner",
+    "projectEditor": "roles/editor",
+    "projectViewer": "roles/viewer",
+}
+"""Members that policies of buckets know, and the role of the project that each stands for."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,24 @@ class Access:
     def may(self, member: str, permission: str, resources: Iterable[str]) -> bool:
         """Whether a policy of one of these resources (itself and its ancestors) gives the permission."""
         bindings = (each for name in resources for each in self.policies.get(name, {}).get("bindings", ()))
-        return any(_holds(binding, member) and self._includes(binding["role"], permission) for binding in bindings)
+        return any(self._holds(binding, member) and self._includes(binding["role"], permission) for binding in bindings)
+
+    def _holds(self, binding: Mapping[str, Any], member: str) -> bool:
+        members = binding["members"]
+        if member in members or "allUsers" in members:
+            return True
+        if member != ANONYMOUS and "allAuthenticatedUsers" in members:
+            return True
+        return any(self._of_project(each, member) for each in members)
+
+    def _of_project(self, value: str, member: str) -> bool:
+        """Whether `projectOwner:p`, `projectEditor:p` or `projectViewer:p` means this member.
+
+        Source: https://cloud.google.com/storage/docs/access-control/iam#convenience-values
+        """
+        role = CONVENIENCE_VALUES.get(value.partition(":")[0])
+        bindings = self.policies.get(f"projects/{value.partition(':')[2]}", {}).get("bindings", ()) if role else ()
+        return any(each["role"] == role and member in each["members"] for each in bindings)
 
     def _includes(self, role: str, permission: str) -> bool:
         if role in self.custom_roles:
@@ -151,11 +174,6 @@ class Access:
         self.keys.clear()
         self.policies.clear()
         self.custom_roles.clear()
-
-
-def _holds(binding: Mapping[str, Any], member: str) -> bool:
-    members = binding["members"]
-    return member in members or "allUsers" in members or (member != ANONYMOUS and "allAuthenticatedUsers" in members)
 
 
 def denied(permission: str, resource: str) -> ApiError:

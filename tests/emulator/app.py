@@ -20,11 +20,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from tests.emulator import batch, control
-from tests.emulator.access import ANONYMOUS
 from tests.emulator.cloud import Cloud
-from tests.emulator.errors import ApiError, bad_request, not_emulated, unauthenticated
+from tests.emulator.errors import ApiError, bad_request, not_emulated
 from tests.emulator.faults import Rule
-from tests.emulator.kind import Call, Handle, Handler, Kind
+from tests.emulator.kind import Call, Handle, Handler, Kind, Raw
 from tests.emulator.numbers import ENUM_NUMBERS
 from tests.emulator.partial import only
 from tests.emulator.router import Match, typed_parameters
@@ -96,7 +95,7 @@ class App:
                 else None
             )
             if found:
-                return await self._raw(incoming, addressed, found.groupdict(), function, kind)
+                return await self._raw(incoming, addressed, found.groupdict(), function, kind, raw)
         match = self.cloud.router.match(addressed.service, incoming.http, addressed.path)
         if match is None:
             self.cloud.remember("", incoming.path, "", 404)
@@ -123,23 +122,27 @@ class App:
         return Addressed(inner, incoming.path, f"http://{incoming.host}")
 
     async def _raw(
-        self, incoming: Incoming, at: Addressed, groups: dict[str, Any], function: Handle, kind: Kind
+        self, incoming: Incoming, at: Addressed, groups: dict[str, Any], function: Handle, kind: Kind, raw: Raw
     ) -> Outcome:
-        name = f"{at.service}:{incoming.http} {incoming.path}"
+        name = raw.method or f"{at.service}:{incoming.http} {incoming.path}"
         parameters = dict(parse_qsl(incoming.query, keep_blank_values=True)) | {
             k: v for k, v in groups.items() if v is not None
         }
-        caller = ""
+        caller, cut = "", False
         try:
             if at.service not in ("metadata", "token"):
                 caller = self.cloud.access.caller(incoming.headers.get("authorization", ""))
             call = Call(self.cloud, None, parameters, {}, caller, _told(incoming), incoming.content, at.base)
-            answer = await self.cloud.perform(kind, function, call)
+            before, cut = await _strike(self.cloud.faults.striking(at.service, name))
+            answer = before or await self.cloud.perform(kind, function, call)
             response = answer if isinstance(answer, Response) else JSONResponse(answer)
         except ApiError as error:
             response = JSONResponse(error.body(at.service), error.code, headers=error.headers)
+        except Exception:  # noqa: BLE001 - a handler that broke is our fault, and is told as such
+            self.cloud.complaints.append(f"{name}: {traceback.format_exc()}")
+            response = JSONResponse(ApiError(500, f"emulator: {name} broke").body(at.service), 500)
         self.cloud.remember(name, incoming.path, caller, response.status_code)
-        return Outcome(response)
+        return Outcome(response, cut)
 
     async def _method(self, incoming: Incoming, at: Addressed, match: Match) -> Outcome:
         """One call of a method, with the faults that strike it."""
@@ -217,9 +220,7 @@ class App:
         permission = handler.permission.format(collection=kind.collection, kind=last)
         guards = kind.guards(call)
         if permission and not self.cloud.access.may(call.caller, permission, guards):
-            if call.caller == ANONYMOUS:
-                raise unauthenticated()
-            raise kind.denied(permission, guards[0])
+            raise kind.refused(call, permission, guards[0])
 
     def _check_own(self, match: Match, answer: dict[str, Any]) -> None:
         """Our own answer by the same rules; breaking one is an error of ours, and is not sent."""

@@ -50,6 +50,8 @@ class Raw:
     service: str
     http: str
     path: str
+    method: str = ""
+    """The id of the method it belongs to, where there is one: faults strike it and calls are listed by that."""
 
 
 def on(verb: str, permission: str) -> Callable[[Handle], Handle]:
@@ -65,11 +67,11 @@ def on(verb: str, permission: str) -> Callable[[Handle], Handle]:
     return mark
 
 
-def raw(service: str, http: str, path: str) -> Callable[[Handle], Handle]:
+def raw(service: str, http: str, path: str, method: str = "") -> Callable[[Handle], Handle]:
     """Answer a path, a regular expression over the undecoded one, that no document lists; checks are the kind's own."""
 
     def mark(function: Handle) -> Handle:
-        function.raw = Raw(service, http, path)  # type: ignore[attr-defined]
+        function.raw = Raw(service, http, path, method)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -161,6 +163,12 @@ class Kind:
     def denied(self, permission: str, resource: str) -> errors.ApiError:
         """403 in this service's words."""
         return access.denied(permission, resource)
+
+    def refused(self, call: Call, permission: str, resource: str) -> errors.ApiError:
+        """401 for a caller without a name, 403 for one that has not the permission."""
+        if call.caller == access.ANONYMOUS:
+            return errors.unauthenticated()
+        return self.denied(permission, resource)
 
     def references(self, record: Record) -> Iterator[str]:
         """Full names of the resources this one needs; they cannot be deleted before it."""
