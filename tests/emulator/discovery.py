@@ -64,7 +64,7 @@ class Parameter:
     schema: Schema
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Method:
     """One method of one document."""
 
@@ -78,6 +78,9 @@ class Method:
     response: Schema | None
     upload_paths: tuple[str, ...]
     downloads: bool
+
+    def __repr__(self) -> str:
+        return f"<{self.api}:{self.id}>"
 
     @property
     def service(self) -> str:
