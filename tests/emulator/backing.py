@@ -39,21 +39,30 @@ class NoBacking:
     def remove(self, name: str) -> None: ...
 
 
-BACKED = ("compute.instances", "sql.instances", "run.revisions", "artifactregistry.repositories")
-"""Collections that can have a real part."""
+BACKED = {
+    "compute.instances": "compute.instances",
+    "sql.instances": "sql.instances",
+    "run.projects.locations.services.revisions": "run.revisions",
+    "artifactregistry.projects.locations.repositories": "artifactregistry.repositories",
+}
+"""Collections that can have a real part, and the name under which it is given."""
 
 
 class Backings:
     """Which real part stands behind which collection, and the threads they work on."""
 
     def __init__(self, parts: dict[str, Backing] | None = None) -> None:
-        self.parts: dict[str, Backing] = {name: NoBacking() for name in BACKED} | (parts or {})
+        self.parts: dict[str, Backing] = {name: NoBacking() for name in BACKED.values()} | (parts or {})
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="backing")
 
     def run(self, collection: str, act: Callable[[Backing], None]) -> Future[None] | None:
         """Start an act on a thread; None where nothing stands behind the collection."""
-        part = self.parts[collection]
+        part = self.parts[BACKED[collection]]
         return None if isinstance(part, NoBacking) else self._threads.submit(act, part)
+
+    def of(self, collection: str) -> Backing | None:
+        """The part behind a collection, if it is one that can have any."""
+        return self.parts.get(BACKED.get(collection, ""))
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)

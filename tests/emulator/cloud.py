@@ -135,8 +135,8 @@ class Cloud:
     def reset(self) -> None:
         """As freshly started: real parts taken away, nothing left but the numbering."""
         for record in list(self.world.records.values()):
-            if record.collection in self.backings.parts:
-                self.backings.parts[record.collection].remove(record.name)
+            if (part := self.backings.of(record.collection)) is not None:
+                part.remove(record.name)
         self.world.reset()
         self.access.reset()
         self.operations.all.clear()

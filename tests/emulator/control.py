@@ -7,6 +7,7 @@ POST faults      {"kind", "service", …}         lay a fault (faults.py); DELET
 POST clock       {"advance": seconds}           move a virtual clock
 POST projects    {"projectId", "services"?, "owner"?}   a new project; answers with its number and an owner's token
 POST tokens      {"member", "seconds"?}         a token of any principal
+POST images      {"image", "digest"?, "tags"?}  an image in a repository, as if pushed (services/artifactregistry)
 POST reset                                      forget everything
 """
 
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from tests.emulator import coverage
 from tests.emulator.cloud import OWNER, Cloud
+from tests.emulator.services.artifactregistry.images import register
 
 
 def answer(cloud: Cloud, http: str, path: str, content: bytes) -> Response:
@@ -60,6 +62,10 @@ def _tokens(cloud: Cloud, sent: dict[str, Any]) -> Any:
     return {"token": cloud.access.mint(sent["member"], timedelta(seconds=sent.get("seconds", 3600)))}
 
 
+def _images(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    return register(cloud, sent["image"], sent.get("digest", ""), sent.get("tags", ())).body
+
+
 def _reset(cloud: Cloud, _: dict[str, Any]) -> Any:
     cloud.reset()
     return {}
@@ -74,5 +80,6 @@ _ACTS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("POST", "clock"): _clock,
     ("POST", "projects"): _projects,
     ("POST", "tokens"): _tokens,
+    ("POST", "images"): _images,
     ("POST", "reset"): _reset,
 }

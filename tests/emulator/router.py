@@ -17,6 +17,8 @@ from tests.emulator.discovery import Document, Method, Parameter
 from tests.emulator.schema import matches, must_match, violations
 
 PLACEHOLDER = re.compile(r"\{(\+?)([^}]+)\}")
+DIGESTS = ("artifactregistry",)
+"""Services with names that hold a colon, `sha256:…`; elsewhere a colon begins the verb."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,21 @@ class Route:
 
     def _group(self, plus: bool, name: str) -> str:
         given = self.method.parameters[name].schema.get("pattern", "")
-        inner = given.removeprefix("^").removesuffix("$").replace("[^/]+", "[^/:]+") if plus else "[^/]+"
+        segment = "[^/]+" if self.method.service in DIGESTS else "[^/:]+"
+        inner = given.removeprefix("^").removesuffix("$").replace("[^/]+", segment) if plus else "[^/]+"
         return f"(?P<{_group_name(name)}>{inner or '.+'})"
 
     def match(self, path: str) -> dict[str, str] | None:
         found = self.pattern.fullmatch(path)
         if found is None:
             return None
-        names = (placeholder[2] for placeholder in PLACEHOLDER.finditer(self.template))
-        return {name: unquote(found[_group_name(name)]) for name in names}
+        told = ((each[2], bool(each[1])) for each in PLACEHOLDER.finditer(self.template))
+        return {name: _decoded(found[_group_name(name)], plus) for name, plus in told}
+
+
+def _decoded(text: str, plus: bool) -> str:
+    """A `{+name}` keeps its %2F. Source: google/api/http.proto ("%2F" and "%2f" are left unchanged)."""
+    return "%2F".join(unquote(part) for part in re.split("%2[Ff]", text)) if plus else unquote(text)
 
 
 def _group_name(name: str) -> str:
@@ -157,6 +165,8 @@ def _typed(document: Document, parameter: Parameter, text: str) -> tuple[Any, st
         value = {"true": True, "false": False, "1": True, "0": False}.get(text.lower(), text)
     elif kind == "integer":
         value = int(text) if re.fullmatch(r"-?\d{1,20}", text) else text
+    elif "enum" in schema and text.isdigit() and int(text) < len(schema["enum"]):
+        value = schema["enum"][int(text)]  # clients over REST send an enum's number here too
     pattern = schema.get("pattern")
     if pattern and not matches(pattern, text):
         return value, must_match(parameter.name, text, pattern)

@@ -1,0 +1,1 @@
+"""Artifact Registry: repositories for container images, and what is in them."""

@@ -1,0 +1,72 @@
+"""What all kinds of Artifact Registry share: names, pages, refusals.
+
+Source: https://cloud.google.com/artifact-registry/docs/reference/rest/v1
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.emulator import errors
+from tests.emulator.cloud import REGIONS
+from tests.emulator.kind import Body, Call, Kind
+from tests.emulator.world import Record
+
+LOCATIONS = (*REGIONS, "asia", "europe", "us")
+"""Regions and multi-regions. Source: https://cloud.google.com/artifact-registry/docs/repositories/repo-locations"""
+MOST = 1000
+"""Source: `pageSize` in the reference: "The maximum page size is 1,000."."""
+
+
+class RegistryKind(Kind):
+    """A kind named `projects/P/locations/L/…`."""
+
+    apis = ("artifactregistry.v1",)
+
+    def guards(self, call: Call) -> tuple[str, ...]:
+        """The repository, if the call names one, then the project: a package has no policy of its own.
+
+        Source: https://cloud.google.com/artifact-registry/docs/access-control
+        """
+        project = self.project_of(call)
+        parts = self.named(call).split("/")
+        mine = (f"projects/{project.id}/{'/'.join(parts[2:6])}",) if parts[4:5] == ["repositories"] else ()
+        return (*mine, f"projects/{project.id}")
+
+    def named(self, call: Call) -> str:
+        """The resource a call is about, or its parent."""
+        return str(next(call[key] for key in ("name", "parent", "resource") if key in call.parameters))
+
+    def full(self, call: Call) -> str:
+        """The same with the project's id, in a location that exists.
+
+        Source: "Permission denied on 'locations/…' (or it may not exist)." in public issues of several services.
+        """
+        parts = self.named(call).split("/")
+        if len(parts) > 3 and parts[3] not in LOCATIONS:
+            raise errors.ApiError(403, f"Permission denied on 'locations/{parts[3]}' (or it may not exist).")
+        return "/".join(["projects", self.project_of(call).id, *parts[2:]])
+
+    def existing(self, call: Call) -> Record:
+        record = self.cloud.world.find(f"artifactregistry/{self.full(call)}")
+        if record is None:
+            raise errors.not_found("Requested entity was not found.")
+        return record
+
+    def paged(self, call: Call, key: str, items: list[Any]) -> Body:
+        """One page of a list; what the emulator does not sort or filter by is refused."""
+        for unsupported in ("filter", "orderBy"):
+            if call.get(unsupported):
+                raise errors.not_emulated(f"{self.collection}.list with {unsupported}")
+        return page(call, key, items)
+
+
+def page(call: Call, key: str, items: list[Any], most: int = MOST) -> Body:
+    """`{key: items, "nextPageToken": …}` by `pageSize` and `pageToken`."""
+    size = min(call.get("pageSize") or most, most)
+    token = call.get("pageToken") or "0"
+    if not token.isdigit():
+        raise errors.invalid("Invalid page token.")
+    begin = int(token)
+    more = {"nextPageToken": str(begin + size)} if begin + size < len(items) else {}
+    return {key: items[begin : begin + size], **more}
