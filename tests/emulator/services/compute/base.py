@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 
 from tests.emulator import errors
 from tests.emulator.backing import Backing
-from tests.emulator.kind import Body, Call, Kind, on, users_of
+from tests.emulator.kind import Body, Call, on, users_of
 from tests.emulator.latencies import LATENCIES
 from tests.emulator.operations import Operation, compute_shape
 from tests.emulator.services.compute.filters import chosen
+from tests.emulator.services.compute.policies import PolicyKind
 from tests.emulator.world import Record, relative
 
 NAME = r"(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)"
@@ -28,8 +29,24 @@ GOOGLE = "https://www.googleapis.com/compute/v1"
 """What links of Compute Engine begin with, whatever address was called."""
 
 
-class ComputeKind(Kind):
-    """A kind with get, list, aggregatedList, insert, delete, patch, setLabels, as far as its document has them.
+UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+Writes = Callable[[Any, Call], Body]
+
+
+def mutation(verb: str, permission: str) -> Callable[[Writes], Writes]:
+    """`on` for a method that takes a requestId: the same one again has no effect and shows the first operation."""
+
+    def mark(function: Writes) -> Writes:
+        def once(kind: ComputeKind, call: Call) -> Body:
+            return kind.repeated(call) or function(kind, call)
+
+        return on(verb, permission)(once)  # type: ignore[return-value]
+
+    return mark
+
+
+class ComputeKind(PolicyKind):
+    """A kind with get, list, aggregatedList, insert, delete, patch, setLabels, policies, as its document has them.
 
     A subclass names itself and says what is special: `prepare` (defaults and refusals at insert), `referred` (links to
     other resources), `patched`, `finished` (what the end of an insert does).
@@ -73,7 +90,7 @@ class ComputeKind(Kind):
 
     def named(self, call: Call) -> str:
         """The last part of the name a call is about, "" where it is about none; some methods call it `resource`."""
-        return str(call.get(self.singular) or call.get("resource") or "")
+        return str(call.get(self.singular) or call.get("resource") or call.body.get("name") or "")
 
     def folder(self, call: Call) -> str:
         """`projects/p/global/networks`."""
@@ -83,6 +100,11 @@ class ComputeKind(Kind):
         return "/".join(record.name.split("/")[3:-2])
 
     def guards(self, call: Call) -> tuple[str, ...]:
+        """The resource and its project, also where it is only being made.
+
+        Source: "Required 'compute.firewalls.create' permission for 'projects/…/global/firewalls/…'" in
+        forseti-security/forseti-security#3424.
+        """
         project = f"projects/{self.project_of(call).id}"
         return (f"{self.folder(call)}/{name}", project) if (name := self.named(call)) else (project,)
 
@@ -120,11 +142,17 @@ class ComputeKind(Kind):
 
     @on("aggregatedList", "{collection}.list")
     def aggregated(self, call: Call) -> Body:
-        """By scope; one without anything carries a warning. Source: the reference's `aggregatedList` pages."""
+        """By scope; one without anything carries a warning; with `includeAllScopes` every scope there is.
+
+        Source: the reference's `aggregatedList` pages.
+        """
+        if "serviceProjectNumber" in call.parameters:
+            raise errors.not_emulated("serviceProjectNumber (Shared VPC)")
         project = self.project_of(call).id
-        records = self.cloud.world.under(f"compute/projects/{project}/", self.collection)
+        records = [each for each in self.cloud.world.under(f"compute/projects/{project}/") if self.aggregates(each)]
         items, token = chosen([self.shown(each) for each in records], call)
-        scopes: dict[str, Any] = {place: {} for place in self.cloud.places(self.scope)}
+        kinds = ("global", "region", "zone") if call.get("includeAllScopes") else self.scopes
+        scopes: dict[str, Any] = {place: {} for kind in kinds for place in self.cloud.places(kind)}
         for item in items:
             scopes.setdefault(_scope_in(item), {}).setdefault(self.plural, []).append(item)
         folder = f"projects/{project}/aggregated/{self.plural}"
@@ -139,13 +167,20 @@ class ComputeKind(Kind):
         }
         return answer | token
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The kinds of scope an aggregated list always shows."""
+        return (self.scope,)
+
+    def aggregates(self, record: Record) -> bool:
+        """Whether a record belongs into the aggregated list."""
+        return record.collection == self.collection
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    @on("insert", "{collection}.create")
+    @mutation("insert", "{collection}.create")
     def insert(self, call: Call) -> Body:
-        if (again := self.repeated(call)) is not None:
-            return again
-        body = copy.deepcopy(call.body)
+        body = self.writable(call)
         name = str(body.get("name", ""))
         check_name(name)
         full = f"{self.folder(call)}/{name}"
@@ -160,7 +195,23 @@ class ComputeKind(Kind):
         self.check_references(record)
         self.mark(record)
         self.cloud.world.put(record)
-        return self.begin(call, "insert", record, lambda: self.finished(record), undo=lambda: self.gone(record))
+        record.hidden["busy"] = True
+        return self.begin(call, "insert", record, lambda: self._inserted(record), undo=lambda: self.gone(record))
+
+    def _inserted(self, record: Record) -> None:
+        del record.hidden["busy"]
+        self.finished(record)
+
+    def writable(self, call: Call) -> Body:
+        """The body without what is output only, which is ignored, and without nulls.
+
+        Source: https://google.aip.dev/203#output-only
+        """
+        assert call.method is not None and call.method.request is not None
+        document = self.cloud.router.documents[call.method.api]
+        properties = document.schemas[call.method.request["$ref"]]["properties"]
+        kept = {key: value for key, value in call.body.items() if not properties[key].get("readOnly")}
+        return copy.deepcopy(kept)
 
     def prepare(self, call: Call, record: Record) -> None:
         """Complete and check the body of a new resource; it is not there yet."""
@@ -168,14 +219,14 @@ class ComputeKind(Kind):
     def finished(self, record: Record) -> None:
         """The insert is done."""
 
-    @on("delete", "{collection}.delete")
+    @mutation("delete", "{collection}.delete")
     def delete(self, call: Call) -> Body:
-        if (again := self.repeated(call)) is not None:
-            return again
         record = self.existing(call)
+        check_ready(record)
         self.check_unused(record)
         self.leaving(record)
-        return self.begin(call, "delete", record, lambda: self.gone(record))
+        record.hidden["busy"] = True
+        return self.begin(call, "delete", record, lambda: self.gone(record), undo=lambda: record.hidden.pop("busy"))
 
     def leaving(self, record: Record) -> None:
         """The delete begins; kinds that may refuse or show a status say so here."""
@@ -184,33 +235,40 @@ class ComputeKind(Kind):
         """The delete is done."""
         self.cloud.world.drop(record.name)
 
-    @on("patch", "{collection}.update")
+    @mutation("patch", "{collection}.update")
     def patch(self, call: Call) -> Body:
         record = self.existing(call)
         self.check_mark(call.body.get("fingerprint"), record)
-        return self.change(call, "patch", record, merged(record.body, call.body))
+        return self.change(call, "patch", record, merged(record.body, self.writable(call)))
 
     def change(self, call: Call, verb: str, record: Record, body: Body) -> Body:
-        """Put a new body in the record's place, after the same checks an insert makes of references."""
+        """Make the record what the body says once the operation is done; what the body leaves alone stays."""
+        check_ready(record)
         changed = Record(record.name, record.collection, body, record.hidden)
         self.patched(record, changed)
         self.check_references(changed)
-        record.body = body
-        self.mark(record)
-        return self.begin(call, verb, record, lambda: None)
+        before = dict(record.body)
+
+        def effect() -> None:
+            record.body.update({key: value for key, value in body.items() if before.get(key) != value})
+            for key in before.keys() - body.keys():
+                record.body.pop(key, None)
+            self.mark(record)
+
+        return self.begin(call, verb, record, effect)
 
     def patched(self, before: Record, after: Record) -> None:
         """Refuse what cannot be changed; complete what can."""
 
-    @on("setLabels", "{collection}.setLabels")
+    @mutation("setLabels", "{collection}.setLabels")
     def set_labels(self, call: Call) -> Body:
         """Source: https://cloud.google.com/compute/docs/labeling-resources (412 on a stale fingerprint)"""
         record = self.existing(call)
         if call.body.get("labelFingerprint", "") != record.body.get("labelFingerprint"):
             raise stale("Labels fingerprint either invalid or resource labels have changed")
-        record.body["labels"] = dict(call.body.get("labels", {}))
-        record.body["labelFingerprint"] = fingerprint(record.body["labels"])
-        return self.begin(call, "setLabels", record, lambda: None)
+        labels = dict(call.body.get("labels", {}))
+        new = {"labels": labels, "labelFingerprint": fingerprint(labels)}
+        return self.begin(call, "setLabels", record, lambda: record.body.update(new))
 
     # -- what writing needs ------------------------------------------------------------------------------------------
 
@@ -232,12 +290,18 @@ class ComputeKind(Kind):
         return shown_operation(operation)
 
     def repeated(self, call: Call) -> Body | None:
-        """The operation of an earlier call with the same requestId. Source: `requestId` in the reference."""
+        """The operation of an earlier call with the same requestId.
+
+        Source: `requestId` in the reference ("must be a valid UUID with the exception that zero UUID is not
+        supported"). No source for the words.
+        """
         wanted = call.get("requestId")
         if not wanted:
             return None
-        found = (each for each in self.cloud.operations.all.values() if each.metadata.get("requestId") == wanted)
-        earlier = next(found, None)
+        if not re.fullmatch(UUID, wanted) or not wanted.strip("0-"):
+            raise errors.invalid(f"Invalid value for field 'requestId': '{wanted}'. Must be a valid UUID.")
+        mine = (each for each in self.cloud.operations.all.values() if each.project == self.project_of(call).id)
+        earlier = next((each for each in mine if each.metadata.get("requestId") == wanted), None)
         return shown_operation(earlier) if earlier else None
 
     def references(self, record: Record) -> Iterator[str]:
@@ -245,10 +309,16 @@ class ComputeKind(Kind):
         return (f"compute/{relative(link)}" for link in links)
 
     def check_references(self, record: Record) -> None:
-        """404 for the first that is not there. Source: "The resource '…' was not found" in public issues."""
+        """404 for the first that is not there, 400 for one that is only being made or is on its way out.
+
+        Source of the words: skyplane-project/skyplane#683 (404), terraform-google-modules/terraform-google-network#365
+        (resourceNotReady).
+        """
         for name in self.references(record):
-            if self.cloud.world.find(name) is None:
+            found = self.cloud.world.find(name)
+            if found is None:
                 raise errors.not_found(f"The resource '{name.removeprefix('compute/')}' was not found")
+            check_ready(found)
 
     def check_unused(self, record: Record) -> None:
         """400 while something refers to it. Source: "is already being used by" in public issues."""
@@ -263,7 +333,10 @@ class ComputeKind(Kind):
             record.body["fingerprint"] = fingerprint(bare)
 
     def check_mark(self, given: str | None, record: Record) -> None:
-        if self.marked and given is not None and given != record.body.get("fingerprint"):
+        """Source: hashicorp/terraform-provider-google#1469 (none given), `fingerprint` in the reference (412)."""
+        if self.marked and not given:
+            raise errors.invalid("Required field 'resource.fingerprint' not specified", reason="required")
+        if self.marked and given != record.body.get("fingerprint"):
             raise stale("Invalid fingerprint.")
 
     def _place_links(self, call: Call) -> Body:
@@ -282,6 +355,16 @@ def check_name(name: str, field: str = "resource.name") -> None:
         raise errors.invalid(f"Required field '{field}' not specified", reason="required")
     if not re.fullmatch(NAME, name):
         raise errors.invalid(f"Invalid value for field '{field}': '{name}'. Must be a match of regex '{NAME}'")
+
+
+def check_ready(record: Record) -> None:
+    """400 for a resource whose insert or delete is under way.
+
+    Source: terraform-google-modules/terraform-google-network#365
+    """
+    if record.hidden.get("busy"):
+        name = record.name.removeprefix("compute/")
+        raise errors.invalid(f"The resource '{name}' is not ready", reason="resourceNotReady")
 
 
 def in_use(what: str, name: str, user: str) -> errors.ApiError:
