@@ -219,7 +219,8 @@ def _compile(wanted: str, pins: str, *options: str) -> subprocess.CompletedProce
         constraint_file.write_text(pins)
         argv = [uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", *options]
         argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*sys.version_info)]
-        argv += ["--constraints", str(constraint_file), "-"]
+        # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.
+        argv += ["--python", sys.executable, "--constraints", str(constraint_file), "-"]
         return subprocess.run(argv, input=wanted.encode(), cwd=folder, capture_output=True, check=False)
 
 

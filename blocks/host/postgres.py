@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import subprocess
 import sys
@@ -72,23 +73,28 @@ class Cluster:
         return self.folder / "data"
 
     def exists(self) -> bool:
-        """Whether the cluster was initialised whole: the marker is put there last."""
-        return (self.folder / "initialised").exists()
+        """Whether the cluster was initialised whole: it gets its name last."""
+        return self.data.exists()
 
     def initialise(self, admin_password: str) -> None:
-        """Make the cluster: scram passwords, checksums, loopback only. A half-made one is made anew."""
-        if self.data.exists():
-            shutil.rmtree(self.data)
+        """Make the cluster: scram passwords, checksums, loopback only.
+
+        It is made beside its place. What a killed caller left half-made is cleared away as far as that can be: its
+        initdb may still be at work there, and tidies up itself.
+        """
+        for left in self.folder.glob("data-*"):
+            shutil.rmtree(left, ignore_errors=True)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own(self.folder)
+        making = self.folder / f"data-{secrets.token_hex(4)}"
         with tempfile.NamedTemporaryFile(dir=self.folder) as password:
             password.write(admin_password.encode())
             password.flush()
             self._own(Path(password.name))
-            argv = ["initdb", f"--pgdata={self.data}", f"--username={ADMIN}", f"--pwfile={password.name}"]
+            argv = ["initdb", f"--pgdata={making}", f"--username={ADMIN}", f"--pwfile={password.name}"]
             argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
             self._run_as_user([str(self.bin / argv[0]), *argv[1:]])
-        (self.folder / "initialised").touch()
+        making.rename(self.data)
 
     def argv(self) -> tuple[str, ...]:
         """Command line of the server in the foreground; SIGINT stops it fast and cleanly."""

@@ -113,10 +113,13 @@ def test_a_postgresql_nobody_noted_is_ended(temporary: TemporaryServer) -> None:
     folder = temporary.folder / "postgres"
     folder.mkdir(parents=True)
     temporary.folder.chmod(0o711)
+    left = folder / "data-01234567/base"  # by an initdb whose launcher was killed
+    left.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="sh-") as beside:
         Path(beside).chmod(0o711)
         cluster = Cluster(reachable_programs(Path(beside)), folder, free_port(), USER)
         cluster.initialise("secret")
+        assert cluster.exists() and not left.parent.exists()
         orphan = cluster.start(temporary.folder / "postgres.log")
         found = eventually(lambda: postgres.postmaster(cluster.data), "its pid file", 60)
         assert found == processes.record_of(orphan.pid)

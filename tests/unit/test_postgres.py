@@ -37,9 +37,9 @@ def test_command_line_of_the_server_is_loopback_without_a_unix_socket(tmp_path: 
 
 def test_half_made_cluster_does_not_exist(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "bin", tmp_path, 5432)
-    cluster.data.mkdir()
+    (tmp_path / "data-01234567").mkdir()
     assert not cluster.exists()
-    (tmp_path / "initialised").touch()
+    cluster.data.mkdir()
     assert cluster.exists()
 
 
