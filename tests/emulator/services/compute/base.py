@@ -254,8 +254,12 @@ class ComputeKind(PolicyKind):
             for key in before.keys() - body.keys():
                 record.body.pop(key, None)
             self.mark(record)
+            self.changed(record)
 
         return self.begin(call, verb, record, effect)
+
+    def changed(self, record: Record) -> None:
+        """A change is done."""
 
     def patched(self, before: Record, after: Record) -> None:
         """Refuse what cannot be changed; complete what can."""
@@ -280,12 +284,12 @@ class ComputeKind(PolicyKind):
     def part(self, verb: str, record: Record) -> Callable[[Backing], None] | None:
         """What the real part of a record does on this verb; None where kinds have none."""
 
-    def begin(self, call: Call, verb: str, record: Record, effect: Any, undo: Any = None) -> Body:
-        """Start the operation and show it; `undo` is for one that ends in an error."""
+    def begin(self, call: Call, verb: str, record: Record, effect: Any, undo: Any = None, act: Any = None) -> Body:
+        """Start the operation and show it; `undo` is for one that ends in an error, `act` for the real part."""
         specific = f"{self.collection}.{verb}"
         general = {"insert": "compute.insert", "delete": "compute.delete"}.get(verb, "compute.update")
         latency = specific if specific in LATENCIES else general
-        operation = self.start(call, latency, verb, record, effect, self.part(verb, record), undo)
+        operation = self.start(call, latency, verb, record, effect, act or self.part(verb, record), undo)
         operation.metadata["requestId"] = call.get("requestId", "")
         return shown_operation(operation)
 
