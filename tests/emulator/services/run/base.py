@@ -1,0 +1,198 @@
+"""What all kinds of Cloud Run share: names, versions, pages, refusals, IAM.
+
+Source: https://cloud.google.com/run/docs/reference/rest and, for the words, public issues that print them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tests.emulator import errors
+from tests.emulator.cloud import REGIONS
+from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.operations import Operation, long_running_shape
+from tests.emulator.world import Project, Record
+
+SERVICES = "run.projects.locations.services"
+REVISIONS = "run.projects.locations.services.revisions"
+TYPES = "type.googleapis.com/google.cloud.run.v2."
+NAMED = ("name", "parent", "resource")
+DNS_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+MOST = 100
+"""Items on a page. No source: the reference says only that the server decides."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What is wrong with a service: where, as a path of the v2 form, and in Google's words.
+
+    Some are told of the request as a whole ("Violation in CreateServiceRequest.service.…", in the field's proto name),
+    the others of the template; Google's two validators speak differently.
+    """
+
+    path: str
+    message: str
+    of_request: bool = False
+
+    def told(self, request: str, knative: bool) -> tuple[str, str]:
+        """(field, description), as the API that was called tells it."""
+        if knative:
+            return re.sub(r"^template\.", "spec.template.spec.", self.path), self.message
+        if self.of_request:
+            snake = re.sub(r"(?<=[a-z])([A-Z])", lambda found: "_" + found[1].lower(), self.path)
+            return f"Violation in {request}.{snake}", self.message
+        return self.path, self.message
+
+
+def refuse(found: Sequence[Violation], request: str, knative: bool = False) -> None:
+    """400 with all violations, if there are any.
+
+    Source of the shape, "<field>: <description>" and a BadRequest: GoogleCloudPlatform/magic-modules#10173 (v2),
+    terraform-google-modules/terraform-docs-samples#171 (v1).
+    """
+    if found:
+        told = [each.told(request, knative) for each in found]
+        message = "\n".join(f"{field}: {text}" if field else text for field, text in told)
+        raise errors.ApiError(400, message, reason="badRequest", details=[errors.bad_request(told)])
+
+
+class RunKind(Kind):
+    """A kind named `projects/P/locations/L/…`."""
+
+    apis: ClassVar[tuple[str, ...]] = ("run.v2",)
+    word = "SERVICE"
+    """What Google calls the kind where one is missing."""
+
+    def named(self, call: Call) -> str:
+        """The resource a call is about, or its parent, as sent."""
+        return str(next(call[key] for key in NAMED if key in call.parameters))
+
+    def full(self, call: Call) -> str:
+        """The same with the project's id, in a location that exists."""
+        parts = self.named(call).split("/")
+        if len(parts) > 3:
+            check_location(parts[3])
+        return "/".join(["projects", self.project_of(call).id, *parts[2:]])
+
+    def guards(self, call: Call) -> tuple[str, ...]:
+        """The service, if the call names one, then the project. Source: https://cloud.google.com/run/docs/reference/iam"""
+        project = f"projects/{self.project_of(call).id}"
+        parts = self.full(call).split("/")
+        return ("/".join(parts[:6]), project) if len(parts) > 5 else (project,)
+
+    def denied(self, permission: str, resource: str) -> errors.ApiError:
+        """Source: google-github-actions/deploy-cloudrun#182."""
+        return errors.ApiError(
+            403, f"Permission '{permission}' denied on resource '{resource}' (or resource may not exist)."
+        )
+
+    def existing(self, call: Call) -> Record:
+        return self.record(self.full(call))
+
+    def record(self, full: str) -> Record:
+        record = self.cloud.world.find(f"run/{full}")
+        if record is None or record.collection != self.owner:
+            raise missing(self.word, full)
+        return record
+
+    @property
+    def owner(self) -> str:
+        """The collection whose records this kind shows."""
+        return self.collection
+
+    def paged(self, call: Call, key: str, items: list[Any]) -> Body:
+        """`{key: items, "nextPageToken": …}` by `pageSize` and `pageToken`."""
+        if call.get("showDeleted"):
+            raise errors.not_emulated(f"{self.collection}.list with showDeleted")
+        size, token = min(call.get("pageSize") or MOST, MOST), call.get("pageToken") or "0"
+        if not token.isdigit():
+            raise errors.invalid("Page token is invalid.")  # no source: words
+        begin = int(token)
+        more = {"nextPageToken": str(begin + size)} if begin + size < len(items) else {}
+        return {key: items[begin : begin + size], **more}
+
+    def scope_of(self, record: Record) -> str:
+        return f"locations/{record.name.split('/')[4]}"
+
+    def next_version(self) -> str:
+        """Microseconds since the epoch, never twice the same.
+
+        Source: versions in "Conflict for resource …" of public logs, for instance 1786872223639166.
+        """
+        return str(int(self.cloud.world.clock.now().timestamp() * 1_000_000) + self.cloud.world.number() % 100_000)
+
+
+class HasPolicy(RunKind):
+    """The three methods about a resource's IAM policy, for kinds that have one; permissions by the kind's name."""
+
+    @on("getIamPolicy", "run.{kind}.getIamPolicy")
+    def get_policy(self, call: Call) -> Body:
+        return self.cloud.access.policy(self.existing(call).name.removeprefix("run/"))
+
+    @on("setIamPolicy", "run.{kind}.setIamPolicy")
+    def set_policy(self, call: Call) -> Body:
+        resource = self.existing(call).name.removeprefix("run/")
+        return self.cloud.access.set_policy(resource, call.body.get("policy", {}))
+
+    @on("testIamPermissions", "")
+    def test_permissions(self, call: Call) -> Body:
+        may, guards = self.cloud.access.may, self.guards(call)
+        return {"permissions": [each for each in call.body.get("permissions", []) if may(call.caller, each, guards)]}
+
+
+def check_location(location: str) -> None:
+    """Source: "Permission denied on 'locations/…' (or it may not exist)." in public issues of several services."""
+    if location not in REGIONS:
+        raise errors.ApiError(403, f"Permission denied on 'locations/{location}' (or it may not exist).")
+
+
+def missing(word: str, full: str) -> errors.ApiError:
+    """Source: gcloud's NOT_FOUND in public issues: "Resource '…' of kind 'SERVICE' in region '…' in project '…' …"."""
+    parts = full.split("/")
+    return errors.not_found(
+        f"Resource '{parts[-1]}' of kind '{word}' in region '{parts[3]}' in project '{parts[1]}' does not exist."
+    )
+
+
+def shown_operation(operation: Operation) -> Body:
+    name = f"projects/{operation.project}/{operation.scope}/operations/{operation.name}"
+    return long_running_shape(operation, name)
+
+
+def etag_of(version: str) -> str:
+    """A quoted text that stands for a version, as etags of v2 look."""
+    return f'"{base64.b64encode(version.encode()).decode()}"'
+
+
+def check_version(given: str | None, record: Record) -> None:
+    """409 where a caller saw another version; `given` is an etag of v2 or a resourceVersion of v1.
+
+    Source: https://google.aip.dev/154 (ABORTED) and, for the words, gcloud's "ABORTED: Conflict for resource '…':
+    version '…' was specified but current version is '…'." in public issues; that v2 says so of an etag has no source.
+    """
+    now = record.hidden["version"]
+    if not given or given.strip('"') == etag_of(now).strip('"') or given == now:
+        return
+    message = (
+        f"Conflict for resource '{record.name.rpartition('/')[2]}': version '{_version_in(given)}' was specified "
+        f"but current version is '{now}'."
+    )
+    raise errors.ApiError(409, message, reason="aborted", status="ABORTED")
+
+
+def _version_in(etag: str) -> str:
+    try:
+        return base64.b64decode(etag.strip('"'), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return etag
+
+
+def unique(project: Project, name: str) -> str:
+    """A UUID that stays the same for the same text."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project.number}/{name}"))

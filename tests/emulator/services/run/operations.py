@@ -1,0 +1,64 @@
+"""Long-running operations of Cloud Run, for both versions of the API.
+
+Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.operations
+"""
+
+from __future__ import annotations
+
+from tests.emulator import errors
+from tests.emulator.kind import Body, Call, on
+from tests.emulator.operations import Operation
+from tests.emulator.services.run.base import RunKind, shown_operation
+
+LONGEST_WAIT = 60.0
+"""Seconds a `wait` lasts at most. No source: the reference says "until it is done or reaches at most a specified
+timeout", and that the server may have its own."""
+
+
+class Operations(RunKind):
+    """Those of one location."""
+
+    apis = ("run.v2", "run.v1")
+    collection = "run.projects.locations.operations"
+
+    def guards(self, call: Call) -> tuple[str, ...]:
+        return (f"projects/{self.project_of(call).id}",)
+
+    def one(self, call: Call) -> Operation:
+        full = self.full(call)
+        _, project, _, location, _, name = full.split("/")
+        found = self.cloud.operations.find(project, name)
+        if found is None or (found.service, found.scope) != ("run", f"locations/{location}"):
+            raise errors.not_found(f"Operation '{full}' was not found.")  # no source: words
+        return found
+
+    @on("get", "run.operations.get")
+    def get(self, call: Call) -> Body:
+        return shown_operation(self.one(call))
+
+    @on("list", "run.operations.list")
+    def listed(self, call: Call) -> Body:
+        if call.get("filter"):
+            raise errors.not_emulated("run.projects.locations.operations.list with filter")
+        _, project, _, location = self.full(call).split("/")
+        wanted = ("run", project, f"locations/{location}")
+        mine = (
+            each for each in self.cloud.operations.all.values() if (each.service, each.project, each.scope) == wanted
+        )
+        return self.paged(call, "operations", [shown_operation(each) for each in mine])
+
+    @on("wait", "run.operations.get")
+    async def wait(self, call: Call) -> Body:
+        """Source: `timeout` in the reference; without one it lasts as long as the server likes."""
+        operation = self.one(call)
+        seconds = float(call.body.get("timeout", f"{LONGEST_WAIT}s").removesuffix("s"))
+        await self.cloud.operations.wait(operation, min(seconds, LONGEST_WAIT))
+        return shown_operation(operation)
+
+    @on("delete", "run.operations.delete")
+    def delete(self, call: Call) -> Body:
+        del self.cloud.operations.all[self.one(call).number]
+        return {}
+
+
+KINDS = (Operations,)
