@@ -114,9 +114,9 @@ class Uploads(ObjectKind):
 def parts_of(content_type: str, content: bytes) -> list[tuple[dict[str, str], bytes]]:
     """Headers (names in lower case) and bodies of the two parts of an upload; 400 where there are not two.
 
-    Lines end as the first does: gcloud's client ends them with a line feed alone.
+    Lines end as the first does. gcloud ends them with a line feed alone, and names the boundary in single quotes.
     """
-    found = re.search(r'boundary="?([^";]+)"?', content_type)
+    found = re.search(r"""boundary=["']?([^"';]+)""", content_type)
     mark = b"--" + found[1].encode() if found else b""
     first = content.find(mark)
     end = b"\r\n" if content.startswith(b"\r\n", first + len(mark)) else b"\n"
