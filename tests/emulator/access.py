@@ -1,7 +1,6 @@
 """Who calls, and what that principal may do: tokens, policies, permissions.
 
-Sources: https://cloud.google.com/iam/docs/policies (bindings, etag), https://google.aip.dev/auth/4111 (self-signed
-JWT), https://developers.google.com/identity/protocols/oauth2/service-account (assertion at the token endpoint).
+Source: https://cloud.google.com/iam/docs/policies (bindings, etag).
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
-from google.auth import crypt, jwt
-
+from tests.emulator import accounts, assertions
+from tests.emulator.discovery import Method
 from tests.emulator.errors import ApiError, error_info, unauthenticated
+from tests.emulator.policies import checked
 from tests.emulator.roles import ROLES
 from tests.emulator.world import World
 
@@ -36,60 +35,70 @@ CONVENIENCE_VALUES = {
 
 @dataclass(frozen=True)
 class Token:
-    """An access token: whose it is (`user:…` or `serviceAccount:…`) and until when."""
+    """A credential: whose it is (`user:…` or `serviceAccount:…`), until when, and for what (None is everything)."""
 
     member: str
     expires: datetime
+    scopes: frozenset[str] | None = None
 
 
 @dataclass
 class Access:
-    """Tokens, the public keys of service accounts, and the policy of each resource that has one."""
+    """Access tokens, the policy of each resource that has one, and permissions of custom roles by their full name."""
 
     world: World
     tokens: dict[str, Token] = field(default_factory=dict)
-    keys: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Public keys as PEM, by service account's email and key id."""
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     custom_roles: dict[str, set[str]] = field(default_factory=dict)
 
-    def mint(self, member: str, life: timedelta = TOKEN_LIFE) -> str:
-        """A fresh access token of this principal."""
+    def mint(self, member: str, life: timedelta = TOKEN_LIFE, scopes: Iterable[str] = ()) -> str:
+        """A fresh access token of this principal, good for these scopes alone where any are given."""
         token = f"ya29.{secrets.token_urlsafe(32)}"
-        self.tokens[token] = Token(member, self.world.clock.now() + life)
+        self.tokens[token] = Token(member, self.world.clock.now() + life, frozenset(scopes) or None)
         return token
 
-    def caller(self, authorization: str) -> str:
-        """The principal behind an Authorization header, `allUsers` where there is none."""
-        if not authorization:
-            return ANONYMOUS
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise unauthenticated()
-        known = self.tokens.get(token)
-        if known is None:
-            return self.signed_by(token)
-        if known.expires <= self.world.clock.now():
-            raise unauthenticated()
+    def caller(self, authorization: str, method: Method | None = None) -> str:
+        """The principal behind an Authorization header, `allUsers` where there is none.
+
+        403 for a token that was made for other scopes than this method's. Source:
+        https://cloud.google.com/docs/authentication#authorization-gcp; the words: fluent/fluent-bit#5410
+        """
+        known = self.credential(authorization)
+        if known.scopes is not None and method and method.scopes and not known.scopes.intersection(method.scopes):
+            told = {"service": f"{method.service}.googleapis.com", "method": method.id}
+            info = error_info("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "googleapis.com", **told)
+            raise ApiError(403, "Request had insufficient authentication scopes.", details=[info])
         return known.member
 
-    def signed_by(self, token: str) -> str:
-        """The service account that signed a JWT with one of its keys; 401 for anything else.
+    def credential(self, authorization: str) -> Token:
+        """What an Authorization header holds; 401 for what is not known, over, or of an account that may not call.
 
-        The times in it are the signer's real ones, which a virtual clock knows nothing of: they must fit together.
+        Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/disable ("Existing access
+        tokens for the service account are rejected"; enabled again, they "will be accepted").
         """
-        try:
-            key_id = jwt.decode_header(token)["kid"]  # type: ignore[no-untyped-call]
-            claims = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]
-            email, key = claims["iss"], self.keys[claims["iss"]][key_id]
-        except (ValueError, KeyError):
-            raise unauthenticated() from None
-        signed, _, signature = token.encode().rpartition(b".")
-        padded = signature + b"=" * (-len(signature) % 4)
-        genuine = crypt.verify_signature(signed, base64.urlsafe_b64decode(padded), key)  # type: ignore[no-untyped-call]
-        if not genuine or not 0 < claims.get("exp", 0) - claims.get("iat", 0) <= TOKEN_LIFE.total_seconds():
+        if not authorization:
+            return Token(ANONYMOUS, self.world.clock.now())
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer":
             raise unauthenticated()
-        return f"serviceAccount:{email}"
+        known = self.tokens.get(text) or self._self_signed(text)
+        if known.expires <= self.world.clock.now():
+            raise unauthenticated("ACCESS_TOKEN_EXPIRED")
+        kind, _, email = known.member.partition(":")
+        if kind == "serviceAccount" and not accounts.usable(self.world, email):
+            raise unauthenticated("ACCOUNT_STATE_INVALID")
+        return known
+
+    def _self_signed(self, text: str) -> Token:
+        try:
+            email, scopes = assertions.self_signed(self.world, text)
+        except assertions.BadAssertion:
+            raise unauthenticated() from None
+        return Token(f"serviceAccount:{email}", self.world.clock.now() + TOKEN_LIFE, scopes)
+
+    def forget(self, member: str) -> None:
+        """All access tokens of a principal that is no more."""
+        self.tokens = {text: token for text, token in self.tokens.items() if token.member != member}
 
     def policy(self, resource: str) -> dict[str, Any]:
         """A copy of the resource's policy; one without bindings where none was set."""
@@ -110,31 +119,11 @@ class Access:
                 reason="aborted",
                 status="ABORTED",
             )
-        bindings = [binding for binding in policy.get("bindings", []) if binding.get("members")]
-        for binding in bindings:
-            self._check_binding(binding)
-        new = {"version": policy.get("version", 1), "bindings": copy.deepcopy(bindings)}
+        bindings = checked(policy, self.world, lambda role: role in ROLES or role in self.custom_roles)
+        new: dict[str, Any] = {"version": 1, "bindings": bindings}
         new["etag"] = base64.b64encode(hashlib.sha256(json.dumps([new, now["etag"]]).encode()).digest()[:8]).decode()
         self.policies[resource] = new
         return self.policy(resource)
-
-    def _check_binding(self, binding: Mapping[str, Any]) -> None:
-        """Source: https://cloud.google.com/iam/docs/troubleshoot-policies and the texts of public issues."""
-        role = binding.get("role", "")
-        if role not in ROLES and role not in self.custom_roles:
-            raise ApiError(400, f"Role {role} is not supported for this resource.")
-        for member in binding["members"]:
-            kind, _, who = member.partition(":")
-            if kind == "serviceAccount" and self._unknown_account(who):
-                raise ApiError(400, f"Service account {who} does not exist.")
-            if not who and member not in ("allUsers", "allAuthenticatedUsers"):
-                raise ApiError(400, f'Invalid member: "{member}". The member must be of the form kind:value.')
-
-    def _unknown_account(self, email: str) -> bool:
-        """An account of one of our projects must exist; Google's own agents are taken as they are."""
-        project = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
-        known = self.world.find(f"iam/projects/{project}/serviceAccounts/{email}")
-        return self.world.project(project) is not None and known is None
 
     def grant(self, resource: str, role: str, member: str) -> None:
         """Add one binding, as a project's creator gets roles/owner."""
@@ -167,11 +156,10 @@ class Access:
     def _includes(self, role: str, permission: str) -> bool:
         if role in self.custom_roles:
             return permission in self.custom_roles[role]
-        return any(fnmatchcase(permission, pattern) for pattern in ROLES[role].permissions)
+        return role in ROLES and ROLES[role].holds(permission)
 
     def reset(self) -> None:
         self.tokens.clear()
-        self.keys.clear()
         self.policies.clear()
         self.custom_roles.clear()
 

@@ -149,7 +149,8 @@ class App:
         method = match.method
         caller, cut = "", False
         try:
-            caller = self.cloud.access.caller(incoming.headers.get("authorization", "") or _query_token(incoming))
+            authorization = incoming.headers.get("authorization", "") or _query_token(incoming)
+            caller = self.cloud.access.caller(authorization, method)
             struck = self.cloud.faults.striking(at.service, method.id)
             before, cut = await _strike(struck)
             response = before or await self._with_faults(struck, incoming, at, match, caller)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from tests.emulator import errors, services
+from tests.emulator import agents, errors, services
 from tests.emulator.access import Access
 from tests.emulator.backing import Backing, Backings
 from tests.emulator.clock import Clock, RealClock
@@ -90,8 +90,8 @@ class Cloud:
         """A project with these APIs enabled besides the default ones ("all": every one); returns its owner's token."""
         project = self.world.add_project(project_id)
         hosts = {document.host for document in self.router.documents.values()}
-        project.services |= hosts if "all" in services else set(services)
         self.access.grant(f"projects/{project_id}", "roles/owner", owner)
+        agents.enable(self.access, project, hosts if "all" in services else services)
         return self.access.mint(owner)
 
     async def perform(self, kind: Kind, function: Handle, call: Call) -> Answer:

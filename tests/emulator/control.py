@@ -8,6 +8,7 @@ POST clock       {"advance": seconds}           move a virtual clock
 POST projects    {"projectId", "services"?, "owner"?}   a new project; answers with its number and an owner's token
 POST tokens      {"member", "seconds"?}         a token of any principal
 POST images      {"image", "digest"?, "tags"?}  an image in a repository, as if pushed (services/artifactregistry)
+POST quotas      {"project", "metric", "limit", "region"?}   another limit than Google's (quotas.py)
 POST reset                                      forget everything
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from tests.emulator import coverage
+from tests.emulator import coverage, quotas
 from tests.emulator.cloud import OWNER, Cloud
 from tests.emulator.services.artifactregistry.images import register
 
@@ -81,5 +82,6 @@ _ACTS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("POST", "projects"): _projects,
     ("POST", "tokens"): _tokens,
     ("POST", "images"): _images,
+    ("POST", "quotas"): quotas.set_limit,
     ("POST", "reset"): _reset,
 }

@@ -78,6 +78,7 @@ class Method:
     response: Schema | None
     upload_paths: tuple[str, ...]
     downloads: bool
+    scopes: tuple[str, ...]
 
     def __repr__(self) -> str:
         return f"<{self.api}:{self.id}>"
@@ -144,6 +145,7 @@ class Document:
             response=raw.get("response"),
             upload_paths=tuple(sorted({protocol["path"] for protocol in protocols.values()})),
             downloads=raw.get("supportsMediaDownload", False),
+            scopes=tuple(raw.get("scopes", ())),
         )
 
 

@@ -96,12 +96,20 @@ def failed_precondition(message: str) -> ApiError:
     return ApiError(400, message, reason="failedPrecondition", status="FAILED_PRECONDITION")
 
 
-def unauthenticated() -> ApiError:
-    """No caller, or one we do not know. Source: https://cloud.google.com/docs/authentication/troubleshoot-adc"""
+def unauthenticated(reason: str = "ACCESS_TOKEN_TYPE_UNSUPPORTED") -> ApiError:
+    """No caller, or one that is not believed.
+
+    Sources: https://cloud.google.com/docs/authentication/troubleshoot-adc; reasons: google/api/error_reason.proto.
+    """
+    expected = (
+        "Expected OAuth 2 access token, login cookie or other valid authentication credential. "
+        "See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    )
+    wrong = "is missing required" if reason == "CREDENTIALS_MISSING" else "had invalid"
     return ApiError(
         401,
-        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+        f"Request {wrong} authentication credential{'' if reason == 'CREDENTIALS_MISSING' else 's'}. {expected}",
+        details=[error_info(reason, "googleapis.com")],
         headers={"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'},
     )
 

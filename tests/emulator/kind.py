@@ -167,7 +167,7 @@ class Kind:
     def refused(self, call: Call, permission: str, resource: str) -> errors.ApiError:
         """401 for a caller without a name, 403 for one that has not the permission."""
         if call.caller == access.ANONYMOUS:
-            return errors.unauthenticated()
+            return errors.unauthenticated("CREDENTIALS_MISSING")
         return self.denied(permission, resource)
 
     def references(self, record: Record) -> Iterator[str]:

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.emulator.accounts import email_of, key_file, put_account
 from tests.emulator.app import App
 from tests.emulator.cloud import Cloud
-from tests.emulator.world import Record
 
 GCLOUD_PATHS = {
     "compute": "compute/compute/v1/",
@@ -80,33 +78,9 @@ def running(cloud: Cloud) -> Iterator[str]:
 
 def key_of(cloud: Cloud, project: str, account: str, address: str) -> dict[str, Any]:
     """A service account with a key, made without a call, as the content of a key file."""
-    email = f"{account}@{project}.iam.gserviceaccount.com"
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    key_id, unique = f"{cloud.world.number():040x}", str(cloud.world.number())
-    cloud.access.keys.setdefault(email, {})[key_id] = public.decode()
-    name = f"projects/{project}/serviceAccounts/{email}"
-    body = {
-        "name": name,
-        "email": email,
-        "projectId": project,
-        "uniqueId": unique,
-        "oauth2ClientId": unique,
-        "etag": "MDEwMjE5MjA=",
-    }
-    cloud.world.put(Record(f"iam/{name}", "iam.projects.serviceAccounts", body))
-    return {
-        "type": "service_account",
-        "project_id": project,
-        "private_key_id": key_id,
-        "private_key": private,
-        "client_email": email,
-        "client_id": unique,
-        "token_uri": f"{address}/token",
-    }
+    owner = cloud.world.projects[project]
+    record = put_account(cloud.world, owner, email_of(owner, account))
+    return key_file(cloud.world, record, f"{address}/token")[1]
 
 
 def environment(cloud: Cloud, project: str, address: str, folder: Path) -> dict[str, str]:

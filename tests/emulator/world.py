@@ -37,6 +37,8 @@ class Project:
     services: set[str] = field(default_factory=lambda: set(DEFAULT_SERVICES))
     labels: dict[str, str] = field(default_factory=dict)
     created: datetime | None = None
+    agents: set[str] = field(default_factory=set)
+    """Emails of Google's service agents that work for it."""
 
 
 @dataclass
@@ -68,6 +70,8 @@ class World:
         self.before: dict[str, Record] = {}
         """As records were before the last write, where a fault wants to show that."""
         self.holds: list[Hold] = []
+        self.limits: dict[tuple[str, str, str], float] = {}
+        """Quotas other than Google's, by project, metric and region (quotas.py)."""
         self._numbers = itertools.count(FIRST_NUMBER)
 
     def number(self) -> int:
@@ -121,6 +125,7 @@ class World:
         self.records.clear()
         self.before.clear()
         self.holds.clear()
+        self.limits.clear()
 
 
 def relative(link: str) -> str:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from tests.emulator import errors
+from tests.emulator import errors, quotas
 from tests.emulator.backing import Backing
 from tests.emulator.kind import Body, Call, on, users_of
 from tests.emulator.latencies import LATENCIES
@@ -194,11 +194,14 @@ class ComputeKind(PolicyKind):
         self.prepare(call, record)
         self.check_references(record)
         self.mark(record)
+        over = quotas.exceeded(self.cloud, self.project_of(call), record)
         self.cloud.world.put(record)
         record.hidden["busy"] = True
-        return self.begin(call, "insert", record, lambda: self._inserted(record), undo=lambda: self.gone(record))
+        return self.begin(call, "insert", record, lambda: self._inserted(record, over), undo=lambda: self.gone(record))
 
-    def _inserted(self, record: Record) -> None:
+    def _inserted(self, record: Record, over: errors.ApiError | None) -> None:
+        if over is not None:
+            raise over
         del record.hidden["busy"]
         self.finished(record)
 

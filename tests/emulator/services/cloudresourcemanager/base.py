@@ -1,0 +1,94 @@
+"""What both versions of the API answer alike: the policy of a project, and which projects there are.
+
+Source: https://cloud.google.com/resource-manager/reference/rest/v3/projects
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+from tests.emulator import access, errors
+from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.services.cloudresourcemanager import project_policy
+from tests.emulator.world import Project
+
+COLLECTION = "cloudresourcemanager.projects"
+SET_PATHS = frozenset({"bindings", "etag", "version", "policy", ""})
+"""What an update mask may name here. Source: the reference, setIamPolicy: the default is "bindings, etag"."""
+
+
+class ProjectKind(Kind):
+    """The policy of a project; a subclass shows the project itself."""
+
+    collection = COLLECTION
+    owns_records = False
+    fields: ClassVar[dict[str, str]] = {}
+    """What a filter may name, and the field of the body it means."""
+
+    def project_of(self, call: Call) -> Project:
+        if "projectId" in call.parameters:
+            return call.project(call["projectId"])
+        return super().project_of(call)
+
+    def denied(self, permission: str, resource: str) -> errors.ApiError:
+        """Source: https://cloud.google.com/resource-manager/docs/troubleshooting, public issues."""
+        return access.denied(permission, f"//cloudresourcemanager.googleapis.com/{resource}")
+
+    def shown(self, project: Project) -> Body:
+        raise NotImplementedError
+
+    @on("get", "resourcemanager.projects.get")
+    def get(self, call: Call) -> Body:
+        return self.shown(self.project_of(call))
+
+    @on("getIamPolicy", "resourcemanager.projects.getIamPolicy")
+    def get_policy(self, call: Call) -> Body:
+        version = call.body.get("options", {}).get("requestedPolicyVersion", 0)
+        if version not in (0, 1, 3):
+            raise errors.invalid("Request contains an invalid argument.")
+        return self.cloud.access.policy(f"projects/{self.project_of(call).id}")
+
+    @on("setIamPolicy", "resourcemanager.projects.setIamPolicy")
+    def set_policy(self, call: Call) -> Body:
+        if unknown := set(call.body.get("updateMask", "").split(",")) - SET_PATHS:
+            raise errors.not_emulated(f"updateMask {min(unknown)} of a policy")
+        name, policy = f"projects/{self.project_of(call).id}", call.body.get("policy", {})
+        project_policy.check(self.cloud.access.policy(name), policy)
+        return self.cloud.access.set_policy(name, policy)
+
+    @on("testIamPermissions", "")
+    def test_permissions(self, call: Call) -> Body:
+        """Of a project that one may not see nothing is held. Wildcards are refused, as the reference says."""
+        asked = call.body.get("permissions", [])
+        if any("*" in each for each in asked):
+            raise errors.invalid("Request contains an invalid argument.")
+        name = f"projects/{self.project_of(call).id}"
+        held = [each for each in asked if self.cloud.access.may(call.caller, each, (name,))]
+        return {"permissions": held} if held else {}
+
+    def visible(self, call: Call, permission: str, wanted: str) -> Iterator[Body]:
+        """The projects on which the caller has the permission, and which a filter wants."""
+        terms = [self._term(each) for each in re.split(r"\s+(?:AND\s+)?", wanted.strip()) if each]
+        for project in self.cloud.world.projects.values():
+            body = self.shown(project)
+            right = all(_text(body, path).lower() == value.lower() for path, value in terms)
+            if right and self.cloud.access.may(call.caller, permission, (f"projects/{project.id}",)):
+                yield body
+
+    def _term(self, term: str) -> tuple[str, str]:
+        """`field:value` or `field=value`; the rest of Google's language of filters is not emulated."""
+        found = re.fullmatch(r"([\w.]+)[:=]\"?([^\s\"*()]+)\"?", term)
+        path = self.fields.get(found[1]) if found else None
+        if found and found[1].startswith("labels."):
+            path = found[1]
+        if found is None or path is None:
+            raise errors.not_emulated(f"the filter {term}")
+        return path, found[2]
+
+
+def _text(body: Body, path: str) -> str:
+    """A field of a body, or a label of it."""
+    head, _, rest = path.partition(".")
+    return str(body.get(head, {}).get(rest, "") if rest else body.get(head, ""))

@@ -1,0 +1,67 @@
+"""What the kinds of IAM share: how an account is named, and the words of a refusal.
+
+Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts
+"""
+
+from __future__ import annotations
+
+from tests.emulator import accounts, errors
+from tests.emulator.kind import Call, Kind
+from tests.emulator.world import Record
+
+
+class IamKind(Kind):
+    """A kind of iam.v1."""
+
+    apis = ("iam.v1",)
+
+    def denied(self, permission: str, resource: str) -> errors.ApiError:
+        return denied(permission)
+
+
+class OfAccount(IamKind):
+    """Methods about one account, `projects/{id or -}/serviceAccounts/{email or unique id}`, or what is under it."""
+
+    def named(self, call: Call) -> list[str]:
+        """The parts of the name a call is about."""
+        return str(call.get("name") or call["resource"]).split("/")
+
+    def account(self, call: Call) -> Record | None:
+        """The account of a call, None where there is no such."""
+        parts = self.named(call)
+        if len(parts) < 4:
+            return None
+        found = accounts.account(self.cloud.world, parts[3])
+        here = parts[1] == "-" or (found and found.body["projectId"] == call.project(parts[1]).id)
+        return found if here else None
+
+    def existing(self, call: Call) -> Record:
+        """The account of a call. Source of the words: googleapi errors in public issues, "Unknown service account"."""
+        found = self.account(call)
+        if found is None:
+            raise errors.not_found("Unknown service account")
+        return found
+
+    def guards(self, call: Call) -> tuple[str, ...]:
+        """The account's policy, then its project's; an unknown account of no named project is as if forbidden.
+
+        Source: the reference's note on the wildcard `-` ("an HTTP 403 Forbidden error instead of a 404 Not Found").
+        """
+        parts = self.named(call)
+        found = self.account(call)
+        if found is not None:
+            return found.body["name"], f"projects/{found.body['projectId']}"
+        if parts[1] == "-" and call.method is not None:
+            answering = self.cloud.handler(call.method)
+            raise denied(answering[2].permission if answering else "")
+        project = f"projects/{call.project(parts[1]).id}"
+        return ("/".join([project, *parts[2:4]]), project) if len(parts) > 3 else (project,)
+
+
+def denied(permission: str) -> errors.ApiError:
+    """403 in IAM's words. Source: everycure-org/matrix#75, google-github-actions/auth#340, which print it whole."""
+    return errors.ApiError(
+        403,
+        f"Permission '{permission}' denied on resource (or it may not exist).",
+        details=[errors.error_info("IAM_PERMISSION_DENIED", "iam.googleapis.com", permission=permission)],
+    )

@@ -1,0 +1,1 @@
+"""Service Account Credentials: tokens and signatures in the name of a service account."""

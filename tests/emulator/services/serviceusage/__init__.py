@@ -1,0 +1,1 @@
+"""Service Usage: which services a project has enabled."""
