@@ -73,6 +73,10 @@ class RunKind(Kind):
         """The resource a call is about, or its parent, as sent."""
         return str(next(call[key] for key in NAMED if key in call.parameters))
 
+    def project_of(self, call: Call) -> Project:
+        """The one behind `projects/` or, in v1, `namespaces/`."""
+        return call.project(self.named(call).split("/")[1])
+
     def full(self, call: Call) -> str:
         """The same with the project's id, in a location that exists."""
         parts = self.named(call).split("/")

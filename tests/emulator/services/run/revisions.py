@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.operations import Operation
 from tests.emulator.services.run.base import (
     REVISIONS,
     TYPES,
@@ -68,11 +69,15 @@ class Revisions(RunKind):
         self.check_unused(record)
         if call.get("validateOnly"):
             return {"name": f"{self.full(call).rsplit('/services/', 1)[0]}/operations/validated", "done": True}
+        return shown_operation(self.take_away(call, record))
+
+    def take_away(self, call: Call, record: Record) -> Operation:
+        """Begin to delete a revision that nothing needs."""
         operation = self.start(
             call, "run.delete", "delete", record, lambda: self.gone(record), lambda part: part.remove(record.name)
         )
         operation.metadata = {"@type": f"{TYPES}Revision", **record.body}
-        return shown_operation(operation)
+        return operation
 
     def check_unused(self, record: Record) -> None:
         """400 for a revision that its service still needs."""
