@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from google.api_core.exceptions import BadRequest, Conflict, NotFound
+from google.api_core.exceptions import BadRequest, Conflict, NotFound, PreconditionFailed
 from google.cloud import compute_v1
 
 from tests.unit.emulator.conftest import Emulated
@@ -66,7 +66,7 @@ def test_labels_of_a_disk_change_with_a_fresh_fingerprint(google: Emulated, disk
     body = compute_v1.ZoneSetLabelsRequest(labels={"a": "2"}, label_fingerprint=mark)
     disks.set_labels_unary(project=google.project, zone=ZONE, resource="data", zone_set_labels_request_resource=body)
     assert dict(disks.get(project=google.project, zone=ZONE, disk="data").labels) == {"a": "2"}
-    with pytest.raises(Exception, match="412.*Labels fingerprint"):
+    with pytest.raises(PreconditionFailed, match="Labels fingerprint"):
         disks.set_labels_unary(
             project=google.project, zone=ZONE, resource="data", zone_set_labels_request_resource=body
         )

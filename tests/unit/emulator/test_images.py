@@ -7,7 +7,7 @@ https://cloud.google.com/compute/docs/images/deprecate-custom, https://cloud.goo
 from __future__ import annotations
 
 import pytest
-from google.api_core.exceptions import BadRequest, NotFound
+from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 from google.cloud import compute_v1
 
 from tests.unit.emulator.conftest import Emulated
@@ -107,8 +107,8 @@ def test_labels_of_an_image_want_a_fresh_fingerprint(
 
 def test_the_public_project_is_not_ours_to_write(images: compute_v1.ImagesClient) -> None:
     newest = images.get_from_family(project="debian-cloud", family="debian-12").name
-    answer = pytest.raises(Exception, images.delete_unary, project="debian-cloud", image=newest)
-    assert "compute.images.delete" in str(answer.value)
+    with pytest.raises(Forbidden, match=r"Required 'compute\.images\.delete' permission"):
+        images.delete_unary(project="debian-cloud", image=newest)
 
 
 def test_machine_types_have_their_size_and_custom_ones_exist_by_name(google: Emulated) -> None:
@@ -133,5 +133,5 @@ def test_disk_types_have_a_default_size(google: Emulated) -> None:
 
 def test_an_unknown_zone_is_refused(google: Emulated) -> None:
     types = compute_v1.MachineTypesClient(credentials=google.credentials, client_options=google.options("compute"))
-    with pytest.raises(BadRequest, match="Invalid value for field 'zone': 'europe-west1-x'. Unknown zone."):
+    with pytest.raises(BadRequest, match="Invalid value for field 'zone': 'europe-west1-x'"):
         types.get(project=google.project, zone="europe-west1-x", machine_type="e2-micro")
