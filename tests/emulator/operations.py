@@ -7,6 +7,7 @@ Nothing ticks: every request first carries out what is due (`Operations.advance`
 from __future__ import annotations
 
 import concurrent.futures
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -144,8 +145,16 @@ def compute_shape(operation: Operation, base: str) -> dict[str, Any]:
         error = operation.error
         shape["httpErrorStatusCode"] = error.code
         shape["httpErrorMessage"] = HTTPStatus(error.code).phrase.upper()
-        shape["error"] = {"errors": [{"code": error.reason or error.canonical, "message": error.message}]}
+        shape["error"] = {"errors": [{"code": _constant(error.reason or error.canonical), "message": error.message}]}
     return shape
+
+
+def _constant(reason: str) -> str:
+    """`RESOURCE_IN_USE_BY_ANOTHER_RESOURCE` of `resourceInUseByAnotherResource`: how operations write reasons.
+
+    Source: the operations printed in hashicorp/terraform-provider-google issues.
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).upper()
 
 
 def sql_shape(operation: Operation, base: str) -> dict[str, Any]:

@@ -99,10 +99,10 @@ def _check_array(document: Document, schema: Schema, value: Any, where: str, dep
         yield from _check(document, schema.get("items", {}), item, f"{where}[{number}]", depth + 1)
 
 
-def _check_string(_: Document, schema: Schema, value: Any, where: str, __: int) -> Iterator[Violation]:
+def _check_string(document: Document, schema: Schema, value: Any, where: str, depth: int) -> Iterator[Violation]:
     form = schema.get("format")
     if form in INTEGER_RANGES:
-        yield from _check_integer(_, schema, value, where, __)
+        yield from _check_integer(document, schema, value, where, depth)
         return
     if not isinstance(value, str):
         yield Violation(where, _invalid(where, "TYPE_STRING", value))
@@ -114,7 +114,8 @@ def _check_string(_: Document, schema: Schema, value: Any, where: str, __: int) 
     elif form in TEXT_FORMATS and not re.fullmatch(TEXT_FORMATS[form], value):
         yield Violation(where, _invalid(where, form, value))
     elif "pattern" in schema and not matches(schema["pattern"], value):
-        yield Violation(where, must_match(where, value, schema["pattern"]))
+        named = f"resource.{where}" if document.api.startswith("compute.") else where
+        yield Violation(where, must_match(named, value, schema["pattern"]))
 
 
 def _check_integer(_: Document, schema: Schema, value: Any, where: str, __: int) -> Iterator[Violation]:

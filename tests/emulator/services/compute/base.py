@@ -331,7 +331,7 @@ class ComputeKind(PolicyKind):
         """400 while something refers to it. Source: "is already being used by" in public issues."""
         users = users_of(self.cloud, record.name)
         if users:
-            raise in_use(self.singular, record.name.removeprefix("compute/"), users[0].removeprefix("compute/"))
+            raise in_use(self.singular, record.name.removeprefix("compute/"), users[0])
 
     def mark(self, record: Record) -> None:
         """A new fingerprint for what the body says now."""
@@ -375,6 +375,8 @@ def check_ready(record: Record) -> None:
 
 
 def in_use(what: str, name: str, user: str) -> errors.ApiError:
+    """400 while `user`, a full name with or without its service, refers to it."""
+    user = user[max(user.find("projects/"), 0) :]
     message = f"The {what} resource '{name}' is already being used by '{user}'"
     return errors.invalid(message, reason="resourceInUseByAnotherResource")
 

@@ -12,7 +12,10 @@ from tests.emulator.world import Record
 
 
 class Networks(PeeredKind):
-    """A network in custom mode; automatic and legacy ones are not emulated, and say so."""
+    """A network in custom mode; automatic and legacy ones are not emulated, and say so.
+
+    An MTU that was not asked for is not shown: PaloAltoNetworks/terraform-google-vmseries-modules#155.
+    """
 
     collection = "compute.networks"
     singular = "network"
@@ -25,8 +28,7 @@ class Networks(PeeredKind):
         body = record.body
         if body.get("autoCreateSubnetworks", True):
             raise errors.not_emulated("a network that is not in custom mode (autoCreateSubnetworks false)")
-        body.setdefault("mtu", 1460)
-        if not 1300 <= body["mtu"] <= 8896:  # the reference gives the bounds; no source for the words
+        if not 1300 <= body.get("mtu", 1460) <= 8896:  # the reference gives the bounds; no source for the words
             raise wrong("mtu", body["mtu"], "MTU must be between 1300 and 8896, inclusive.")
         routing = body.setdefault("routingConfig", {})
         routing.setdefault("routingMode", "REGIONAL")

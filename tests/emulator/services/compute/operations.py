@@ -12,7 +12,7 @@ from tests.emulator.services.compute.base import GOOGLE, shown_operation
 from tests.emulator.services.compute.filters import chosen
 
 WAIT = 120.0
-"""Seconds a `wait` lasts at most. Source: "waits for the specified operation … for no more than the 2 minute deadline"."""
+"""Seconds a `wait` lasts at most. Source: "for no more than the 2 minute deadline" in the reference."""
 
 
 class GlobalOperations(Kind):
