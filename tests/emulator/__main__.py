@@ -26,13 +26,18 @@ def main() -> None:
     address = f"http://127.0.0.1:{sock.getsockname()[1]}"
     cloud.add_project(arguments.project, tuple(arguments.enable))
     with tempfile.TemporaryDirectory(prefix="google-emulator-") as folder:
-        exports = environment(cloud, arguments.project, address, Path(folder))
-        print(f"ready: Google Cloud emulated on {address}, project {arguments.project}", flush=True)
-        for name, value in exports.items():
-            print(f"export {name}={shlex.quote(value)}", flush=True)
+        exports: dict[str, str] = {}
+
+        def ready() -> None:
+            print(f"ready: Google Cloud emulated on {address}, project {arguments.project}", flush=True)
+            for name, value in exports.items():
+                print(f"export {name}={shlex.quote(value)}", flush=True)
+
+        serving = server(cloud, ready)
+        exports |= environment(cloud, arguments.project, address, Path(folder))
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda *_: None)  # uvicorn raises them again after its own clean end
-        server(cloud).run(sockets=[sock])
+        serving.run(sockets=[sock])
         cloud.close()
 
 

@@ -27,6 +27,43 @@ class Backing(Protocol):
         """Take it away for good; the emulator calls it for everything when it ends."""
 
 
+class SqlBacking(Backing, Protocol):
+    """What may stand behind `sql.instances`: a PostgreSQL. `name` is the instance's full one everywhere.
+
+    An ApiError raised by any of these is how the operation fails, word for word.
+    """
+
+    def create_database(self, name: str, database: str) -> None:
+        """Make an empty database; it is not there yet."""
+
+    def drop_database(self, name: str, database: str) -> None:
+        """Take a database away, whoever is connected to it."""
+
+    def set_user(self, name: str, user: str, password: str) -> None:
+        """Make a login, or give it another password; without one ("") nobody can log in by password."""
+
+    def drop_user(self, name: str, user: str) -> None:
+        """Take a login away."""
+
+    def dump(self, name: str, database: str) -> bytes:
+        """A database as plain SQL, without ownership."""
+
+    def load(self, name: str, database: str, user: str, content: bytes) -> None:
+        """Run plain SQL in a database as this user, all of it or nothing."""
+
+    def backup(self, name: str, backup: str) -> None:
+        """Keep all that the instance holds under the full name of a backup."""
+
+    def restore(self, name: str, backup: str) -> None:
+        """Replace all that the instance holds by a backup, perhaps of another instance."""
+
+    def forget(self, backup: str) -> None:
+        """Drop a backup."""
+
+    def copy(self, source: str, name: str) -> None:
+        """Fill a new instance with all that another holds."""
+
+
 class NoBacking:
     """Nothing behind it."""
 

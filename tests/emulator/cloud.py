@@ -61,6 +61,8 @@ class Cloud:
         self.owners = {kind.collection: kind for kind in self.kinds if kind.owns_records}
         self.handlers = dict(self._handlers())
         self.raws = [(re.compile(raw.path), raw, function, kind) for kind, function, raw in self._raws()]
+        self.sqladmin_grpc = ""
+        """Where gRPC in front of Cloud SQL listens, as `127.0.0.1:PORT`; set by the server."""
         self.received: deque[Received] = deque(maxlen=REMEMBERED)
         self.complaints: list[str] = []
         """Our own mistakes: answers that broke Google's schemas, handlers that broke. None is right."""

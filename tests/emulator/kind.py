@@ -128,6 +128,8 @@ class Kind:
     collection: ClassVar[str] = ""
     owns_records: ClassVar[bool] = True
     """False for another version's view of the same resources."""
+    backed: ClassVar[str] = ""
+    """The collection whose real part acts for this kind, where that is another one."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
@@ -208,7 +210,7 @@ class Kind:
             ends=now + operations.latency(latency),
             effect=effect,
             undo=undo,
-            part=self.cloud.backings.run(self.collection, act) if act else None,
+            part=self.cloud.backings.run(self.backed or self.collection, act) if act else None,
         )
         return operations.start(operation)
 

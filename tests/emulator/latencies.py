@@ -50,6 +50,9 @@ LATENCIES: dict[str, Latency] = {
     "run.services": Latency(15, NONE),
     "run.delete": Latency(5, NONE),
     "run.jobs": Latency(5, NONE),
+    "run.certificate": Latency(
+        900, "https://cloud.google.com/run/docs/mapping-custom-domains: about 15 minutes, up to 24 hours"
+    ),
     "artifactregistry.repositories": Latency(8, NONE),
     "serviceusage.enable": Latency(20, NONE),
     "servicenetworking.connections": Latency(60, "terraform-provider-google issues: `Creation complete after 1m`"),
@@ -57,6 +60,5 @@ LATENCIES: dict[str, Latency] = {
     "cloudresourcemanager.projects": Latency(10, NONE),
     "release.subnetwork": Latency(3600, RELEASE + ": the addresses are kept for 1 to 2 hours"),
     "release.connection": Latency(5400, "hashicorp/terraform-provider-google#16275: producer services still in use"),
-    "release.sql.name": Latency(604800, "https://cloud.google.com/sql/docs/postgres/delete-instance: up to a week"),
 }
 """Work by kind. The keys that begin with `release.` are not work but how long something deleted stays in use."""

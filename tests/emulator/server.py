@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import uvicorn
 from tests.emulator.accounts import email_of, key_file, put_account
 from tests.emulator.app import App
 from tests.emulator.cloud import Cloud
+from tests.emulator.sqladmin_grpc import SqlAdminGrpc
 
 GCLOUD_PATHS = {
     "compute": "compute/compute/v1/",
@@ -46,17 +47,41 @@ def listen(port: int = 0) -> socket.socket:
     return sock
 
 
-def server(cloud: Cloud) -> uvicorn.Server:
-    """uvicorn as the emulator needs it: nothing between it and the application, no log of its own."""
+class Serving(uvicorn.Server):
+    """HTTP, and gRPC in front of Cloud SQL, on one event loop: handlers run one at a time, however they are called."""
+
+    def __init__(self, config: uvicorn.Config, sqladmin: SqlAdminGrpc, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.sqladmin = sqladmin
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.sqladmin.start()
+        await super().startup(sockets)
+        self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.sqladmin.stop()
+        await super().shutdown(sockets)
+
+
+def server(cloud: Cloud, ready: Callable[[], None] = lambda: None) -> Serving:
+    """uvicorn as the emulator needs it: nothing between it and the application, no log of its own.
+
+    `ready` is called once both ports answer.
+    """
+    app = App(cloud)
+    sqladmin = SqlAdminGrpc(app)
+    cloud.sqladmin_grpc = sqladmin.address
     config = uvicorn.Config(
-        App(cloud),
+        app,
         log_level="error",
         access_log=False,
         proxy_headers=False,
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return Serving(config, sqladmin, ready)
 
 
 @contextmanager
@@ -95,6 +120,7 @@ def environment(cloud: Cloud, project: str, address: str, folder: Path) -> dict[
     return {
         "GOOGLE_CLOUD_PROJECT": project,
         "GOOGLE_APPLICATION_CREDENTIALS": str(key_file),
+        "EMULATOR_SQLADMIN_GRPC": cloud.sqladmin_grpc,
         "GCE_METADATA_HOST": f"{host}:{port}",
         "CLOUDSDK_CONFIG": str(folder / "gcloud"),
         "CLOUDSDK_CORE_PROJECT": project,

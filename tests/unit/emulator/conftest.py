@@ -39,6 +39,11 @@ class Emulated:
         """client_options of a google-cloud client."""
         return {"api_endpoint": f"{self.address}/{service}"}
 
+    @property
+    def sqladmin_grpc(self) -> str:
+        """Where gRPC in front of Cloud SQL listens, as `127.0.0.1:PORT`."""
+        return self.cloud.sqladmin_grpc
+
     def http(self, token: str = "") -> httpx.Client:
         """Plain HTTP, for what no client would send."""
         return httpx.Client(

@@ -1,0 +1,1 @@
+"""Service Networking: private connections of a network to Google's services."""
