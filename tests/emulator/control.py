@@ -8,6 +8,7 @@ POST clock       {"advance": seconds}           move a virtual clock
 POST projects    {"projectId", "services"?, "owner"?}   a new project; answers with its number and an owner's token
 POST tokens      {"member", "seconds"?}         a token of any principal
 POST images      {"image", "digest"?, "tags"?}  an image in a repository, as if pushed (services/artifactregistry)
+POST domains     {"projectId", "domain", "pointed"?}    a domain whose ownership is verified; `pointed`: its DNS too
 POST quotas      {"project", "metric", "limit", "region"?}   another limit than Google's (quotas.py)
 POST reset                                      forget everything
 """
@@ -25,6 +26,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from tests.emulator import coverage, quotas
 from tests.emulator.cloud import OWNER, Cloud
 from tests.emulator.services.artifactregistry.images import register
+from tests.emulator.services.run.domains import verify
 
 
 def answer(cloud: Cloud, http: str, path: str, content: bytes) -> Response:
@@ -67,6 +69,10 @@ def _images(cloud: Cloud, sent: dict[str, Any]) -> Any:
     return register(cloud, sent["image"], sent.get("digest", ""), sent.get("tags", ())).body
 
 
+def _domains(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    return verify(cloud, sent["projectId"], sent["domain"], bool(sent.get("pointed"))).body
+
+
 def _reset(cloud: Cloud, _: dict[str, Any]) -> Any:
     cloud.reset()
     return {}
@@ -82,6 +88,7 @@ _ACTS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("POST", "projects"): _projects,
     ("POST", "tokens"): _tokens,
     ("POST", "images"): _images,
+    ("POST", "domains"): _domains,
     ("POST", "quotas"): quotas.set_limit,
     ("POST", "reset"): _reset,
 }

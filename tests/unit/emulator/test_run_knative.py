@@ -171,12 +171,12 @@ def test_refusals_speak_of_the_knative_form(google: Emulated, namespaces: Any) -
     limits = {"cpu": "1", "memory": "8Gi"}
     body["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": limits}
     words = (
-        r"spec\.template\.spec\.containers\[0\]\.resources\.limits\.memory: Invalid value specified for container memory\. "
-        r"For 1\.0 CPU, memory must be between 128Mi and 4Gi inclusive"
+        r"spec\.template\.spec\.containers\[0\]\.resources\.limits\.memory: Invalid value specified for container "
+        r"memory\. For 1\.0 CPU, memory must be between 128Mi and 4Gi inclusive"
     )
     with pytest.raises(HttpError, match=words):
         made_here(google, namespaces, body)
-    with pytest.raises(HttpError, match="metadata.name: Resource name must use only lowercase letters"):
+    with pytest.raises(HttpError, match=r"metadata.name: Resource name must use only lowercase letters"):
         made_here(google, namespaces, body_of(google, name="Hello"))
     with pytest.raises(HttpError, match="must be the project of the path"):
         made_here(google, namespaces, body_of(google, namespace="other"))

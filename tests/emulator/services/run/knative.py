@@ -50,10 +50,10 @@ class KnativeKind(RunKind):
         return self.shows
 
     def location(self, call: Call) -> str:
-        """Of a call; "" where its address names none."""
+        """Of a call; "" where its address names none, or all by `-`, as gcloud does."""
         parts = self.named(call).split("/")
         if parts[0] == "projects" and len(parts) > 3:
-            return parts[3]
+            return "" if parts[3] == "-" else str(parts[3])
         found = REGIONAL.fullmatch(call.base)
         return found[1] if found else ""
 

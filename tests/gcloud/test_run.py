@@ -1,0 +1,59 @@
+"""Cloud Run. Source: https://cloud.google.com/sdk/gcloud/reference/run"""
+
+from __future__ import annotations
+
+import pytest
+from google.cloud import run_v2
+
+from tests.gcloud.conftest import Gcloud, Refused
+
+IMAGE = "us-docker.pkg.dev/cloudrun/container/hello"
+REGION = "--region=us-central1"
+
+
+def services(gcloud: Gcloud) -> run_v2.ServicesClient:
+    return run_v2.ServicesClient(credentials=gcloud.credentials, client_options=gcloud.options("run"), transport="rest")
+
+
+def test_a_service_from_making_to_deleting(gcloud: Gcloud) -> None:
+    made = gcloud("run", "deploy", "hello", f"--image={IMAGE}", REGION, "--no-allow-unauthenticated", "--cpu=1",
+                  "--memory=512Mi", "--max-instances=3", "--labels=stack=one")  # fmt: skip
+    assert made["status"]["latestReadyRevisionName"].startswith("hello-00001-")
+    name = f"projects/{gcloud.project}/locations/us-central1/services/hello"
+    service = services(gcloud).get_service(name=name)
+    assert (service.labels, service.template.scaling.max_instance_count) == ({"stack": "one"}, 3)
+    assert [each["metadata"]["name"] for each in gcloud("run", "services", "list")] == ["hello"]
+    gcloud("run", "services", "update", "hello", REGION, "--concurrency=10", "--no-traffic")
+    first, second = made["status"]["latestReadyRevisionName"], services(gcloud).get_service(name=name)
+    assert [each.revision for each in second.traffic_statuses] == [first]
+    gcloud("run", "services", "update-traffic", "hello", REGION, "--to-latest")
+    shown = gcloud("run", "services", "describe", "hello", REGION)
+    assert shown["status"]["traffic"][0]["revisionName"].startswith("hello-00002-")
+    revisions = gcloud("run", "revisions", "list", "--service=hello", REGION)
+    assert sorted(each["metadata"]["name"][:11] for each in revisions) == ["hello-00001", "hello-00002"]
+    gcloud("run", "services", "delete", "hello", REGION)
+    with pytest.raises(Refused, match="Cannot find service"):
+        gcloud("run", "services", "describe", "hello", REGION)
+
+
+def test_a_revision_that_does_not_get_ready_is_told(gcloud: Gcloud) -> None:
+    image = f"us-central1-docker.pkg.dev/{gcloud.project}/images/none"
+    with pytest.raises(Refused, match="Image .* not found"):
+        gcloud("run", "deploy", "hello", f"--image={image}", REGION, "--no-allow-unauthenticated")
+
+
+def test_what_python_made_gcloud_reads_and_opens(gcloud: Gcloud) -> None:
+    template = run_v2.RevisionTemplate(containers=[run_v2.Container(image=IMAGE)])
+    parent = f"projects/{gcloud.project}/locations/us-central1"
+    service = run_v2.Service(template=template)
+    services(gcloud).create_service(parent=parent, service=service, service_id="hello").result(timeout=10)
+    gcloud(
+        "run", "services", "add-iam-policy-binding", "hello", REGION, "--member=allUsers", "--role=roles/run.invoker"
+    )
+    policy = gcloud("run", "services", "get-iam-policy", "hello", REGION)
+    assert policy["bindings"] == [{"members": ["allUsers"], "role": "roles/run.invoker"}]
+    assert (
+        gcloud("run", "services", "describe", "hello", REGION)["spec"]["template"]["spec"]["containers"][0]["image"]
+        == IMAGE
+    )
+    assert {"us-central1", "europe-west1"} <= {each["locationId"] for each in gcloud("run", "regions", "list")}
