@@ -70,4 +70,12 @@ ENUM_NUMBERS: dict[str, dict[int, str]] = {
         11: "GENERIC",
         12: "RUBY",
     },
+    "Secret.secretType": {
+        0: "SECRET_TYPE_UNSPECIFIED",
+        1: "CLOUD_SQL_DB_CREDENTIALS",
+        2: "ACCESS_KEY",
+        3: "CERTIFICATE",
+        4: "OTHER_DB_CREDENTIALS",
+        50: "OTHER",
+    },
 }

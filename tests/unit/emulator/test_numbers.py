@@ -11,7 +11,7 @@ from typing import Any
 
 import proto
 import pytest
-from google.cloud import artifactregistry_v1, run_v2
+from google.cloud import artifactregistry_v1, run_v2, secretmanager_v1
 
 from tests.emulator.discovery import Document
 from tests.emulator.numbers import ENUM_NUMBERS
@@ -44,8 +44,12 @@ def enums(module: ModuleType, api: str, prefix: str) -> Iterator[tuple[str, dict
 
 @pytest.mark.parametrize(
     ("module", "api", "prefix", "least"),
-    [(run_v2, "run.v2", "GoogleCloudRunV2", 30), (artifactregistry_v1, "artifactregistry.v1", "", 16)],
-    ids=["run", "artifactregistry"],
+    [
+        (run_v2, "run.v2", "GoogleCloudRunV2", 30),
+        (artifactregistry_v1, "artifactregistry.v1", "", 16),
+        (secretmanager_v1, "secretmanager.v1", "", 2),
+    ],
+    ids=["run", "artifactregistry", "secretmanager"],
 )
 def test_every_number_is_taken_for_its_name(module: ModuleType, api: str, prefix: str, least: int) -> None:
     found = list(enums(module, api, prefix))

@@ -1,0 +1,47 @@
+"""Secrets and versions. Source: https://cloud.google.com/sdk/gcloud/reference/secrets"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.cloud import secretmanager_v1
+
+from tests.gcloud.conftest import Gcloud, Refused
+
+
+def client_of(gcloud: Gcloud) -> secretmanager_v1.SecretManagerServiceClient:
+    return secretmanager_v1.SecretManagerServiceClient(
+        credentials=gcloud.credentials, client_options=gcloud.options("secretmanager"), transport="rest"
+    )
+
+
+def test_a_secret_from_making_to_deleting(gcloud: Gcloud, tmp_path: Path) -> None:
+    payload, name = tmp_path / "payload", f"projects/{gcloud.project}/secrets/one"
+    payload.write_bytes(b"hidden")
+    gcloud("secrets", "create", "one", f"--data-file={payload}", "--labels=team=data", "--replication-policy=automatic")
+    client = client_of(gcloud)
+    assert client.access_secret_version(name=f"{name}/versions/latest").payload.data == b"hidden"
+    gcloud("secrets", "update", "one", "--update-labels=step=two")
+    assert client.get_secret(name=name).labels == {"team": "data", "step": "two"}
+    member, role = "--member=user:ann@example.com", "--role=roles/secretmanager.secretAccessor"
+    gcloud("secrets", "add-iam-policy-binding", "one", member, role)
+    assert [each.role for each in client.get_iam_policy(request={"resource": name}).bindings] == [role[7:]]
+    assert [each["labels"] for each in gcloud("secrets", "list")] == [{"team": "data", "step": "two"}]
+    gcloud("secrets", "delete", "one")
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        gcloud("secrets", "describe", "one")
+
+
+def test_versions_that_python_added(gcloud: Gcloud) -> None:
+    client, parent = client_of(gcloud), f"projects/{gcloud.project}"
+    body = secretmanager_v1.Secret({"replication": {"automatic": {}}})
+    name = client.create_secret(parent=parent, secret_id="two", secret=body).name
+    for data in (b"1", b"2"):
+        client.add_secret_version(parent=name, payload={"data": data})
+    assert [each["state"] for each in gcloud("secrets", "versions", "list", "two")] == ["ENABLED", "ENABLED"]
+    gcloud("secrets", "versions", "disable", "1", "--secret=two")
+    gcloud("secrets", "versions", "destroy", "2", "--secret=two")
+    assert gcloud("secrets", "versions", "describe", "1", "--secret=two")["state"] == "DISABLED"
+    with pytest.raises(Refused, match="is in DESTROYED state"):
+        gcloud("secrets", "versions", "access", "latest", "--secret=two")
