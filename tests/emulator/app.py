@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import traceback
@@ -116,6 +117,8 @@ class App:
         first, _, rest = incoming.path.lstrip("/").partition("/")
         if first in services or first in ("metadata", "token"):
             return Addressed(first, f"/{rest}", f"http://{incoming.host}/{first}")
+        if re.fullmatch(r"[a-z]+-[a-z]+\d+-run", first):  # `/REGION-run/…`, for what has no location in its path
+            return Addressed("run", f"/{rest}", f"http://{incoming.host}/{first}")
         if first == "computeMetadata":
             return Addressed("metadata", incoming.path, f"http://{incoming.host}")
         inner = next((each for each in services if f"/{each}/" in f"{incoming.path}/"), "storage")
