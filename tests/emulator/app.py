@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -22,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.emulator import batch, control
 from tests.emulator.cloud import Cloud
-from tests.emulator.errors import ApiError, bad_request, not_emulated
+from tests.emulator.errors import OLDER_SHAPE, ApiError, bad_request, not_emulated
 from tests.emulator.faults import Rule
 from tests.emulator.kind import Call, Handle, Handler, Kind, Raw
 from tests.emulator.numbers import ENUM_NUMBERS
@@ -75,7 +76,8 @@ class App:
             return
         content = await Request(scope, receive).body()
         incoming = _incoming(scope, content)
-        outcome = await self.answer(incoming)
+        waits = "wait_for_change" in incoming.query
+        outcome = await (_while_asked(self.answer(incoming), receive) if waits else self.answer(incoming))
         if outcome.cut:
             _cut(send)
             return
@@ -119,7 +121,7 @@ class App:
             return Addressed(first, f"/{rest}", f"http://{incoming.host}/{first}")
         if re.fullmatch(r"[a-z]+-[a-z]+\d+-run", first):  # `/REGION-run/…`, for what has no location in its path
             return Addressed("run", f"/{rest}", f"http://{incoming.host}/{first}")
-        if first == "computeMetadata":
+        if first == "computeMetadata" or (not first and "metadata-flavor" in incoming.headers):
             return Addressed("metadata", incoming.path, f"http://{incoming.host}")
         inner = next((each for each in services if f"/{each}/" in f"{incoming.path}/"), "storage")
         return Addressed(inner, incoming.path, f"http://{incoming.host}")
@@ -216,6 +218,8 @@ class App:
             return {}, [("", f"Invalid JSON payload received. {error}")]
         if not isinstance(body, dict):
             return {}, [("", 'Invalid JSON payload received. Unknown name "": Root element must be a message.')]
+        if method.service not in OLDER_SHAPE:
+            body = _without_nulls(body)
         body = integer_enums(document, method.request, body, ENUM_NUMBERS)
         return body, [(each.where, each.message) for each in violations(document, method.request, body)]
 
@@ -232,6 +236,25 @@ class App:
         found = violations(document, method.response or {"type": "object"}, answer)
         if found:
             raise AssertionError(f"our answer breaks the schema: {[(each.where, each.message) for each in found]}")
+
+
+async def _while_asked(answering: Coroutine[Any, Any, Outcome], receive: Receive) -> Outcome:
+    """The answer; an end to the work on it as soon as the client has gone, who may have asked for a long wait."""
+    work, gone = asyncio.ensure_future(answering), asyncio.ensure_future(receive())
+    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    if work.done():
+        return work.result()
+    work.cancel()
+    return Outcome(Response(status_code=499))
+
+
+def _without_nulls(value: Any) -> Any:
+    """A null is as if it were not sent. Source: https://protobuf.dev/programming-guides/json/ ("accepted value for all
+    field types and treated as the default value"); Compute Engine and its like tell the two apart in a patch."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _incoming(scope: Scope, content: bytes) -> Incoming:

@@ -1,0 +1,1 @@
+"""The metadata server: instances ask it about themselves, without a token."""
