@@ -235,10 +235,11 @@ def test_half_made_cluster_is_made_anew(home: Path, programs: Path) -> None:
     user = SYSTEM_USER if os.geteuid() == 0 else ""
     database = LocalDatabase(stack="trial", home=home, programs=programs, port=free_port(), user=user)
     secrets_of(database)
-    database.cluster().data.mkdir(parents=True)
-    (database.cluster().data / "rubbish").touch()
+    half_made = database.cluster().folder / "data-01234567"
+    half_made.mkdir(parents=True)
+    (half_made / "rubbish").touch()
     assert visit(named(database, "database cluster"), Apply()).action == "create"
-    assert not (database.cluster().data / "rubbish").exists()
+    assert not half_made.exists()
     assert stat.S_IMODE(database.cluster().data.stat().st_mode) == 0o700
     assert visit(named(database, "database cluster"), Apply()).action == "keep"
 
