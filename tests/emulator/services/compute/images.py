@@ -8,6 +8,7 @@ https://cloud.google.com/compute/docs/images/deprecate-custom
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 
 from tests.emulator import errors
@@ -132,19 +133,24 @@ def _usable(cloud: Cloud, project: str, family: str) -> Iterator[Record]:
             yield record
 
 
+FAMILY = re.compile(r"projects/([^/]+)/(?:global/images/family|zones/[^/]+/imageFamilyViews)/([^/]+)")
+"""Both ways to name a family; gcloud sends the second, with `-` for the zone."""
+
+
 def image(cloud: Cloud, link: str, project: str, field: str) -> Record:
-    """The image behind a link by name or by family (`global/images/family/debian-12`).
+    """The image behind a link by name or by family.
 
     Source of the words: docker-archive/infrakit.gcp#1, spinnaker/spinnaker.io#247, googlecodelabs/feedback#463.
     """
     path = relative(absolute(link, project, field))
-    owner, _, rest = path.removeprefix("projects/").partition("/global/images/")
+    owner = path.split("/")[1]
     publish(cloud, owner)
     if cloud.world.project(owner) is None:
         raise errors.invalid(f"Invalid value for field '{field}': '{link}'. The project '{owner}' was not found.")
-    if not rest.startswith("family/"):
+    family = FAMILY.fullmatch(path)
+    if family is None:
         return referenced(cloud, link, project, field, "image")
-    found = newest(cloud, owner, rest.removeprefix("family/"))
+    found = newest(cloud, owner, family[2])
     if found is None:
         raise errors.not_found(f"The resource '{path}' was not found")
     return found
