@@ -90,6 +90,36 @@ def test_an_image_takes_its_size_from_its_disk_and_wants_one_source(
         made(google, images, "other", disk + "-gone")
 
 
+def test_an_obsolete_image_makes_no_disk_and_a_deprecated_one_does(
+    google: Emulated, images: compute_v1.ImagesClient, disk: str
+) -> None:
+    made(google, images, "own", disk)
+    disks = compute_v1.DisksClient(credentials=google.credentials, client_options=google.options("compute"))
+
+    def make(name: str, state: str) -> None:
+        status = compute_v1.DeprecationStatus(state=state)
+        images.deprecate_unary(project=google.project, image="own", deprecation_status_resource=status)
+        body = compute_v1.Disk(name=name, source_image="global/images/own")
+        disks.insert_unary(project=google.project, zone=ZONE, disk_resource=body)
+
+    make("late", "DEPRECATED")
+    with pytest.raises(BadRequest, match="The image is obsolete"):
+        make("too-late", "OBSOLETE")
+
+
+def test_somebody_elses_image_takes_a_permission(google: Emulated, images: compute_v1.ImagesClient, disk: str) -> None:
+    made(google, images, "own", disk)
+    owner = "user:neighbour@example.com"
+    google.cloud.add_project(f"{google.project}-b", ("all",), owner)
+    disks = compute_v1.DisksClient(credentials=google.credentials_of(owner), client_options=google.options("compute"))
+    body = compute_v1.Disk(name="theirs", source_image=f"projects/{google.project}/global/images/own")
+    where = {"project": f"{google.project}-b", "zone": ZONE, "disk_resource": body}
+    with pytest.raises(Forbidden, match=r"Required 'compute\.images\.useReadOnly' permission for 'projects/.*/own'"):
+        disks.insert_unary(**where)
+    google.grant("roles/compute.imageUser", owner)
+    disks.insert_unary(**where)
+
+
 def test_labels_of_an_image_want_a_fresh_fingerprint(
     google: Emulated, images: compute_v1.ImagesClient, disk: str
 ) -> None:

@@ -226,6 +226,19 @@ def test_a_protected_instance_is_not_deleted(machines: Machines) -> None:
         machines.get()
 
 
+def test_an_image_of_a_disk_in_use_takes_force(machines: Machines, google: Emulated) -> None:
+    machines.insert()
+    images = machines.client(compute_v1.ImagesClient)
+    body = compute_v1.Image(name="own", source_disk=f"zones/{ZONE}/disks/one")
+    with pytest.raises(BadRequest, match=r"disks/one' is already being used by 'projects/.*/instances/one'"):
+        images.insert_unary(project=google.project, image_resource=body)
+    images.insert_unary(compute_v1.InsertImageRequest(project=google.project, image_resource=body, force_create=True))
+    machines.instances.stop_unary(**machines.zone, instance="one")
+    body.name = "another"
+    images.insert_unary(project=google.project, image_resource=body)
+    assert [each.name for each in images.list(project=google.project)] == ["another", "own"]
+
+
 def test_its_network_cannot_go_first(machines: Machines, google: Emulated) -> None:
     machines.insert()
     subnetworks = machines.client(compute_v1.SubnetworksClient)

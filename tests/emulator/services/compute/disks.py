@@ -36,7 +36,7 @@ class Disks(ComputeKind):
     def prepare(self, call: Call, record: Record) -> None:
         if call.get("sourceImage"):
             record.body["sourceImage"] = call["sourceImage"]
-        complete(self.cloud, record.body, self.project_of(call).id, call["zone"])
+        check_use(self, call, complete(self.cloud, record.body, self.project_of(call).id, call["zone"]))
 
     def finished(self, record: Record) -> None:
         record.body["status"] = "READY"
@@ -101,10 +101,12 @@ def in_resource(name: str) -> str:
     return f"resource.{name}"
 
 
-def complete(cloud: Cloud, body: Body, project: str, zone: str, where: Callable[[str], str] = in_resource) -> None:
+def complete(
+    cloud: Cloud, body: Body, project: str, zone: str, where: Callable[[str], str] = in_resource
+) -> list[Record]:
     """Give the body of a new disk its type, size and source; `where` names a field of it in an error.
 
-    Source of the words: BasedHardware/omi#7155, NixOS/nixops#1072.
+    Returns what it is made of. Source of the words: BasedHardware/omi#7155, NixOS/nixops#1072.
     """
     for name in NOT_DONE:
         if body.get(name):
@@ -120,6 +122,16 @@ def complete(cloud: Cloud, body: Body, project: str, zone: str, where: Callable[
         raise errors.invalid(f"Invalid value for field '{where('sizeGb')}': '{size}'. {words}")
     check_size(size, where("sizeGb"))
     body |= {"sizeGb": str(size), "status": "CREATING", "physicalBlockSizeBytes": "4096"}
+    return sources
+
+
+def check_use(kind: ComputeKind, call: Call, sources: list[Record]) -> None:
+    """403 unless the caller may read what a disk is made of.
+
+    Source: https://cloud.google.com/compute/docs/images/managing-access-custom-images (compute.images.useReadOnly)
+    """
+    for each in sources:
+        kind.need(call, f"{each.collection}.useReadOnly", each.name[8:], "/".join(each.name.split("/")[1:3]))
 
 
 def size_of(source: Record) -> int:

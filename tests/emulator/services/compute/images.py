@@ -149,11 +149,22 @@ def image(cloud: Cloud, link: str, project: str, field: str) -> Record:
         raise errors.invalid(f"Invalid value for field '{field}': '{link}'. The project '{owner}' was not found.")
     family = FAMILY.fullmatch(path)
     if family is None:
-        return referenced(cloud, link, project, field, "image")
+        return _not_retired(referenced(cloud, link, project, field, "image"), field, link)
     found = newest(cloud, owner, family[2])
     if found is None:
         raise errors.not_found(f"The resource '{path}' was not found")
     return found
+
+
+def _not_retired(record: Record, field: str, link: str) -> Record:
+    """A deprecated image can still be used, an obsolete one not. No source for the words.
+
+    Source: https://cloud.google.com/compute/docs/images/deprecate-custom
+    """
+    state = record.body.get("deprecated", {}).get("state", "ACTIVE")
+    if state in ("OBSOLETE", "DELETED"):
+        raise errors.invalid(f"Invalid value for field '{field}': '{link}'. The image is {state.lower()}.")
+    return record
 
 
 def source_of(cloud: Cloud, body: Body, key: str, project: str, field: str) -> Record:

@@ -11,7 +11,7 @@ from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
 from tests.emulator.services.compute.base import GOOGLE, check_name, fingerprint, in_use, mutation
-from tests.emulator.services.compute.disks import attached_to, complete
+from tests.emulator.services.compute.disks import attached_to, check_use, complete
 from tests.emulator.services.compute.instance_kind import InstanceKind
 from tests.emulator.services.compute.links import referenced
 from tests.emulator.world import Record
@@ -118,7 +118,8 @@ class InstanceDisks(InstanceKind):
         if self.cloud.world.find(f"compute/{path}"):
             raise errors.already_exists(f"The resource '{path}' already exists")
         names = {new: old for old, new in IN_DISK.items()}
-        complete(self.cloud, body, project, zone, lambda name: f"{field}.{names.get(name, name)}")
+        sources = complete(self.cloud, body, project, zone, lambda name: f"{field}.{names.get(name, name)}")
+        check_use(self, call, sources)
         body |= {"kind": "compute#disk", "id": str(self.cloud.world.number()), "creationTimestamp": self.now}
         body |= {"selfLink": f"{GOOGLE}/{path}", "zone": record.body["zone"], "lastAttachTimestamp": self.now}
         body["labelFingerprint"] = fingerprint(body.get("labels", {}))

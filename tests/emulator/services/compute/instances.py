@@ -21,6 +21,11 @@ NOT_DONE = ("guestAccelerators", "advancedMachineFeatures", "confidentialInstanc
             "minCpuPlatform", "networkPerformanceConfig", "instanceEncryptionKey", "sourceMachineImage",
             "workloadIdentityConfig", "displayDevice", "privateIpv6GoogleAccess")  # fmt: skip
 """Fields that would change what the machine is."""
+SETTERS = {"metadata": "setMetadata", "tags": "setTags", "labels": "setLabels", "serviceAccounts": "setServiceAccount"}
+"""What the caller must also be allowed to do where these fields are given.
+
+Source: https://cloud.google.com/compute/docs/instances/create-start-instance (required permissions)
+"""
 PLATFORM = "Intel Broadwell"
 """Which processor it is at Google varies."""
 
@@ -36,6 +41,9 @@ class Instances(InstanceLife, InstanceSettings, InstanceDisks, InstanceOutput):
         for name in ("sourceInstanceTemplate", "sourceMachineImage"):
             if call.get(name):
                 raise errors.not_emulated(f"an instance from {name}")
+        for name, verb in SETTERS.items():
+            if record.body.get(name):
+                self.need(call, f"compute.instances.{verb}", *self.guards(call))
         self._settings(call, record.body)
         accounts, interfaces = self._accounts(call, record.body), self._interfaces(call, record.body)
         if trouble := accounts or interfaces:
@@ -72,8 +80,8 @@ class Instances(InstanceLife, InstanceSettings, InstanceDisks, InstanceOutput):
         if len(given) > 1:
             raise errors.not_emulated("an instance with several network interfaces")
         part = interface(self.cloud, project, call["zone"], given[0], 0)
-        permission = "useExternalIp" if part.get("accessConfigs") else "use"
-        self.need(call, f"compute.subnetworks.{permission}", relative(part["subnetwork"]), f"projects/{project}")
+        for verb in ("use", "useExternalIp") if part.get("accessConfigs") else ("use",):
+            self.need(call, f"compute.subnetworks.{verb}", relative(part["subnetwork"]), f"projects/{project}")
         body["networkInterfaces"] = [part]
         return address(self.cloud, part, "resource.networkInterfaces[0]")
 
