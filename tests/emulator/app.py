@@ -29,7 +29,7 @@ from tests.emulator.kind import Call, Handle, Handler, Kind, Raw
 from tests.emulator.numbers import ENUM_NUMBERS
 from tests.emulator.partial import only
 from tests.emulator.router import Match, typed_parameters
-from tests.emulator.schema import integer_enums, violations
+from tests.emulator.schema import integer_enums, violations, without_nulls
 
 METADATA_HOSTS = ("metadata.google.internal", "169.254.169.254", "metadata")
 
@@ -221,7 +221,8 @@ class App:
         if method.service not in OLDER_SHAPE:
             body = _without_nulls(body)
         body = integer_enums(document, method.request, body, ENUM_NUMBERS)
-        return body, [(each.where, each.message) for each in violations(document, method.request, body)]
+        wrong = [(each.where, each.message) for each in violations(document, method.request, body)]
+        return body if method.http == "PATCH" or wrong else without_nulls(body), wrong
 
     def _authorize(self, kind: Kind, handler: Handler, call: Call) -> None:
         last = kind.collection.rpartition(".")[2]

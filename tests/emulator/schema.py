@@ -75,6 +75,16 @@ def _resolved(document: Document, schema: Schema) -> Schema:
     return document.schemas[reference] if reference else schema
 
 
+def without_nulls(value: Any) -> Any:
+    """A null is a field that is not set, but for a patch, where it removes one.
+
+    Source: https://protobuf.dev/programming-guides/json/#null, https://cloud.google.com/compute/docs/api/how-tos/patch
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value if each is not None] if isinstance(value, list) else value
+
+
 def _check_object(document: Document, schema: Schema, value: Any, where: str, depth: int) -> Iterator[Violation]:
     if not isinstance(value, dict):
         yield Violation(where, _invalid(where, schema.get("id", "object"), value))

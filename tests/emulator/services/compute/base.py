@@ -19,6 +19,7 @@ from tests.emulator.backing import Backing
 from tests.emulator.kind import Body, Call, on, users_of
 from tests.emulator.latencies import LATENCIES
 from tests.emulator.operations import Operation, compute_shape
+from tests.emulator.schema import without_nulls
 from tests.emulator.services.compute.filters import chosen
 from tests.emulator.services.compute.policies import PolicyKind
 from tests.emulator.world import Record, relative
@@ -64,6 +65,9 @@ class ComputeKind(PolicyKind):
     labelled: ClassVar[bool] = False
     """Whether bodies carry labels with a fingerprint of their own, from the insert on."""
 
+    unanswered: ClassVar[tuple[str, ...]] = ("serviceProjectNumber", "serviceProject")
+    """Parameters that ask for what is not emulated: Shared VPC."""
+
     # -- names -------------------------------------------------------------------------------------------------------
 
     @property
@@ -105,6 +109,8 @@ class ComputeKind(PolicyKind):
         Source: "Required 'compute.firewalls.create' permission for 'projects/…/global/firewalls/…'" in
         forseti-security/forseti-security#3424.
         """
+        if asked := [name for name in self.unanswered if name in call.parameters]:
+            raise errors.not_emulated(f"{asked[0]} of a {self.singular}")
         project = f"projects/{self.project_of(call).id}"
         return (f"{self.folder(call)}/{name}", project) if (name := self.named(call)) else (project,)
 
@@ -146,8 +152,6 @@ class ComputeKind(PolicyKind):
 
         Source: the reference's `aggregatedList` pages.
         """
-        if "serviceProjectNumber" in call.parameters:
-            raise errors.not_emulated("serviceProjectNumber (Shared VPC)")
         project = self.project_of(call).id
         records = [each for each in self.cloud.world.under(f"compute/projects/{project}/") if self.aggregates(each)]
         items, token = chosen([self.shown(each) for each in records], call)
@@ -206,7 +210,7 @@ class ComputeKind(PolicyKind):
         self.finished(record)
 
     def writable(self, call: Call) -> Body:
-        """The body without what is output only, which is ignored, and without nulls.
+        """The body without what is output only, which is ignored.
 
         Source: https://google.aip.dev/203#output-only
         """
@@ -247,6 +251,7 @@ class ComputeKind(PolicyKind):
     def change(self, call: Call, verb: str, record: Record, body: Body) -> Body:
         """Make the record what the body says once the operation is done; what the body leaves alone stays."""
         check_ready(record)
+        body = without_nulls(body)
         changed = Record(record.name, record.collection, body, record.hidden)
         self.patched(record, changed)
         self.check_references(changed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
+from tests.emulator.schema import without_nulls
 from tests.emulator.services.compute.base import check_name, merged, mutation
 from tests.emulator.services.compute.links import absolute
 from tests.emulator.services.compute.networking import NetworkingKind
@@ -41,7 +42,7 @@ class PeeredKind(NetworkingKind):
 
     @mutation("updatePeering", "compute.networks.updatePeering")
     def update(self, call: Call) -> Body:
-        network, given = self.existing(call), call.body.get("networkPeering", {})
+        network, given = self.existing(call), without_nulls(call.body).get("networkPeering", {})
         found = peering_of(network, given.get("name", ""))
         allowed = {key: value for key, value in given.items() if key in DEFAULTS}
         new = [merged(each, allowed) if each is found else each for each in network.body["peerings"]]

@@ -26,6 +26,7 @@ class Subnetworks(NetworkingKind):
     singular = "subnetwork"
     scope = "region"
     referred = ("network",)
+    unanswered = (*NetworkingKind.unanswered, "views", "drainTimeoutSeconds")
     marked = True
     polices = True
     fixed = ("network", "ipCidrRange", "description", "purpose")
