@@ -81,6 +81,7 @@ BACKED = {
     "sql.instances": "sql.instances",
     "run.projects.locations.services.revisions": "run.revisions",
     "artifactregistry.projects.locations.repositories": "artifactregistry.repositories",
+    "cloudbuild.projects.locations.builds": "cloudbuild.builds",
 }
 """Collections that can have a real part, and the name under which it is given."""
 
@@ -100,6 +101,10 @@ class Backings:
     def of(self, collection: str) -> Backing | None:
         """The part behind a collection, if it is one that can have any."""
         return self.parts.get(BACKED.get(collection, ""))
+
+    def real(self, collection: str) -> bool:
+        """Whether something stands behind a collection."""
+        return not isinstance(self.of(collection), NoBacking | None)
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)

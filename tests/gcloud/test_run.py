@@ -38,7 +38,7 @@ def test_a_service_from_making_to_deleting(gcloud: Gcloud) -> None:
 
 def test_a_revision_that_does_not_get_ready_is_told(gcloud: Gcloud) -> None:
     image = f"us-central1-docker.pkg.dev/{gcloud.project}/images/none"
-    with pytest.raises(Refused, match="Image .* not found"):
+    with pytest.raises(Refused, match=r"Image .* not found"):
         gcloud("run", "deploy", "hello", f"--image={image}", REGION, "--no-allow-unauthenticated")
 
 

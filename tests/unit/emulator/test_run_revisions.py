@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError, NotFound
-from google.cloud import artifactregistry_v1, compute_v1, run_v2
+from google.cloud import artifactregistry_v1, compute_v1, run_v2, secretmanager_v1
 from googleapiclient import discovery
 
 from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import Cloud
 from tests.emulator.server import running
-from tests.emulator.world import Record
 from tests.unit.emulator.conftest import Emulated, in_project
 from tests.unit.emulator.run_clients import (
     FAILED,
@@ -401,14 +400,17 @@ def test_a_secret_must_be_there_and_readable(google: Emulated) -> None:
     service.template.max_instance_request_concurrency = 10
     with pytest.raises(GoogleAPICallError, match="secrets/key/versions/latest was not found"):
         updated(google, service)
-    secret = f"secretmanager/projects/{number}/secrets/key"
-    google.cloud.world.put(Record(secret, "secretmanager.projects.secrets", {}))
-    version = Record(f"{secret}/versions/1", "secretmanager.projects.secrets.versions", {"state": "ENABLED"})
-    google.cloud.world.put(version)
+    secrets = secretmanager_v1.SecretManagerServiceClient(
+        credentials=google.credentials, client_options=google.options("secretmanager"), transport="rest"
+    )
+    secret = {"replication": {"automatic": {}}}
+    parent = secrets.create_secret(parent=f"projects/{google.project}", secret_id="key", secret=secret).name
+    secrets.add_secret_version(parent=parent, payload={"data": b"value"})
+    service = seen(google)
     service.template.max_instance_request_concurrency = 11
-    service.etag = ""
-    try:
-        assert updated(google, service).terminal_condition.state == SUCCEEDED
-    finally:
-        google.cloud.world.drop(secret)
-        google.cloud.world.drop(version.name)
+    assert updated(google, service).terminal_condition.state == SUCCEEDED
+    secrets.disable_secret_version(name=f"{parent}/versions/1")
+    service = seen(google)
+    service.template.max_instance_request_concurrency = 12
+    with pytest.raises(GoogleAPICallError, match="secrets/key/versions/latest was not found"):
+        updated(google, service)

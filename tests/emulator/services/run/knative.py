@@ -121,7 +121,7 @@ class KnativeServices(KnativeKind):
         return Services(self.cloud)
 
     def shown(self, record: Record, project: Project) -> Body:
-        return service_out(self.services.settled(record), project)
+        return service_out(record, project)
 
     @on("get", "run.services.get")
     def get(self, call: Call) -> Body:

@@ -54,7 +54,7 @@ class Rollout:
             self.revision = self.revisions.new(call, self.service)
             body["latestCreatedRevision"] = self.revision.body["name"]
         act = None if self.broken else self._act()
-        operation = self.revisions.start(call, "run.services", verb, self.service, self._finish, act)
+        operation = self.revisions.start(call, "run.services", verb, self.service, self._finish, act, self._abandon)
         operation.metadata = typed(body)
         self.service.hidden["operation"] = operation.number
         return operation
@@ -123,6 +123,15 @@ class Rollout:
         if (lost := misrouted(body, {short(each.name) for each in self._all()})) is not None:
             raise lost.error
         return typed(body)
+
+    def _abandon(self) -> None:
+        """The operation ended in an error of its own, before it was done: that is where the service stands."""
+        if self.service.body["generation"] == self.generation and self.service.body["reconciling"]:
+            failed = Failure("An internal error occurred.", "INTERNAL")
+            if self.revision is not None:
+                self.revisions.settle(self.revision, failed)
+                self.service.hidden["failure"] = failed
+            self._conclude(failed)
 
     def _conclude(self, failure: Failure | None) -> None:
         service, body, now = self.service, self.service.body, self.revisions.now

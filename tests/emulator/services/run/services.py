@@ -25,7 +25,6 @@ from tests.emulator.services.run.base import (
     shown_operation,
     unique,
 )
-from tests.emulator.services.run.conditions import Failure, condition
 from tests.emulator.services.run.revisions import Revisions
 from tests.emulator.services.run.rollout import Rollout, typed
 from tests.emulator.services.run.rules import NAME_RULE, service_rules
@@ -46,12 +45,12 @@ class Services(HasPolicy):
 
     @on("get", "run.services.get")
     def get(self, call: Call) -> Body:
-        return self.settled(self.existing(call)).body
+        return self.existing(call).body
 
     @on("list", "run.services.list")
     def listed(self, call: Call) -> Body:
         records = self.cloud.world.under(f"run/{self.full(call)}/services/", SERVICES)
-        return self.paged(call, "services", [self.settled(each).body for each in records])
+        return self.paged(call, "services", [each.body for each in records])
 
     @on("create", "run.services.create")
     def create(self, call: Call) -> Body:
@@ -96,10 +95,9 @@ class Services(HasPolicy):
     def check_account(self, call: Call, email: str) -> None:
         """Source: GoogleCloudPlatform/cloud-run-release-manager#81; the one text for "may not" and "is not there"."""
         project = self.project_of(call)
-        own = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
+        named = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
+        own = project.id if email == default_account(project) else named
         there = self.cloud.world.find(f"iam/projects/{own}/serviceAccounts/{email}") is not None
-        if email == default_account(project):
-            own, there = project.id, there or "compute.googleapis.com" in project.services
         resources = (f"projects/{own}/serviceAccounts/{email}", f"projects/{own}")
         if not there or not self.cloud.access.may(call.caller, "iam.serviceAccounts.actAs", resources):
             raise errors.ApiError(
@@ -176,14 +174,6 @@ class Services(HasPolicy):
         if name and not self.named_anew(record, template):
             message = f"Revision named '{name}' with different configuration already exists."
             raise errors.already_exists(message)
-
-    def settled(self, record: Record) -> Record:
-        """The record, with the end of an operation that ended in an error of its own (a fault) shown as a failure."""
-        operation = self.cloud.operations.all.get(record.hidden.get("operation", 0))
-        if record.body["reconciling"] and operation is not None and operation.done and operation.error:
-            failed = condition("Ready", self.now, Failure(operation.error.message, "INTERNAL"))
-            record.body |= {"reconciling": False, "terminalCondition": failed}
-        return record
 
     def answered(self, call: Call, outcome: Operation | Body) -> Body:
         """The operation; one that is done at once where the call was to validate alone."""
