@@ -7,6 +7,7 @@ https://cloud.google.com/compute/docs/reference/rest/v1/instances (one page a me
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_scheduling_changes_while_it_is_stopped(machines: Machines) -> None:
     spot = compute_v1.Scheduling(preemptible=True, automatic_restart=True)
     with pytest.raises(BadRequest, match="Scheduling must have preemptible be false when AutomaticRestart is true"):
         machines.insert("spot", scheduling=spot)
+    assert machines.made("spot", scheduling=compute_v1.Scheduling(preemptible=True)).status == "RUNNING"
 
 
 def test_secure_boot_is_set_while_it_is_stopped(machines: Machines) -> None:
@@ -241,6 +243,13 @@ class Recording:
         with self.lock:
             self.told.append((verb, name.rpartition("/")[2]))
 
+    def told_when(self, count: int) -> list[tuple[str, str]]:
+        """What it was told, once there is so much of it, or after 5 s."""
+        deadline = time.monotonic() + 5
+        while len(self.told) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.told
+
     def start(self, name: str, body: dict[str, Any]) -> None:
         self.note("start", name)
         if self.broken:
@@ -289,6 +298,23 @@ def test_a_real_part_that_does_not_start_fails_the_insert(backed: tuple[Machines
     part.broken = True
     ended = waited(machines, machines.insert())
     assert ended.error.errors[0].message == "RuntimeError: no room"
+    assert part.told_when(2) == [("start", "one"), ("remove", "one")]
     with pytest.raises(NotFound):
         machines.get()
     assert list(machines.disks.list(**machines.zone)) == []
+
+
+def test_a_fault_on_the_operation_leaves_no_instance_and_no_real_part(backed: tuple[Machines, Recording]) -> None:
+    machines, part = backed
+    rule = {"kind": "operation-error", "method": "compute.instances.insert", "code": 503, "message": "no capacity"}
+    machines.google.http().post("/_emulator/faults", json=rule).raise_for_status()
+    disks = machines.body().disks
+    machines.disks.insert_unary(**machines.zone, disk_resource=compute_v1.Disk(name="data", size_gb=10))
+    data = compute_v1.AttachedDisk(source=f"zones/{ZONE}/disks/data", device_name="data", auto_delete=True)
+    ended = waited(machines, machines.insert(disks=[*disks, data]))
+    assert ended.error.errors[0].message == "no capacity"
+    assert [each.name for each in machines.disks.list(**machines.zone)] == ["data"]
+    assert list(machines.instances.list(**machines.zone)) == []
+    assert part.told_when(2) == [("start", "one"), ("remove", "one")]
+    waited(machines, machines.insert())
+    assert machines.get().status == "RUNNING"

@@ -79,8 +79,8 @@ class InstanceDisks(InstanceKind):
     def add_disks(self, call: Call, record: Record) -> None:
         """Attach what is named, make what is described; nothing is made before all of it is found right."""
         given, project = record.body.get("disks", []), self.project_of(call).id
-        if not given or not any(each.get("boot") for each in given):
-            words = "Boot disk must be specified and be the first."  # no source for the words
+        if not any(each.get("boot") for each in given):  # no source for the words where there are others
+            words = "No boot disk is specified." if given else "No disks are specified."
             raise errors.invalid(f"Invalid value for field 'resource.disks': ''. {words}")
         made, parts = [], []
         for number, each in enumerate(given):

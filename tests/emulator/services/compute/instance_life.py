@@ -12,7 +12,7 @@ from tests.emulator.services.compute import serial
 from tests.emulator.services.compute.base import mutation
 from tests.emulator.services.compute.instance_kind import InstanceKind
 from tests.emulator.services.compute.instance_network import go_offline, go_online
-from tests.emulator.world import Record
+from tests.emulator.world import Record, relative
 
 
 class InstanceLife(InstanceKind):
@@ -59,14 +59,15 @@ class InstanceLife(InstanceKind):
         record.hidden["leaving"] = True
 
     def gone(self, record: Record) -> None:
-        """Disks that are to go with it go; those of an insert that failed go all."""
+        """Disks that are to go with it go; of an insert that failed, all that it made, and the real part."""
         self.cloud.world.drop(record.name)
-        for name in record.hidden.get("made", []):
+        if "made" in record.hidden:
+            self.cloud.backings.run(self.collection, lambda part: part.remove(record.name))
+            doomed = record.hidden["made"]
+        else:
+            doomed = [f"compute/{relative(each['source'])}" for each in record.body["disks"] if each["autoDelete"]]
+        for name in doomed:
             self.cloud.world.drop(name)
-        for each in record.body["disks"]:
-            disk = self.cloud.world.find(f"compute/{each['source'].partition('/v1/')[2]}")
-            if each["autoDelete"] and disk and not record.hidden.get("made"):
-                self.cloud.world.drop(disk.name)
 
 
 def _nothing(_: object) -> None:

@@ -146,7 +146,8 @@ def tags(given: Body, field: str) -> Body:
 def scheduling(given: Body, field: str) -> Body:
     """With Google's defaults, which are others for what may be preempted.
 
-    Source: https://cloud.google.com/compute/docs/instances/setting-vm-host-options, .../create-use-preemptible
+    Source: https://cloud.google.com/compute/docs/instances/setting-vm-host-options, .../create-use-preemptible; the
+    words are those that public Terraform modules quote.
     """
     spot = given.get("preemptible") or given.get("provisioningModel") == "SPOT"
     defaults = {
@@ -159,6 +160,11 @@ def scheduling(given: Body, field: str) -> Body:
         if given.get(name):
             raise errors.not_emulated(f"{field}.{name}")
     new = defaults | given
+    wrong = []
     if spot and new["automaticRestart"]:
-        raise errors.invalid("Scheduling must have preemptible be false when AutomaticRestart is true.", "badRequest")
+        wrong.append("Scheduling must have preemptible be false when AutomaticRestart is true.")
+    if spot and new["onHostMaintenance"] != "TERMINATE":
+        wrong.append("Scheduling must have preemptible be false when OnHostMaintenance isn't TERMINATE.")
+    if wrong:
+        raise errors.invalid(f"Invalid value for field '{field}.preemptible': 'true'. {' '.join(wrong)}")
     return new

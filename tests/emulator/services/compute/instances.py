@@ -91,7 +91,7 @@ class Instances(InstanceLife, InstanceSettings, InstanceDisks, InstanceOutput):
         able = any(each["type"] == "UEFI_COMPATIBLE" for each in boot.get("guestOsFeatures", []))
         asked = body.get("shieldedInstanceConfig", {})
         if any(asked.values()) and not able:
-            words = "Shielded VM Config can only be set when using a UEFI-compatible disk."
+            words = "Shielded VM Config can only be set when using a UEFI-compatible disk."  # no source for the words
             raise errors.invalid(f"Invalid value for field 'resource.shieldedInstanceConfig': ''. {words}")
         if able:
             defaults = {"enableSecureBoot": False, "enableVtpm": True, "enableIntegrityMonitoring": True}
