@@ -8,11 +8,14 @@ from __future__ import annotations
 import gzip
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound, NotModified, PreconditionFailed
 from google.cloud import storage
 from google.cloud.exceptions import RequestRangeNotSatisfiable
+from google.oauth2 import service_account
 
+from tests.emulator.server import key_of
 from tests.unit.emulator.conftest import Emulated
 
 
@@ -185,3 +188,16 @@ def test_what_is_not_emulated_says_so(google: Emulated, bucket: storage.Bucket) 
     assert http.get(f"{place}/acl").status_code == 501
     assert http.get(f"{place}?softDeleted=true&generation=1").status_code == 501
     assert http.patch(place, json={"retention": {"mode": "Locked"}}).status_code == 501
+
+
+@pytest.mark.parametrize("verb", ["GET", "PUT", "DELETE"])
+def test_signed_urls_are_not_emulated(google: Emulated, bucket: storage.Bucket, verb: str) -> None:
+    """Source: https://cloud.google.com/storage/docs/access-control/signed-urls"""
+    key = key_of(google.cloud, google.project, "signer", google.address)
+    signer = service_account.Credentials.from_service_account_info(key)  # type: ignore[no-untyped-call]
+    url = bucket.blob("one").generate_signed_url(
+        expiration=600, method=verb, version="v4", credentials=signer, api_access_endpoint=google.address
+    )
+    answer = httpx.request(verb, url)
+    assert answer.status_code == 501
+    assert "a signed URL, is not emulated" in answer.json()["error"]["message"]

@@ -17,6 +17,9 @@ MOST = 25000
 """Results on a page. Source: `pageSize` in …/projects.secrets/list"""
 
 
+LONGEST = timedelta(days=365_000)
+
+
 class SecretKind(Kind):
     """A kind whose methods are named by `name`, `parent` or `resource`, which is a secret, a version or a project."""
 
@@ -106,10 +109,16 @@ def _offset(token: str) -> int:
 
 
 def moment(text: str) -> datetime:
-    """A timestamp as the API takes it: `Z` or an offset, any number of digits behind the second."""
-    return datetime.fromisoformat(text)
+    """A timestamp as the API takes it: `Z` or an offset, any number of digits behind the second; 400 for none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise errors.invalid(f"Invalid timestamp: {text}") from None  # no source for the words
 
 
 def duration(text: str) -> timedelta:
-    """`86400s` or `1.5s`."""
-    return timedelta(seconds=float(text.removesuffix("s")))
+    """`86400s` or `1.5s`; 400 for more than a thousand years (no source for a limit)."""
+    seconds = float(text.removesuffix("s"))
+    if abs(seconds) > LONGEST.total_seconds():
+        raise errors.invalid(f"Invalid duration: {text}")
+    return timedelta(seconds=seconds)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from tests.emulator import access, errors
 from tests.emulator.kind import Body, Call, Kind
+from tests.emulator.schema import without_nulls
 from tests.emulator.services.storage.lifecycle import expired
 from tests.emulator.services.storage.marks import lists_name, policy_name
 from tests.emulator.world import Project, Record
@@ -108,10 +109,11 @@ def shown_object(record: Record, call: Call) -> Body:
 def merged(old: Any, new: Any) -> Any:
     """A patch: objects merge, null removes, everything else is replaced.
 
-    Source: https://cloud.google.com/storage/docs/json_api#patch ("patch semantics")
+    Source: RFC 7396, as https://cloud.google.com/storage/docs/json_api#patch has it
     """
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return copy.deepcopy(new)
+    if not isinstance(new, dict):
+        return without_nulls(new)
+    old = old if isinstance(old, dict) else {}
     kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
     return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
 

@@ -147,6 +147,8 @@ def written(wanted: Body, before: Body) -> Body:
     if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > MOST_METADATA:
         raise errors.invalid(f"Custom metadata is larger than {MOST_METADATA} bytes.")  # no source for the words
     earlier, later = before.get("customTime"), wanted.get("customTime")
+    if later:
+        moment(later)
     if earlier and (not later or moment(later) < moment(earlier)):
         raise errors.invalid("Custom time cannot be removed or set to an earlier time.")
     return {name: wanted[name] for name in WRITABLE if wanted.get(name) is not None}

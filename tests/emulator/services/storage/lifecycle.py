@@ -6,7 +6,7 @@ Source: https://cloud.google.com/storage/docs/lifecycle
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.emulator import errors
@@ -51,6 +51,8 @@ def _check_condition(condition: dict[str, Any]) -> None:
     for name, value in condition.items():
         if name in _NUMBERS and int(value) < 0:
             raise errors.invalid(f"The lifecycle condition {name} must not be negative.")
+        if name in _DATES:
+            moment(f"{value}T00:00:00Z")
 
 
 def expired(world: World, bucket: Record) -> None:
@@ -117,14 +119,14 @@ def _newer(wanted: int, newer: int) -> bool:
 
 def _days(field: str) -> Callable[[Any, dict[str, Any], datetime], bool]:
     def holds(value: Any, body: dict[str, Any], now: datetime) -> bool:
-        return field in body and now >= moment(body[field]) + timedelta(days=int(value))
+        return field in body and (now - moment(body[field])) / timedelta(days=1) >= int(value)
 
     return holds
 
 
 def _before(field: str) -> Callable[[Any, dict[str, Any], datetime], bool]:
     def holds(value: Any, body: dict[str, Any], _: datetime) -> bool:
-        return field in body and moment(body[field]) < datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return field in body and moment(body[field]) < moment(f"{value}T00:00:00Z")
 
     return holds
 
@@ -132,6 +134,7 @@ def _before(field: str) -> Callable[[Any, dict[str, Any], datetime], bool]:
 _NUMBERS = frozenset(
     {"age", "numNewerVersions", "daysSinceNoncurrentTime", "daysSinceCustomTime", "sizeAboveBytes", "sizeBelowBytes"}
 )
+_DATES = frozenset({"createdBefore", "customTimeBefore", "noncurrentTimeBefore"})
 _CONDITIONS: dict[str, Callable[[Any, dict[str, Any], datetime], bool]] = {
     "age": _days("timeCreated"),
     "daysSinceNoncurrentTime": _days("timeDeleted"),

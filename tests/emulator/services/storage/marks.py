@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
+from tests.emulator import errors
 from tests.emulator.world import FIRST_NUMBER, World
 
 
@@ -49,5 +50,8 @@ def _varint(number: int) -> bytes:
 
 
 def moment(text: str) -> datetime:
-    """A timestamp as the API writes it."""
-    return datetime.fromisoformat(text)
+    """A timestamp as the API writes it; 400 for a day or an hour that is none (no source for the words)."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise errors.invalid(f"Invalid value: '{text}' is malformed.") from None

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from tests.emulator import errors
 from tests.emulator.discovery import Document
 from tests.emulator.kind import Answer, Body, Call, on
-from tests.emulator.schema import violations
+from tests.emulator.schema import violations, without_nulls
 from tests.emulator.services.storage.base import refuse_list, shown_object
 from tests.emulator.services.storage.bucket_settings import STORAGE_CLASSES
 from tests.emulator.services.storage.generations import ObjectKind, check_name, check_sums
@@ -95,7 +95,8 @@ class Uploads(ObjectKind):
             found = [(each.where, each.message) for each in wrong]
             message = "\n".join(message for _, message in found)
             raise errors.invalid(message, details=[errors.bad_request(found)])
-        return {key: value for key, value in body.items() if value is not None}
+        cleaned: Body = without_nulls(body)
+        return cleaned
 
     @property
     def document(self) -> Document:
