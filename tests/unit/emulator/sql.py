@@ -20,6 +20,7 @@ from google.cloud.sqladmin_v1.services.sql_tiers_service.transports import SqlTi
 from google.cloud.sqladmin_v1.services.sql_users_service.transports import SqlUsersServiceGrpcTransport
 from googleapiclient import discovery
 
+from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import OWNER
 from tests.unit.emulator.conftest import Emulated
 
@@ -122,7 +123,8 @@ def network_with_range(google: Emulated, prefix: int = 16) -> str:
     networks.insert_unary(
         project=google.project, network_resource=compute_v1.Network(name="main", auto_create_subnetworks=False)
     )
-    google.advance(60)
+    if isinstance(google.cloud.world.clock, VirtualClock):
+        google.advance(60)
     full = f"projects/{google.project}/global/networks/main"
     addresses.insert_unary(project=google.project, address_resource=reserved(full, "reserved", "10.100.0.0", prefix))
     return full

@@ -5,6 +5,8 @@ Source: https://cloud.google.com/sql/docs/postgres/import-export/import-export-s
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.emulator import errors
 from tests.emulator.backing import SqlBacking
 from tests.emulator.errors import ApiError
@@ -89,7 +91,7 @@ class InstanceTransfers(InstanceKind):
         """Source: admin-api-error-messages, ERROR_EXPORT_UNKNOWN_FILE_TYPE and ERROR_IMPORT_UNKNOWN_FILE_TYPE."""
         if context.get("fileType") not in ("SQL", "CSV", "BAK", "TDE"):
             raise errors.invalid(f"The {what} file type is unknown.")
-        asked = [name for name in OPTIONS if context.get(name)]
+        asked = [name for name in OPTIONS if _says_something(context.get(name))]
         asked += [f"fileType {context['fileType']}"] if context["fileType"] != "SQL" else []
         if asked:
             raise errors.not_emulated(f"sql.instances.{what} with {asked[0]}")
@@ -109,6 +111,11 @@ class InstanceTransfers(InstanceKind):
             return fault(unpacked(name, content), users)
         except ValueError as error:
             return str(error)
+
+
+def _says_something(options: Any) -> bool:
+    """Whether options ask for anything: gcloud sends all of them, most as false or zero."""
+    return any(map(_says_something, options.values())) if isinstance(options, dict) else bool(options)
 
 
 def broke(why: str) -> ApiError:
