@@ -139,8 +139,8 @@ class LocatedBuilds(Kind):
             raise errors.invalid(
                 "invalid argument: if 'build.service_account' is specified, the build must either (a) specify "
                 "'build.logs_bucket', (b) use the REGIONAL_USER_OWNED_BUCKET "
-                "build.options.default_logs_bucket_behavior option, or (c) use either CLOUD_LOGGING_ONLY / NONE logging "
-                "options"
+                "build.options.default_logs_bucket_behavior option, or (c) use either CLOUD_LOGGING_ONLY / NONE "
+                "logging options"
             )
 
     # -- building ----------------------------------------------------------------------------------------------------
