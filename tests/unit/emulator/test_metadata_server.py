@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from google.api_core.exceptions import Forbidden, NotFound
+from google.auth import jwt
 from google.cloud import compute_v1
 from google.oauth2.credentials import Credentials
 
+from tests.emulator.accounts import public_keys
 from tests.emulator.app import App, Incoming
 from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import Cloud
@@ -290,12 +292,38 @@ def test_without_an_account_there_is_no_token(host: Host) -> None:
     assert ask_as(host, "two", "instance/service-accounts/").text == ""
 
 
-def test_identity_tokens_and_narrower_scopes_are_not_emulated(host: Host) -> None:
-    assert host.get("instance/service-accounts/default/identity", audience="a").status_code == 501
+def test_a_token_is_good_for_the_scopes_of_the_instance_alone(host: Host) -> None:
     scopes = ["https://www.googleapis.com/auth/devstorage.read_only"]
-    account = compute_v1.ServiceAccount(email=host.machines.account("other"), scopes=scopes)
-    host.machines.insert("two", service_accounts=[account])
-    assert ask_as(host, "two", "instance/service-accounts/default/token").status_code == 501
+    email = host.machines.account("other")
+    host.machines.insert("two", service_accounts=[compute_v1.ServiceAccount(email=email, scopes=scopes)])
+    host.google.grant("roles/owner", f"serviceAccount:{email}")
+    token = ask_as(host, "two", "instance/service-accounts/default/token").json()["access_token"]
+    project = host.google.project
+    bucket = host.google.http().post("/storage/storage/v1/b", params={"project": project}, json={"name": project})
+    assert bucket.status_code == 200
+    inside = host.google.http(token)
+    assert inside.get(f"/storage/storage/v1/b/{project}/o").status_code == 200
+    refused = inside.get(f"/compute/compute/v1/projects/{project}/zones/{ZONE}/instances")
+    assert refused.status_code == 403
+    assert "insufficient authentication scopes" in refused.text
+
+
+def test_an_identity_token_tells_the_instance(host: Host) -> None:
+    path = "instance/service-accounts/default/identity"
+    token = host.text(path, audience="https://example.com", format="full")
+    account = next(
+        each for each in host.google.cloud.world.of("iam.projects.serviceAccounts")
+        if each.body["email"] == host.text("instance/service-accounts/default/email")
+    )  # fmt: skip
+    keys = public_keys(host.google.cloud.world, account.body["email"])
+    claims = jwt.decode(token, certs=keys, audience="https://example.com")  # type: ignore[no-untyped-call]
+    assert (claims["email"], claims["sub"]) == (account.body["email"], account.body["uniqueId"])
+    about = claims["google"]["compute_engine"]
+    assert (about["instance_name"], about["zone"], about["project_id"]) == ("one", ZONE, host.google.project)
+    plain = jwt.decode(host.text(path, audience="a"), certs=keys, audience="a")  # type: ignore[no-untyped-call]
+    assert "google" not in plain
+    refused = host.get(path)
+    assert (refused.status_code, refused.text.strip()) == (400, "non-empty audience parameter required")
 
 
 def put(host: Host, path: str, value: str) -> httpx.Response:

@@ -22,12 +22,13 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from tests.emulator import metadata
+from tests.emulator import accounts, metadata
 from tests.emulator.access import TOKEN_LIFE
 from tests.emulator.errors import ApiError
 from tests.emulator.kind import Call, Handle, Kind, raw
 from tests.emulator.services.compute import guest_attributes
 from tests.emulator.services.compute.instance_kind import UP
+from tests.emulator.services.metadata.identity import identity_token
 from tests.emulator.world import Record
 
 HEADERS = {
@@ -41,7 +42,6 @@ NAMED = r"(?:/(?P<instance>projects/[^/]+/zones/[^/]+/instances/[^/]+))?"
 V1 = rf"{NAMED}/computeMetadata/v1"
 ACCOUNT = rf"{V1}/(?P<path>instance/service-accounts/[^/]+)"
 GUEST = rf"{V1}/instance/guest-attributes/(?P<path>.*)"
-ALL_SCOPES = "https://www.googleapis.com/auth/cloud-platform"
 LOOK = 0.05
 """Seconds of real time between two looks at what a caller waits for."""
 
@@ -99,22 +99,27 @@ class MetadataServer(Kind):
 
     @question("GET", rf"{ACCOUNT}/token")
     def token(self, call: Call) -> Response:
-        """An access token of the account. Scopes asked for are ignored.
+        """An access token of the account. It has the instance's scopes, whatever is asked for.
 
         Source: google.auth.compute_engine ("On Compute Engine the metadata server ignores requested scopes"). The
         server at Google gives the same token out again until shortly before it ends; here each is a new one.
         """
-        account = self.node(call, unquote(call["path"]))
-        if ALL_SCOPES not in account["scopes"].items:
-            raise Refused(501, "emulator: tokens of an instance without the scope cloud-platform are not emulated.")
-        token = self.cloud.access.mint(f"serviceAccount:{account['email']}")
-        told = {"access_token": token, "expires_in": int(TOKEN_LIFE.total_seconds()) - 1, "token_type": "Bearer"}
-        return _answer(json.dumps(told), "application/json")
+        about = self.node(call, unquote(call["path"]))
+        account = self.account(about["email"])
+        scopes = about["scopes"].items or ("none",)  # an empty list would stand for all of them
+        token = self.cloud.access.mint(f"serviceAccount:{account.body['email']}", scopes=scopes)
+        life = int(TOKEN_LIFE.total_seconds()) - 1
+        answer = {"access_token": token, "expires_in": life, "token_type": "Bearer"}
+        return _answer(json.dumps(answer), "application/json")
 
     @question("GET", rf"{ACCOUNT}/identity")
     def identity(self, call: Call) -> Response:
-        self.node(call, unquote(call["path"]))
-        raise Refused(501, "emulator: identity tokens are not emulated.")
+        """An identity token. Source of the words without an audience: public clients that look for them."""
+        account = self.account(self.node(call, unquote(call["path"]))["email"])
+        if not call.get("audience"):
+            raise Refused(400, "non-empty audience parameter required")
+        full = call.get("format", "standard") == "full"
+        return _answer(identity_token(self.cloud, self.instance(call), account, call["audience"], full=full))
 
     @question("GET", rf"{V1}(?P<path>(?:/.*)?)")
     async def get(self, call: Call) -> Response:
@@ -185,6 +190,13 @@ class MetadataServer(Kind):
         found = metadata.find(metadata.tree(self.cloud, self.instance(call)), path)
         if found is None:
             raise Refused(404, NOT_FOUND)
+        return found
+
+    def account(self, email: str) -> Record:
+        """The account of an instance, which may be gone or disabled. No source for the words."""
+        found = accounts.account(self.cloud.world, email)
+        if found is None or found.body.get("disabled"):
+            raise Refused(404, f"The service account {email} was not found or is disabled.")
         return found
 
     def writable(self, call: Call) -> Record:
