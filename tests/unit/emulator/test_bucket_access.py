@@ -82,7 +82,7 @@ def test_overwriting_needs_delete(google: Emulated, bucket: storage.Bucket) -> N
 
 
 def test_who_may_not_list_learns_not_that_an_object_is_missing(google: Emulated, bucket: storage.Bucket) -> None:
-    """Source: https://cloud.google.com/storage/docs/access-control/making-data-public (legacyObjectReader)"""
+    """Source: googleapis/google-cloud-go#1638"""
     add(bucket, "roles/storage.legacyObjectReader", ANN)
     with pytest.raises(Forbidden, match=r"storage.objects.list"):
         client_of(google, ANN).bucket(bucket.name).blob("none").download_as_bytes()

@@ -160,6 +160,17 @@ def test_a_retention_policy_keeps_objects(google: Emulated, bucket: storage.Buck
     client_of(google).bucket(bucket.name).blob("kept").delete()
 
 
+def test_a_retention_policy_lets_a_live_version_become_noncurrent(bucket: storage.Bucket) -> None:
+    """Source: https://cloud.google.com/storage/docs/bucket-lock, https://cloud.google.com/storage/docs/object-lock"""
+    bucket.retention_period, bucket.versioning_enabled = 3600, True
+    bucket.patch()
+    first = bucket.blob("kept")
+    first.upload_from_string("1")
+    bucket.blob("kept").upload_from_string("2")
+    with pytest.raises(Forbidden, match="retention policy"):
+        bucket.delete_blob("kept", generation=first.generation)
+
+
 def test_a_locked_retention_only_grows(bucket: storage.Bucket) -> None:
     bucket.retention_period = 3600
     bucket.patch()

@@ -45,7 +45,7 @@ class ObjectKind(StorageKind):
         """The live object, or the generation asked for; who may not list learns no more than that it may not.
 
         Source of the words: "No such object" in googleapis/python-storage issues; of the 403,
-        https://cloud.google.com/storage/docs/access-control/making-data-public (legacyObjectReader).
+        googleapis/google-cloud-go#1638 (a public bucket whose objects may be read and not listed).
         """
         live = self.live(bucket, name)
         if wanted is None or (live and live.body["generation"] == wanted):
