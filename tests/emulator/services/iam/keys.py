@@ -57,7 +57,10 @@ class Keys(OfAccount):
 
     @on("disable", "iam.serviceAccountKeys.disable")
     def disable(self, call: Call) -> Body:
-        self.user_managed(call).body |= {"disabled": True, "disableReason": "USER_INITIATED"}
+        self.user_managed(call).body |= {
+            "disabled": True,
+            "disableReason": "SERVICE_ACCOUNT_KEY_DISABLE_REASON_USER_INITIATED",
+        }
         return {}
 
     @on("enable", "iam.serviceAccountKeys.enable")

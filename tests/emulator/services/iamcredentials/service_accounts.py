@@ -15,7 +15,6 @@ from typing import Any
 from google.auth import crypt, jwt
 
 from tests.emulator import accounts, errors
-from tests.emulator.clock import rfc3339
 from tests.emulator.kind import Body, Call, Kind, on
 from tests.emulator.services.iam.base import denied
 from tests.emulator.world import Record
@@ -46,7 +45,8 @@ class ServiceAccounts(Kind):
             raise errors.invalid("The lifetime must be between 1 and 3600 seconds.")  # words: no source
         life = timedelta(seconds=lifetime)
         token = self.cloud.access.mint(f"serviceAccount:{target.body['email']}", life, scopes)
-        return {"accessToken": token, "expireTime": rfc3339(self.cloud.world.clock.now() + life)}
+        ends = (self.cloud.world.clock.now() + life).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"accessToken": token, "expireTime": ends}
 
     @on("generateIdToken", "")
     def generate_id_token(self, call: Call) -> Body:

@@ -151,17 +151,17 @@ class Operations(UsageKind):
     collection = "serviceusage.operations"
     owns_records = False
 
-    @on("get", "serviceusage.operations.get")
+    @on("get", "")
     def get(self, call: Call) -> Body:
+        """The project is the one whose number is in the operation's name; the one that did nothing is nobody's."""
         operation = self._find(call["name"])
         if operation is None:
             return {"name": NOTHING_TO_DO, "done": True, "response": {"@type": f"{RESPONSES}EnableServiceResponse"}}
+        call.require("serviceusage.operations.get", f"projects/{operation.project}")
         return shown_operation(operation, self.cloud.world.projects[operation.project])
 
     def guards(self, call: Call) -> tuple[str, ...]:
-        """The project whose number is in the operation's name; nobody's for the one that did nothing."""
-        operation = self._find(call["name"])
-        return (f"projects/{operation.project}",) if operation else ("operations",)
+        return ("operations",)
 
     def _find(self, name: str) -> Operation | None:
         """None for the operation that did nothing. The words of the 404 have no source."""

@@ -1,0 +1,119 @@
+"""Quotas: what a project may have of each thing, and the refusal of more.
+
+Sources: https://cloud.google.com/compute/resource-usage, https://cloud.google.com/iam/quotas#limits; the words:
+mesosphere-backup/terraform-dcos#61 and openshift-evangelists/openshifter#15
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import Forbidden
+from google.cloud import compute_v1
+
+from tests.emulator import quotas
+from tests.emulator.world import Record
+from tests.unit.emulator.api_clients import account, iam, refused
+from tests.unit.emulator.conftest import Emulated
+
+
+def lowered(google: Emulated, metric: str, limit: float, **more: str) -> None:
+    body = {"project": google.project, "metric": metric, "limit": limit, **more}
+    google.http().post("/_emulator/quotas", json=body).raise_for_status()
+
+
+def make_network(google: Emulated, name: str) -> compute_v1.Operation:
+    networks = compute_v1.NetworksClient(credentials=google.credentials, client_options=google.options("compute"))
+    body = compute_v1.Network(name=name, auto_create_subnetworks=False)
+    started = networks.insert_unary(project=google.project, network_resource=body)
+    operations = compute_v1.GlobalOperationsClient(
+        credentials=google.credentials, client_options=google.options("compute")
+    )
+    return operations.get(project=google.project, operation=started.name)
+
+
+def test_a_sixth_network_fails_and_leaves_nothing(google: Emulated) -> None:
+    """Source of the 5: `gcloud compute project-info describe` of new projects in public issues."""
+    for number in range(5):
+        assert not make_network(google, f"network-{number}").error.errors
+    failed = make_network(google, "network-5")
+    [error] = failed.error.errors
+    assert (error.code, error.message) == ("QUOTA_EXCEEDED", "Quota 'NETWORKS' exceeded.  Limit: 5.0 globally.")
+    assert failed.http_error_status_code == 403
+    networks = compute_v1.NetworksClient(credentials=google.credentials, client_options=google.options("compute"))
+    assert len(list(networks.list(project=google.project))) == 5
+
+
+def test_another_limit_is_in_force_in_one_project(google: Emulated) -> None:
+    lowered(google, "NETWORKS", 0)
+    assert make_network(google, "one").error.errors
+    lowered(google, "NETWORKS", 1)
+    assert not make_network(google, "one").error.errors
+
+
+def test_disks_are_refused_at_once_in_the_region_where_they_are_too_many(google: Emulated) -> None:
+    disks = compute_v1.DisksClient(credentials=google.credentials, client_options=google.options("compute"))
+
+    def make(name: str, zone: str, gigabytes: int) -> None:
+        kind = f"zones/{zone}/diskTypes/pd-ssd"
+        body = compute_v1.Disk(name=name, size_gb=gigabytes, type_=kind)
+        disks.insert_unary(project=google.project, zone=zone, disk_resource=body)
+
+    lowered(google, "SSD_TOTAL_GB", 100, region="europe-west1")
+    make("one", "europe-west1-b", 60)
+    with pytest.raises(Forbidden) as caught:
+        make("two", "europe-west1-c", 60)
+    assert caught.value.errors[0]["reason"] == "quotaExceeded"
+    assert "Quota 'SSD_TOTAL_GB' exceeded.  Limit: 100.0 in region europe-west1." in caught.value.message
+    make("two", "us-central1-a", 60)
+    make("three", "europe-west1-c", 40)
+
+
+def test_a_project_has_at_most_100_service_accounts(google: Emulated) -> None:
+    lowered(google, "iam.serviceAccounts", 2)
+    account(google, "worker-1")
+    accounts = iam(google).projects().serviceAccounts()
+    error = refused(accounts.create(name=f"projects/{google.project}", body={"accountId": "worker-2"}))
+    assert (error.status_code, error.reason) == (429, "Maximum number of service accounts on project reached.")
+    assert quotas.QUOTAS["iam.serviceAccounts"].limit == 100
+
+
+def test_a_limit_that_there_is_not_is_refused(google: Emulated) -> None:
+    for wrong in ({"metric": "WISHES"}, {"metric": "CPUS"}, {"metric": "NETWORKS", "region": "us-central1"}):
+        answer = google.http().post("/_emulator/quotas", json={"project": google.project, "limit": 1} | wrong)
+        assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("collection", "body", "wanted"),
+    [
+        ("compute.instances", {"machineType": "zones/z/machineTypes/e2-small"}, {"CPUS": 2}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/f1-micro"}, {"CPUS": 1}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/e2-standard-8"}, {"CPUS": 8}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/custom-6-8192"}, {"CPUS": 6}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/n2-standard-8"}, {}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/e2-small", "status": "TERMINATED"}, {}),
+        ("compute.disks", {"type": "zones/z/diskTypes/pd-balanced", "sizeGb": "20"}, {"SSD_TOTAL_GB": 20}),
+        ("compute.disks", {"type": "zones/z/diskTypes/pd-standard", "sizeGb": "20"}, {"DISKS_TOTAL_GB": 20}),
+        ("compute.addresses", {"addressType": "EXTERNAL"}, {"STATIC_ADDRESSES": 1}),
+        ("compute.addresses", {"addressType": "INTERNAL"}, {}),
+        ("compute.globalAddresses", {"addressType": "INTERNAL"}, {"GLOBAL_INTERNAL_ADDRESSES": 1}),
+        ("secretmanager.projects.secrets", {}, {}),
+    ],
+)
+def test_what_a_resource_counts_for(collection: str, body: dict[str, Any], wanted: dict[str, float]) -> None:
+    assert quotas.demand(Record("compute/projects/p/zones/z/x/y", collection, body)) == wanted
+
+
+def test_usage_is_what_there_is(google: Emulated) -> None:
+    make_network(google, "one")
+    project = google.cloud.world.projects[google.project]
+    told = {each["metric"]: (each["usage"], each["limit"]) for each in quotas.shown(google.cloud, project)}
+    assert (told["NETWORKS"], told["FIREWALLS"]) == ((1, 5), (0, 100))
+    assert {each["metric"] for each in quotas.shown(google.cloud, project, "us-central1")} == {
+        "CPUS",
+        "STATIC_ADDRESSES",
+        "DISKS_TOTAL_GB",
+        "SSD_TOTAL_GB",
+    }
