@@ -81,23 +81,23 @@ class ComputeKind(PolicyKind):
         return f"compute#{self.singular}"
 
     def place(self, call: Call) -> str:
-        """`global`, `regions/r` or `zones/z` of a call; 400 for a zone or region that there is not.
-
-        Source of the words: "Unknown zone" in public issues.
-        """
-        if self.scope == "global":
-            return "global"
-        place = f"{self.scope}s/{call[self.scope]}"
-        if place not in self.cloud.places(self.scope):
-            raise errors.invalid(f"Invalid value for field '{self.scope}': '{call[self.scope]}'. Unknown {self.scope}.")
-        return place
+        """`global`, `regions/r` or `zones/z` of a call."""
+        return "global" if self.scope == "global" else f"{self.scope}s/{call[self.scope]}"
 
     def named(self, call: Call) -> str:
         """The last part of the name a call is about, "" where it is about none; some methods call it `resource`."""
         return str(call.get(self.singular) or call.get("resource") or call.body.get("name") or "")
 
     def folder(self, call: Call) -> str:
-        """`projects/p/global/networks`."""
+        """`projects/p/global/networks`; 400 for a zone or region that there is not.
+
+        Source of the words: "Unknown zone" in public issues.
+        """
+        if self.place(call) not in self.cloud.places(self.scope):
+            raise errors.invalid(f"Invalid value for field '{self.scope}': '{call[self.scope]}'. Unknown {self.scope}.")
+        return self._folder(call)
+
+    def _folder(self, call: Call) -> str:
         return f"projects/{self.project_of(call).id}/{self.place(call)}/{self.plural}"
 
     def scope_of(self, record: Record) -> str:
@@ -112,7 +112,7 @@ class ComputeKind(PolicyKind):
         if asked := [name for name in self.unanswered if name in call.parameters]:
             raise errors.not_emulated(f"{asked[0]} of a {self.singular}")
         project = f"projects/{self.project_of(call).id}"
-        return (f"{self.folder(call)}/{name}", project) if (name := self.named(call)) else (project,)
+        return (f"{self._folder(call)}/{name}", project) if (name := self.named(call)) else (project,)
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
         return errors.ApiError(403, f"Required '{permission}' permission for '{resource}'", reason="forbidden")

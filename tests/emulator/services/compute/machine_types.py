@@ -76,16 +76,15 @@ class MachineTypes(ComputeKind):
 
     @on("get", "{collection}.get")
     def get(self, call: Call) -> Body:
-        entry = self.entry(self.named(call))
+        entry, folder = self.entry(self.named(call)), self.folder(call)
         if entry is None:
-            raise errors.not_found(f"The resource '{self.folder(call)}/{self.named(call)}' was not found")
+            raise errors.not_found(f"The resource '{folder}/{self.named(call)}' was not found")
         return self.placed(entry, self.project_of(call).id, self.place(call))
 
     @on("list", "{collection}.list")
     def listed(self, call: Call) -> Body:
-        project, place = self.project_of(call).id, self.place(call)
+        folder, project, place = self.folder(call), self.project_of(call).id, self.place(call)
         items, token = chosen([self.placed(each, project, place) for each in self.entries.values()], call)
-        folder = self.folder(call)
         return {"kind": f"{self.type_name}List", "id": folder, "items": items, "selfLink": f"{GOOGLE}/{folder}"} | token
 
     @on("aggregatedList", "{collection}.list")
