@@ -104,7 +104,7 @@ def test_variables_follow_the_rules(google: Emulated, variables: list[run_v2.Env
 def test_cpu_and_memory_fit_together(
     google: Emulated, resources: run_v2.ResourceRequirements, environment: int, words: str
 ) -> None:
-    """google/osv.dev#2800, MarkEdmondson1234/googleCloudRunner#137 (gen2); …/configuring/services/memory-limits, …/cpu"""
+    """google/osv.dev#2800, MarkEdmondson1234/googleCloudRunner#137 (gen2)"""
     body = template(execution_environment=environment, containers=[container(resources=resources)])
     refused(google, body, words)
 

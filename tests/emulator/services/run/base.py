@@ -77,17 +77,20 @@ class RunKind(Kind):
         """The one behind `projects/` or, in v1, `namespaces/`."""
         return call.project(self.named(call).split("/")[1])
 
+    def path(self, call: Call) -> str:
+        """The same with the project's id."""
+        return "/".join(["projects", self.project_of(call).id, *self.named(call).split("/")[2:]])
+
     def full(self, call: Call) -> str:
-        """The same with the project's id, in a location that exists."""
-        parts = self.named(call).split("/")
-        if len(parts) > 3:
-            check_location(parts[3])
-        return "/".join(["projects", self.project_of(call).id, *parts[2:]])
+        """The same in a location that exists."""
+        path = self.path(call)
+        check_location(path.split("/")[3])
+        return path
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """The service, if the call names one, then the project. Source: https://cloud.google.com/run/docs/reference/iam"""
         project = f"projects/{self.project_of(call).id}"
-        parts = self.full(call).split("/")
+        parts = self.path(call).split("/")
         return ("/".join(parts[:6]), project) if len(parts) > 5 else (project,)
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:

@@ -22,7 +22,6 @@ from tests.emulator.services.run.base import (
     HasPolicy,
     RunKind,
     Violation,
-    check_location,
     check_version,
     missing,
     refuse,
@@ -57,21 +56,22 @@ class KnativeKind(RunKind):
         found = REGIONAL.fullmatch(call.base)
         return found[1] if found else ""
 
-    def full(self, call: Call) -> str:
-        location = self.location(call)
-        if not location:  # no source: words
-            raise errors.invalid("A regional endpoint is required: REGION-run.googleapis.com.")
-        check_location(location)
+    def path(self, call: Call) -> str:
         parts = self.named(call).split("/")
         rest = parts[2:] if parts[0] == "namespaces" else parts[4:]
-        return "/".join(["projects", self.project_of(call).id, "locations", location, *rest])
+        return "/".join(["projects", self.project_of(call).id, "locations", self.location(call), *rest])
+
+    def full(self, call: Call) -> str:
+        if not self.location(call):  # no source: words
+            raise errors.invalid("A regional endpoint is required: REGION-run.googleapis.com.")
+        return super().full(call)
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """As in v2; a list of all locations is the project's."""
         project = f"projects/{self.project_of(call).id}"
         if not self.location(call):
             return (project,)
-        parts = self.full(call).split("/")
+        parts = self.path(call).split("/")
         service = ("/".join(parts[:6]),) if len(parts) > 5 and self.shows == SERVICES else ()
         return (*service, project)
 
@@ -133,12 +133,12 @@ class KnativeServices(KnativeKind):
 
     @on("create", "run.services.create")
     def create(self, call: Call) -> Body:
-        name = call.body.get("metadata", {}).get("name", "")
+        folder, name = self.full(call), call.body.get("metadata", {}).get("name", "")
         if not re.fullmatch(DNS_LABEL, name) or len(name) > 63:
             refuse([Violation("metadata.name", NAME_RULE)], "", knative=True)
         self.check_namespace(call)
         body = self.services.checked(call, service_in(call.body), name, "", knative=True)
-        full = f"{self.full(call)}/services/{name}"
+        full = f"{folder}/services/{name}"
         outcome = self.services.make(call, full, body, dry=call.get("dryRun") == "all")
         return self.answered(call, full, outcome)
 

@@ -18,7 +18,6 @@ from tests.emulator.services.run.base import (
     TYPES,
     HasPolicy,
     Violation,
-    check_location,
     check_version,
     etag_of,
     refuse,
@@ -54,11 +53,11 @@ class Services(HasPolicy):
 
     @on("create", "run.services.create")
     def create(self, call: Call) -> Body:
-        name = call.get("serviceId") or ""
+        parent, name = self.full(call), call.get("serviceId") or ""
         if not name or len(name) > LONGEST_ID or not re.fullmatch(DNS_LABEL, name):
             refuse([Violation("serviceId", NAME_RULE.replace("63", str(LONGEST_ID)), True)], "CreateServiceRequest")
         body = self.checked(call, call.body, name, "CreateServiceRequest")
-        return self.answered(call, self.make(call, f"{self.full(call)}/services/{name}", body))
+        return self.answered(call, self.make(call, f"{parent}/services/{name}", body))
 
     @on("patch", "run.services.update")
     def patch(self, call: Call) -> Body:
@@ -106,7 +105,6 @@ class Services(HasPolicy):
 
     def make(self, call: Call, full: str, body: Body, dry: bool | None = None) -> Operation | Body:
         """A new service; only what it would be where the call is to validate alone."""
-        check_location(full.split("/")[3])
         if self.cloud.world.find(f"run/{full}"):
             raise errors.already_exists(f"Resource '{full.rpartition('/')[2]}' already exists.")
         record = Record(f"run/{full}", SERVICES, body)
