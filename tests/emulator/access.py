@@ -110,7 +110,7 @@ class Access:
         Source: https://cloud.google.com/iam/docs/policies#etag and "concurrent policy changes" in public issues.
         """
         now = self.policy(resource)
-        if policy.get("etag") not in (None, "", now["etag"]):
+        if _plain(policy.get("etag") or now["etag"]) != _plain(now["etag"]):
             raise ApiError(
                 409,
                 "There were concurrent policy changes. Please retry the whole read-modify-write with exponential "
@@ -162,6 +162,11 @@ class Access:
         self.tokens.clear()
         self.policies.clear()
         self.custom_roles.clear()
+
+
+def _plain(etag: str) -> str:
+    """Bytes come in either alphabet of base64: gcloud sends back the other than it got. Source: protobuf's JSON."""
+    return etag.replace("-", "+").replace("_", "/").rstrip("=")
 
 
 def denied(permission: str, resource: str) -> ApiError:

@@ -111,6 +111,7 @@ class Cloud:
         project = call.project(kind.guards(call)[-1])
         document = self.router.documents[method.api]
         if document.host in project.services:
+            project.used[document.host] = self.world.clock.now()
             return
         link = f"https://console.developers.google.com/apis/api/{document.host}/overview?project={project.id}"
         raise errors.ApiError(

@@ -37,6 +37,8 @@ class Project:
     services: set[str] = field(default_factory=lambda: set(DEFAULT_SERVICES))
     labels: dict[str, str] = field(default_factory=dict)
     created: datetime | None = None
+    used: dict[str, datetime] = field(default_factory=dict)
+    """When each service was last called for it."""
     agents: set[str] = field(default_factory=set)
     """Emails of Google's service agents that work for it."""
 

@@ -116,6 +116,17 @@ def test_what_another_service_needs_is_disabled_with_it_or_not_at_all(bare: Emul
     assert refused(services.disable(name=name, body={})).status_code == 400
 
 
+def test_a_service_in_use_is_not_disabled_where_that_is_asked(bare: Emulated, services: Any) -> None:
+    """Source: the reference, CheckIfServiceHasUsage: "has usage in the last 30 days", FAILED_PRECONDITION"""
+    name, check = f"projects/{bare.project}/services/iam.googleapis.com", {"checkIfServiceHasUsage": "CHECK"}
+    services.enable(name=name, body={}).execute()
+    iam(bare).projects().serviceAccounts().list(name=f"projects/{bare.project}").execute()
+    error = refused(services.disable(name=name, body=check))
+    assert (error.status_code, error.error_details[0]["reason"]) == (400, "COMMON_SU_SERVICE_HAS_USAGE")
+    bare.advance(30 * 86400)
+    client(bare, "serviceusage.v1").services().disable(name=name, body=check).execute()
+
+
 def test_a_service_that_there_is_not(bare: Emulated, services: Any) -> None:
     """Source: public issues, SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED"""
     error = refused(services.enable(name=f"projects/{bare.project}/services/sql.googleapis.com", body={}))

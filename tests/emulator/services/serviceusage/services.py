@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
 
 from tests.emulator import agents, errors
@@ -16,6 +17,7 @@ MOST = 20
 """Services in one batchEnable. Source: the reference, batchEnable: "a maximum of 20 services"."""
 MOST_GOT = 30
 """Services in one batchGet. Source: the reference, batchGet."""
+USAGE = timedelta(days=30)
 NOTHING_TO_DO = "operations/noop.DONE_OPERATION"
 """The operation of an enable without effect. Source: seen in public issues and in terraform-provider-google."""
 RESPONSES = "type.googleapis.com/google.api.serviceusage.v1."
@@ -90,13 +92,13 @@ class Services(UsageKind):
     def disable(self, call: Call) -> Body:
         """Sources of the words: hashicorp/terraform-provider-google#5424, #4570; none of those for one not enabled."""
         project, service = self.project_of(call), self.named(call)
-        if call.body.get("checkIfServiceHasUsage", "SKIP") not in ("SKIP", "CHECK_IF_SERVICE_HAS_USAGE_UNSPECIFIED"):
-            raise errors.not_emulated("checkIfServiceHasUsage CHECK")
         if service not in project.services:
             raise errors.failed_precondition(f"The service {service} is not enabled.")
         needing = dependents(service, project.services)
         if needing and not call.body.get("disableDependentServices"):
             raise errors.failed_precondition(_depended(service, needing))
+        if call.body.get("checkIfServiceHasUsage") == "CHECK":
+            self._check_unused(project, [service, *needing])
 
         def effect() -> Body:
             project.services -= {service, *needing}
@@ -118,6 +120,14 @@ class Services(UsageKind):
             reason, domain = "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED", "serviceusage.googleapis.com"
             message = f"Not found or permission denied for service(s): {unknown}."
             raise errors.ApiError(403, message, details=[errors.error_info(reason, domain, services=unknown)])
+
+    def _check_unused(self, project: Project, services: list[str]) -> None:
+        """Source: the reference, CheckIfServiceHasUsage (30 days), which gcloud asks for; words: no source."""
+        since = self.cloud.world.clock.now() - USAGE
+        if used := [each for each in services if project.used.get(each, since) > since]:
+            error = errors.failed_precondition(f"The service {used[0]} has been used in the last 30 days.")
+            error.details = [errors.error_info("COMMON_SU_SERVICE_HAS_USAGE", "serviceusage.googleapis.com")]
+            raise error
 
     def shown(self, project: Project, service: str) -> Body:
         return {

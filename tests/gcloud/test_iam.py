@@ -1,0 +1,83 @@
+"""Service accounts, keys and roles. Source: https://cloud.google.com/sdk/gcloud/reference/iam"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
+from googleapiclient import discovery
+
+from tests.gcloud.conftest import Gcloud, Refused
+
+
+def iam(gcloud: Gcloud) -> Any:
+    return discovery.build(
+        "iam", "v1", static_discovery=True, client_options=gcloud.options("iam"), credentials=gcloud.credentials
+    )
+
+
+def test_an_account_from_making_to_undeleting(gcloud: Gcloud) -> None:
+    made = gcloud("iam", "service-accounts", "create", "worker-1", "--display-name=Worker")
+    accounts = iam(gcloud).projects().serviceAccounts()
+    assert accounts.get(name=made["name"]).execute()["displayName"] == "Worker"
+    gcloud("iam", "service-accounts", "update", made["email"], "--description=Works")
+    assert accounts.get(name=made["name"]).execute()["description"] == "Works"
+    assert made["email"] in {each["email"] for each in gcloud("iam", "service-accounts", "list")}
+    gcloud("iam", "service-accounts", "disable", made["email"])
+    assert gcloud("iam", "service-accounts", "describe", made["email"])["disabled"] is True
+    gcloud("iam", "service-accounts", "enable", made["email"])
+    gcloud("iam", "service-accounts", "delete", made["email"])
+    with pytest.raises(Refused, match="or it may not exist"):  # gcloud names no project: see iam/base.py
+        gcloud("iam", "service-accounts", "describe", made["email"])
+    gcloud("beta", "iam", "service-accounts", "undelete", made["uniqueId"])
+    assert accounts.get(name=made["name"]).execute()["uniqueId"] == made["uniqueId"]
+
+
+def test_a_key_from_making_to_deleting(gcloud: Gcloud, tmp_path: Path) -> None:
+    body = {"accountId": "worker-1"}
+    made = iam(gcloud).projects().serviceAccounts().create(name=f"projects/{gcloud.project}", body=body).execute()
+    of_account, file = f"--iam-account={made['email']}", tmp_path / "key.json"
+    gcloud("iam", "service-accounts", "keys", "create", str(file), of_account)
+    key = json.loads(file.read_text())
+    held = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+        key, scopes=["https://www.googleapis.com/auth/cloud-platform"]
+    )
+    held.refresh(Request())
+    listed = gcloud("iam", "service-accounts", "keys", "list", of_account, "--managed-by=user")
+    assert [each["name"].rpartition("/")[2] for each in listed] == [key["private_key_id"]]
+    gcloud("iam", "service-accounts", "keys", "delete", key["private_key_id"], of_account)
+    assert gcloud("iam", "service-accounts", "keys", "list", of_account, "--managed-by=user") == []
+
+
+def test_a_policy_of_an_account(gcloud: Gcloud) -> None:
+    gcloud("iam", "service-accounts", "create", "worker-1")
+    email, member = f"worker-1@{gcloud.project}.iam.gserviceaccount.com", "--member=user:a@example.com"
+    role = "--role=roles/iam.serviceAccountUser"
+    gcloud("iam", "service-accounts", "add-iam-policy-binding", email, member, role)
+    policy = iam(gcloud).projects().serviceAccounts().getIamPolicy(resource=f"projects/-/serviceAccounts/{email}")
+    assert policy.execute()["bindings"] == [{"role": "roles/iam.serviceAccountUser", "members": ["user:a@example.com"]}]
+    gcloud("iam", "service-accounts", "remove-iam-policy-binding", email, member, role)
+    assert "bindings" not in gcloud("iam", "service-accounts", "get-iam-policy", email)
+    with pytest.raises(Refused, match="is not supported for this resource"):
+        gcloud("iam", "service-accounts", "add-iam-policy-binding", email, member, "--role=roles/none")
+
+
+def test_a_role_from_making_to_undeleting(gcloud: Gcloud) -> None:
+    own = f"--project={gcloud.project}"
+    permissions = "--permissions=compute.networks.get,compute.networks.list"
+    gcloud("iam", "roles", "create", "reader", own, "--title=Reader", permissions)
+    name, roles = f"projects/{gcloud.project}/roles/reader", iam(gcloud).projects().roles()
+    assert roles.get(name=name).execute()["title"] == "Reader"
+    gcloud("iam", "roles", "update", "reader", own, "--remove-permissions=compute.networks.get")
+    assert gcloud("iam", "roles", "describe", "reader", own)["includedPermissions"] == ["compute.networks.list"]
+    gcloud("iam", "roles", "delete", "reader", own)
+    assert gcloud("iam", "roles", "list", own) == []
+    gcloud("iam", "roles", "undelete", "reader", own)
+    assert "deleted" not in roles.get(name=name).execute()
+    with pytest.raises(Refused, match=r"Permission compute\.networks\.gett is not valid"):
+        gcloud("iam", "roles", "create", "wrong", own, "--permissions=compute.networks.gett")
+    assert gcloud("iam", "roles", "describe", "roles/run.invoker")["title"] == "Cloud Run Invoker"
