@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from google.cloud import run_v2
 
@@ -57,3 +58,19 @@ def test_what_python_made_gcloud_reads_and_opens(gcloud: Gcloud) -> None:
         == IMAGE
     )
     assert {"us-central1", "europe-west1"} <= {each["locationId"] for each in gcloud("run", "regions", "list")}
+
+
+def test_a_domain_is_mapped(gcloud: Gcloud) -> None:
+    template = run_v2.RevisionTemplate(containers=[run_v2.Container(image=IMAGE)])
+    parent = f"projects/{gcloud.project}/locations/us-central1"
+    service = run_v2.Service(template=template)
+    services(gcloud).create_service(parent=parent, service=service, service_id="hello").result(timeout=10)
+    body = {"projectId": gcloud.project, "domain": "example.com", "pointed": True}
+    httpx.post(f"{gcloud.address}/_emulator/domains", json=body).raise_for_status()
+    named, mappings = "--domain=app.example.com", ("beta", "run", "domain-mappings")
+    gcloud(*mappings, "create", "--service=hello", named, REGION)
+    shown = gcloud(*mappings, "describe", named, REGION)
+    assert shown["status"]["resourceRecords"] == [{"name": "app", "rrdata": "ghs.googlehosted.com.", "type": "CNAME"}]
+    assert {each["status"] for each in shown["status"]["conditions"]} == {"True"}
+    gcloud(*mappings, "delete", named, REGION)
+    assert gcloud(*mappings, "list", REGION) == []

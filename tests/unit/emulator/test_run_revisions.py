@@ -197,6 +197,8 @@ def test_a_revision_in_use_stays(google: Emulated) -> None:
     client = revisions_of(google)
     with pytest.raises(BadRequest, match="cannot be deleted"):
         client.delete_revision(name=second)
+    client.delete_revision({"name": first, "validate_only": True}).result(timeout=10)
+    assert client.get_revision(name=first).name == first
     client.delete_revision(name=first).result(timeout=10)
     with pytest.raises(NotFound, match="of kind 'REVISION'"):
         client.get_revision(name=first)

@@ -6,7 +6,14 @@ Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.s
 from __future__ import annotations
 
 import pytest
-from google.api_core.exceptions import BadRequest, Conflict, Forbidden, MethodNotImplemented, NotFound
+from google.api_core.exceptions import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    GoogleAPICallError,
+    MethodNotImplemented,
+    NotFound,
+)
 from google.cloud import run_v2
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -236,6 +243,17 @@ def test_a_policy_is_the_service_s_own(google: Emulated) -> None:
     assert list(other.test_iam_permissions(asked).permissions) == []
 
 
+def test_a_service_is_deleted_once(slow_google: Emulated) -> None:
+    created(slow_google)
+    slow_google.advance(60)
+    services, name = services_of(slow_google), f"{parent_of(slow_google)}/services/hello"
+    first, second = services.delete_service(name=name), services.delete_service(name=name)
+    slow_google.advance(60)
+    assert first.result(timeout=5).delete_time
+    with pytest.raises(GoogleAPICallError, match="does not exist"):
+        second.result(timeout=5)
+
+
 def test_an_operation_that_ends_in_error_leaves_a_failed_service(slow_google: Emulated) -> None:
     slow_google.http().post(
         "/_emulator/faults",
@@ -244,7 +262,7 @@ def test_an_operation_that_ends_in_error_leaves_a_failed_service(slow_google: Em
     operation = created(slow_google)
     slow_google.advance(60)
     assert operation.operation.name
-    with pytest.raises(Exception, match="internal error"):
+    with pytest.raises(GoogleAPICallError, match="internal error"):
         operation.result(timeout=5)
     service = seen(slow_google)
     assert not service.reconciling

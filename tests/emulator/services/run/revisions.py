@@ -68,7 +68,8 @@ class Revisions(RunKind):
         check_version(call.get("etag"), record)
         self.check_unused(record)
         if call.get("validateOnly"):
-            return {"name": f"{self.full(call).rsplit('/services/', 1)[0]}/operations/validated", "done": True}
+            name = f"{self.full(call).rsplit('/services/', 1)[0]}/operations/validated-{self.cloud.world.number()}"
+            return {"name": name, "done": True, "response": {"@type": f"{TYPES}Revision", **record.body}}
         return shown_operation(self.take_away(call, record))
 
     def take_away(self, call: Call, record: Record) -> Operation:

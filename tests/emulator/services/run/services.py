@@ -20,6 +20,7 @@ from tests.emulator.services.run.base import (
     Violation,
     check_version,
     etag_of,
+    missing,
     refuse,
     shown_operation,
     unique,
@@ -141,6 +142,8 @@ class Services(HasPolicy):
                 part.remove(name)
 
         def gone() -> Body:
+            if self.cloud.world.find(record.name) is not record:  # deleted twice: the first has done it
+                raise missing("SERVICE", record.body["name"])
             for each in held:
                 revisions.gone(each)
             self.cloud.world.drop(record.name)
