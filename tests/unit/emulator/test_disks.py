@@ -86,6 +86,8 @@ def test_a_snapshot_outlives_its_disk_and_makes_another(google: Emulated, disks:
 
 
 def test_what_would_change_a_disk_and_is_not_done_is_refused(google: Emulated) -> None:
-    path = f"/compute/compute/v1/projects/{google.project}/zones/{ZONE}/disks"
-    answer = google.http().post(path, json={"name": "locked", "diskEncryptionKey": {"kmsKeyName": "k"}})
-    assert answer.status_code == 501
+    project = f"/compute/compute/v1/projects/{google.project}"
+    disk = {"name": "locked", "diskEncryptionKey": {"kmsKeyName": "k"}}
+    assert google.http().post(f"{project}/zones/{ZONE}/disks", json=disk).status_code == 501
+    image = {"name": "raw", "rawDisk": {"source": "https://storage.googleapis.com/b/o.tar.gz"}}
+    assert google.http().post(f"{project}/global/images", json=image).status_code == 501

@@ -12,15 +12,17 @@ from functools import partial
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
-from tests.emulator.services.compute.base import GOOGLE, ComputeKind, fingerprint, mutation
+from tests.emulator.services.compute.base import GOOGLE, ComputeKind, check_name, fingerprint, mutation
 from tests.emulator.services.compute.images import SOURCES, source_of
 from tests.emulator.services.compute.links import referenced
 from tests.emulator.services.compute.machine_types import DISK_TYPES, disk_type
 from tests.emulator.world import Record
 
 NOT_DONE = ("diskEncryptionKey", "replicaZones", "resourcePolicies", "storagePool", "provisionedIops",
-            "provisionedThroughput", "asyncPrimaryDisk", "sourceStorageObject", "sourceInstantSnapshot")  # fmt: skip
-"""Fields that would change what the disk is."""
+            "provisionedThroughput", "asyncPrimaryDisk", "sourceStorageObject", "sourceInstantSnapshot", "params",
+            "enableConfidentialCompute", "accessMode", "resourceManagerTags", "onUpdateAction", "snapshotEncryptionKey",
+            "guestFlush")  # fmt: skip
+"""Fields that would change what a disk or a snapshot is."""
 LARGEST = 65_536
 """GB. Source: https://cloud.google.com/compute/docs/disks/persistent-disks"""
 
@@ -60,7 +62,9 @@ class Disks(ComputeKind):
     def create_snapshot(self, call: Call) -> Body:
         """A snapshot is a global resource; the operation is one of the disk's zone."""
         disk, project = self.existing(call), self.project_of(call).id
-        name = f"projects/{project}/global/snapshots/{call.body.get('name', '')}"
+        check_done(call.body, "snapshot")
+        check_name(call.body.get("name", ""))
+        name = f"projects/{project}/global/snapshots/{call.body['name']}"
         self.need(call, "compute.snapshots.create", f"projects/{project}")
         if self.cloud.world.find(f"compute/{name}"):
             raise errors.already_exists(f"The resource '{name}' already exists")
@@ -81,6 +85,7 @@ class Snapshots(ComputeKind):
 
     def prepare(self, call: Call, record: Record) -> None:
         project = self.project_of(call).id
+        check_done(record.body, "snapshot")
         disk = referenced(self.cloud, record.body.get("sourceDisk", ""), project, "resource.sourceDisk", "disk")
         record.body |= taken_of(disk)
 
@@ -96,6 +101,13 @@ def taken_of(disk: Record) -> Body:
     return body | inherited | {"snapshotType": "STANDARD", "storageLocations": ["us"]}
 
 
+def check_done(body: Body, what: str) -> None:
+    """501 for a field that is not honoured."""
+    for name in NOT_DONE:
+        if body.get(name):
+            raise errors.not_emulated(f"a {what} with {name}")
+
+
 def in_resource(name: str) -> str:
     """How errors name a field of a disk that is inserted by itself."""
     return f"resource.{name}"
@@ -108,9 +120,7 @@ def complete(
 
     Returns what it is made of. Source of the words: BasedHardware/omi#7155, NixOS/nixops#1072.
     """
-    for name in NOT_DONE:
-        if body.get(name):
-            raise errors.not_emulated(f"a disk with {name}")
+    check_done(body, "disk")
     given = [name for name in SOURCES if body.get(name)]
     sources = [source_of(cloud, body, name, project, where(name)) for name in given]
     body["type"] = disk_type(body.get("type", "pd-standard"), project, zone, where("type"))

@@ -38,8 +38,9 @@ class Images(ComputeKind):
     def prepare(self, call: Call, record: Record) -> None:
         """Source of the words: ansible-collections/google.cloud#378."""
         body, project = record.body, self.project_of(call).id
-        if body.get("rawDisk", {}).get("source"):
-            raise errors.not_emulated("an image from a file in Cloud Storage (rawDisk)")
+        for name in ("rawDisk", "imageEncryptionKey", "enableConfidentialCompute", "params"):
+            if body.get(name):
+                raise errors.not_emulated(f"an image with {name}")
         given = [name for name in SOURCES if body.get(name)]
         if len(given) != 1:
             message = "Invalid resource usage: 'Must specify exactly one source for an image.'."

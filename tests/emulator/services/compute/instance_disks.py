@@ -128,6 +128,9 @@ class InstanceDisks(InstanceKind):
 
 def attached(disk: Record, given: Body, number: int) -> Body:
     """A disk as its instance shows it. Source of the default: "persistent-disk-x" in the reference."""
+    for name in ("diskEncryptionKey", "forceAttach", "savedState"):
+        if given.get(name):
+            raise errors.not_emulated(f"a disk attached with {name}")
     body = {
         "kind": "compute#attachedDisk",
         "type": "PERSISTENT",

@@ -19,7 +19,7 @@ from tests.emulator.world import Record, relative
 
 NOT_DONE = ("guestAccelerators", "advancedMachineFeatures", "confidentialInstanceConfig", "resourcePolicies",
             "minCpuPlatform", "networkPerformanceConfig", "instanceEncryptionKey", "sourceMachineImage",
-            "workloadIdentityConfig", "displayDevice", "privateIpv6GoogleAccess")  # fmt: skip
+            "workloadIdentityConfig", "displayDevice", "privateIpv6GoogleAccess", "params")  # fmt: skip
 """Fields that would change what the machine is."""
 SETTERS = {"metadata": "setMetadata", "tags": "setTags", "labels": "setLabels", "serviceAccounts": "setServiceAccount"}
 """What the caller must also be allowed to do where these fields are given.
