@@ -1,7 +1,7 @@
 """Cloud SQL. Source: https://cloud.google.com/sdk/gcloud/reference/sql
 
-`gcloud services vpc-peerings` takes no other address for its API (version 528) and insists on TLS, so connections are made
-by a Python client here. That version knows PostgreSQL up to 17.
+`gcloud services vpc-peerings` takes no other address for its API (version 528) and insists on TLS, so connections are
+made by a Python client here. That version knows PostgreSQL up to 17.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def test_an_instance_with_a_private_address(gcloud: Gcloud) -> None:
     google = Emulated(gcloud.cloud, gcloud.address, gcloud.project, gcloud.credentials.token)
     network = network_with_range(google)
     create = ("sql", "instances", "create", "db", *MADE, "--no-assign-ip", f"--network={network}")
-    with pytest.raises(Refused, match="Incorrect Service Networking config for instance: .*:db:NETWORK_NOT_PEERED"):
+    with pytest.raises(Refused, match=r"Incorrect Service Networking config for instance: .*:db:NETWORK_NOT_PEERED"):
         gcloud(*create)
     connected(google, network)
     assert [each["type"] for each in gcloud(*create)["ipAddresses"]] == ["PRIVATE"]

@@ -172,3 +172,30 @@ def test_a_clone_of_a_moment_is_not_emulated(sql: Grpc) -> None:
     context = {"destination_instance_name": "copy", "point_in_time": {"seconds": 1}}
     with pytest.raises(MethodNotImplemented, match="pointInTime is not emulated"):
         sql.instances.clone(request=of(sql, body={"clone_context": context}))
+
+
+def test_automated_backups_are_taken_daily_and_so_many_are_kept(google: Emulated) -> None:
+    sql = Grpc(google)
+    kept = {"retained_backups": 2, "retention_unit": "COUNT"}
+    sql.made(backup_configuration={"enabled": True, "start_time": "03:00", "backup_retention_settings": kept})
+    google.advance(86400)
+    (first,) = sql.runs.list(request=of(sql)).items
+    assert (first.type_.name, first.status.name) == ("AUTOMATED", "SUCCESSFUL")
+    assert (first.window_start_time.hour, first.window_start_time.minute) == (3, 0)
+    sql.databases.insert(request=of(sql, body={"name": "later"}))
+    on_demand = backed_up(sql)
+    google.advance(3 * 86400)
+    runs = sql.runs.list(request=of(sql)).items
+    assert [each.type_.name for each in runs] == ["AUTOMATED", "AUTOMATED", "ON_DEMAND"]
+    assert (runs[2].id, first.id in {each.id for each in runs}) == (on_demand, False)
+    restored(sql, runs[0].id)
+    assert held(sql)[0] == ["later", "postgres"]
+
+
+def test_no_automated_backup_where_they_are_off_or_nothing_runs(google: Emulated) -> None:
+    sql = Grpc(google)
+    sql.made()
+    sql.made("stopped", backup_configuration={"enabled": True}, activation_policy="NEVER")
+    google.advance(3 * 86400)
+    for name in ("db", "stopped"):
+        assert not sql.runs.list(request={"project": google.project, "instance": name}).items

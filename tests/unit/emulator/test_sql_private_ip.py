@@ -204,3 +204,9 @@ def _outcome(google: Emulated, network: str) -> Any:
     name = deleted(google, network)["name"]
     google.advance(600)
     return built(google, "servicenetworking", "v1").operations().get(name=name).execute()
+
+
+def test_a_call_names_its_network_in_full(google: Emulated) -> None:
+    with pytest.raises(HttpError, match="Invalid network 'main'") as caught:
+        connections(google).list(parent=SERVICE, network="main").execute()
+    assert caught.value.status_code == 400

@@ -171,3 +171,17 @@ def test_lists_of_flags_and_tiers(google: Emulated) -> None:
     tiers = {each.tier: each for each in sql.tiers.list(request={"project": google.project}).items}
     assert tiers["db-perf-optimized-N-2"].RAM == 16 * 2**30
     assert "europe-west1" in tiers["db-f1-micro"].region
+
+
+def test_numbers_come_back_as_the_api_writes_them(google: Emulated, instances: Any) -> None:
+    backups = {"enabled": True, "transactionLogRetentionDays": "5"}
+    read = made(google, instances, **ENTERPRISE, dataDiskSizeGb=20, backupConfiguration=backups)
+    assert (read["dataDiskSizeGb"], read["backupConfiguration"]["transactionLogRetentionDays"]) == ("20", 5)
+
+
+def test_a_null_in_a_patch_takes_away(google: Emulated, instances: Any) -> None:
+    made(google, instances, **ENTERPRISE, userLabels={"stack": "prod", "team": "data"})
+    body = {"settings": {"userLabels": {"team": None, "other": None}, "databaseFlags": [None]}}
+    instances.patch(project=google.project, instance="db", body=body).execute()
+    read = instances.get(project=google.project, instance="db").execute()["settings"]
+    assert (read["userLabels"], read["databaseFlags"]) == ({"stack": "prod"}, [])

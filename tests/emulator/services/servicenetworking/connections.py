@@ -20,6 +20,8 @@ from tests.emulator.world import Project, Record, relative
 SERVICE = "servicenetworking.googleapis.com"
 PEERING = "servicenetworking-googleapis-com"
 """The name of the peering on the consumer's network. Source: `name` of connections.patch in the reference."""
+NETWORK = re.compile(r"projects/[^/]+/global/networks/[^/]+")
+NOWHERE = "services"
 COMPUTE = "https://www.googleapis.com/compute/v1"
 
 
@@ -29,16 +31,22 @@ class Connections(Kind):
     apis = ("servicenetworking.v1",)
     collection = "servicenetworking.services.connections"
 
+    def guards(self, call: Call) -> tuple[str, ...]:
+        """The network's project; nothing where a call names no network, which `refused` then says."""
+        return (f"projects/{self.project_of(call).id}",) if NETWORK.fullmatch(_named(call)) else (NOWHERE,)
+
+    def refused(self, call: Call, permission: str, resource: str) -> ApiError:
+        if resource == NOWHERE and call.caller != access.ANONYMOUS:
+            return no_network(_named(call))
+        return super().refused(call, permission, resource)
+
     def project_of(self, call: Call) -> Project:
         """That of the network. Source: `network` in the reference: `projects/NUMBER/global/networks/NAME`."""
         return call.project(self.network(call).split("/")[1])
 
     def network(self, call: Call) -> str:
-        """`projects/p/global/networks/n` of a call. No source for the words."""
-        given = call.get("network") or call.body.get("network") or call.body.get("consumerNetwork") or ""
-        if not re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", relative(given)):
-            raise errors.invalid(f"Invalid network '{given}': it must be projects/PROJECT/global/networks/NETWORK.")
-        return by_id(self.cloud, given)
+        """`projects/p/global/networks/n` of a call."""
+        return by_id(self.cloud, _named(call))
 
     def denied(self, permission: str, resource: str) -> ApiError:
         """Source: hashicorp/terraform-provider-google issues ("Permission denied to add peering for service")."""
@@ -185,6 +193,17 @@ class Connections(Kind):
         record = self.cloud.world.find(f"compute/{network}")
         if record is not None:
             record.body["peerings"] = [each for each in record.body.get("peerings", []) if each["name"] != PEERING]
+
+
+def _named(call: Call) -> str:
+    """The network a call names, which may be none."""
+    given = call.get("network") or call.body.get("network") or call.body.get("consumerNetwork") or ""
+    return relative(str(given))
+
+
+def no_network(given: str) -> ApiError:
+    """No source for the words."""
+    return errors.invalid(f"Invalid network '{given}': it must be projects/PROJECT/global/networks/NETWORK.")
 
 
 def by_id(cloud: Cloud, network: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.services.sqladmin.answers import page, refused
 from tests.emulator.services.sqladmin.backups import new_backup, no_backup, run_of, succeeded
-from tests.emulator.services.sqladmin.base import SqlKind, page, refused
+from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.world import Record
 
 

@@ -16,7 +16,7 @@ from tests.emulator import errors
 from tests.emulator.clock import rfc3339
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
-from tests.emulator.services.sqladmin.base import BASE, etag, refused
+from tests.emulator.services.sqladmin.answers import BASE, etag, refused
 from tests.emulator.world import Record
 
 KEPT_DAYS = 30
@@ -42,11 +42,11 @@ def expired(cloud: Cloud, backup: Record) -> bool:
     return end is not None and datetime.fromisoformat(end.replace("Z", "+00:00")) <= cloud.world.clock.now()
 
 
-def new_backup(cloud: Cloud, instance: Record, kind: str, given: Body) -> Record:
-    """The record of a backup that is on its way; it is not there yet."""
+def new_backup(cloud: Cloud, instance: Record, kind: str, given: Body, at: datetime | None = None) -> Record:
+    """The record of a backup that began at a moment, or now; it is not there yet."""
     uid = uuid.uuid5(uuid.NAMESPACE_URL, f"{instance.name}/{cloud.world.number()}")
     name = f"projects/{instance.body['project']}/backups/{uid}"
-    now = rfc3339(cloud.world.clock.now())
+    begun = rfc3339(at or cloud.world.clock.now())
     body = {
         "kind": "sql#backup",
         "name": name,
@@ -59,7 +59,7 @@ def new_backup(cloud: Cloud, instance: Record, kind: str, given: Body) -> Record
         "type": kind,
         "state": "RUNNING",
         "description": given.get("description", ""),
-        "backupInterval": {"startTime": now, "endTime": now},
+        "backupInterval": {"startTime": begun, "endTime": begun},
         "maxChargeableBytes": str(int(instance.body["settings"]["dataDiskSizeGb"]) * 2**30),
     }
     if given.get("ttlDays"):
@@ -78,7 +78,7 @@ def in_days(cloud: Cloud, days: int) -> str:
 
 def run_of(cloud: Cloud, instance: Record, backup: Record) -> Record:
     """The backup as a run of its instance."""
-    number, now = str(cloud.world.number()), rfc3339(cloud.world.clock.now())
+    number, now = str(cloud.world.number()), backup.body["backupInterval"]["startTime"]
     name = f"{instance.name}/backupRuns/{number}"
     body = {
         "kind": "sql#backupRun",
@@ -86,7 +86,7 @@ def run_of(cloud: Cloud, instance: Record, backup: Record) -> Record:
         "instance": instance.body["name"],
         "selfLink": f"{BASE}/{name.removeprefix('sql/')}",
         "status": "RUNNING",
-        "type": "ON_DEMAND",
+        "type": backup.body["type"],
         "enqueuedTime": now,
         "startTime": now,
         "windowStartTime": now,
@@ -97,8 +97,9 @@ def run_of(cloud: Cloud, instance: Record, backup: Record) -> Record:
     return Record(name, "sql.backupRuns", body, {"backup": backup.name})
 
 
-def succeeded(cloud: Cloud, instance: Record, backup: Record, run: Record | None) -> None:
-    now = rfc3339(cloud.world.clock.now())
+def succeeded(cloud: Cloud, instance: Record, backup: Record, run: Record | None, at: datetime | None = None) -> None:
+    """It is done, at a moment or now."""
+    now = rfc3339(at or cloud.world.clock.now())
     backup.hidden["content"] = content_of(cloud, instance)
     backup.body["state"] = "SUCCESSFUL"
     backup.body["backupInterval"]["endTime"] = now

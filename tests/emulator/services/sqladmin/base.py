@@ -7,22 +7,17 @@ over the wire the public issues named beside them.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Callable
+from typing import ClassVar, cast
 
 from tests.emulator import errors
 from tests.emulator.backing import Backing, SqlBacking
 from tests.emulator.kind import Body, Call, Kind
 from tests.emulator.operations import Effect, sql_shape
+from tests.emulator.services.sqladmin.answers import BASE, refused
+from tests.emulator.services.sqladmin.automated import take_due
 from tests.emulator.world import Record
 
-BASE = "https://sqladmin.googleapis.com/sql/v1beta4"
-"""What links of Cloud SQL begin with, whatever version was called."""
-MOST = 500
-"""Source: `maxResults` of instances.list in the reference: 500 where it is not given, 1,000 at most."""
 Act = Callable[[SqlBacking], None]
 
 
@@ -58,6 +53,7 @@ class SqlKind(Kind):
         record = self.cloud.world.find(f"sql/{self.path(call, name)}")
         if record is None:
             raise errors.ApiError(404, "The Cloud SQL instance does not exist.", reason="instanceDoesNotExist")
+        take_due(self.cloud, record)
         return record
 
     def running(self, call: Call) -> Record:
@@ -124,30 +120,3 @@ LATENCIES_BY_VERB = {
     "DELETE_USER": "sql.users",
 }
 """Keys of the table of latencies by the types of operations that `sql#operation` knows."""
-
-
-def refused(why: str) -> errors.ApiError:
-    """400 as Cloud SQL says it: "Invalid request: WHY.". Source: hashicorp/terraform-provider-google issues."""
-    return errors.invalid(f"Invalid request: {why}.")
-
-
-def wrong_state() -> errors.ApiError:
-    """Source: hashicorp/terraform-provider-google#5179: 409, invalidState."""
-    message = "The instance or operation is not in an appropriate state to handle the request."
-    return errors.ApiError(409, message, reason="invalidState", status="FAILED_PRECONDITION")
-
-
-def page(call: Call, items: Sequence[Body], size_key: str = "maxResults") -> tuple[list[Body], Body]:
-    """The page asked for, and `{"nextPageToken": …}` where there is more."""
-    size = min(call.get(size_key) or MOST, 2 * MOST)
-    token = call.get("pageToken") or "0"
-    if not token.isdigit():
-        raise refused("Invalid page token")
-    begin = int(token)
-    more = {"nextPageToken": str(begin + size)} if begin + size < len(items) else {}
-    return list(items[begin : begin + size]), more
-
-
-def etag(body: Any) -> str:
-    """A hash of what a body says."""
-    return base64.b64encode(hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()).decode()

@@ -11,8 +11,8 @@ import copy
 from tests.emulator import errors
 from tests.emulator.backing import SqlBacking
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.services.sqladmin.answers import refused, wrong_state
 from tests.emulator.services.sqladmin.backups import bring, content_of, find_backup, no_backup
-from tests.emulator.services.sqladmin.base import refused, wrong_state
 from tests.emulator.services.sqladmin.instance_body import new_instance
 from tests.emulator.services.sqladmin.instances import InstanceKind
 from tests.emulator.world import Record

@@ -7,7 +7,8 @@ import re
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.services.sqladmin.base import BASE, SqlKind, etag, refused
+from tests.emulator.services.sqladmin.answers import BASE, etag, refused
+from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.world import Record
 
 CHARSETS = ("UTF8", "SQL_ASCII", "LATIN1", "LATIN2", "LATIN9", "WIN1250", "WIN1252", "EUC_JP", "KOI8R")

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.kind import Body
-from tests.emulator.services.sqladmin.base import refused
+from tests.emulator.services.sqladmin.answers import refused
 
 
 def chosen(text: str, body: Body) -> bool:

@@ -19,7 +19,7 @@ from tests.emulator.clock import rfc3339
 from tests.emulator.cloud import REGIONS, Cloud
 from tests.emulator.kind import Body
 from tests.emulator.services.sqladmin import private_ip, settings
-from tests.emulator.services.sqladmin.base import BASE, etag, refused
+from tests.emulator.services.sqladmin.answers import BASE, etag, refused
 from tests.emulator.services.sqladmin.settings import Place
 from tests.emulator.world import Project, Record
 

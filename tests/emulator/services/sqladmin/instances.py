@@ -14,10 +14,12 @@ from tests.emulator.backing import SqlBacking
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.servicenetworking.connections import connection_name
 from tests.emulator.services.sqladmin import backups, private_ip, settings
-from tests.emulator.services.sqladmin.base import SqlKind, etag, page, refused, wrong_state
+from tests.emulator.services.sqladmin.answers import etag, page, refused, wrong_state
+from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.services.sqladmin.databases import new_database
 from tests.emulator.services.sqladmin.filters import chosen
 from tests.emulator.services.sqladmin.instance_body import address_of, new_instance, place_of
+from tests.emulator.services.sqladmin.typed import typed
 from tests.emulator.services.sqladmin.users import ROOT, new_user
 from tests.emulator.world import Record
 
@@ -40,6 +42,7 @@ class InstanceKind(SqlKind):
         self.addressed(record)
         record.body["gceZone"] = record.body["settings"]["locationPreference"]["zone"]
         record.body["state"] = "RUNNABLE"
+        record.hidden["backed_up"] = self.cloud.world.clock.now()
 
     def addressed(self, record: Record) -> None:
         """Addresses that the settings ask for come, others go. Source: configure-ip, configure-private-ip."""
@@ -56,7 +59,7 @@ class InstanceKind(SqlKind):
 
 
 class Instances(InstanceKind):
-    """Instances of PostgreSQL. Automated backups are not taken by themselves; there are no replicas."""
+    """Instances of PostgreSQL; replicas, failover and point-in-time recovery are not emulated: 501."""
 
     @on("get", "cloudsql.instances.get")
     def get(self, call: Call) -> Body:
@@ -69,11 +72,16 @@ class Instances(InstanceKind):
         items, more = page(call, [body for body in bodies if chosen(call.get("filter", ""), body)])
         return {"kind": "sql#instancesList", "items": items} | more
 
+    def given(self, call: Call) -> Body:
+        """The instance in a call's body, its numbers as they are given back."""
+        body: Body = typed(self.cloud.router.documents["sqladmin.v1"], {"$ref": "DatabaseInstance"}, call.body)
+        return body
+
     # -- making ------------------------------------------------------------------------------------------------------
 
     @on("insert", "cloudsql.instances.create")
     def insert(self, call: Call) -> Body:
-        given = copy.deepcopy(call.body)
+        given = self.given(call)
         record = new_instance(self.cloud, self.project_of(call), str(given.get("name", "")), given)
         password = given.get("rootPassword", "")
         self.cloud.world.put(record)
@@ -93,9 +101,9 @@ class Instances(InstanceKind):
 
     @on("patch", "cloudsql.instances.update")
     def patch(self, call: Call) -> Body:
-        record, given = self.changeable(call), call.body.get("settings", {})
+        record, given = self.changeable(call), self.given(call).get("settings") or {}
         wanted = merged(record.body["settings"], given)
-        addresses = given.get("ipConfiguration", {})
+        addresses = given.get("ipConfiguration") or {}
         if "requireSsl" in addresses and "sslMode" not in addresses:
             wanted["ipConfiguration"].pop("sslMode", None)
         return self.change(call, record, wanted)
@@ -103,14 +111,14 @@ class Instances(InstanceKind):
     @on("update", "cloudsql.instances.update")
     def update(self, call: Call) -> Body:
         """Settings that are not given go back to their defaults. Source: `instances.update` in the reference."""
-        return self.change(call, self.changeable(call), copy.deepcopy(call.body.get("settings", {})))
+        return self.change(call, self.changeable(call), self.given(call).get("settings", {}))
 
     def changeable(self, call: Call) -> Record:
         """The instance of a patch or an update, which may change as asked."""
         record = self.idle(self.instance(call))
         if record.body["state"] != "RUNNABLE":
             raise wrong_state()
-        self._check_version(call.body.get("settings", {}).get("settingsVersion"), record)
+        self._check_version((call.body.get("settings") or {}).get("settingsVersion"), record)
         for name in FIXED:
             if call.body.get(name) not in (None, record.body.get(name)):
                 raise errors.not_emulated(f"sql.instances.patch of {name}")
@@ -197,8 +205,9 @@ def _following(record: Record, before: Body, after: Body) -> Callable[[SqlBackin
 
 def merged(old: Any, new: Any) -> Any:
     """A patch: objects merge, null takes away, lists and values are replaced. Source: `instances.patch`."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
+    if not isinstance(new, dict):
         return copy.deepcopy(new)
+    old = old if isinstance(old, dict) else {}
     kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
     return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
 

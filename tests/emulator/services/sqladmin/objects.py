@@ -7,7 +7,7 @@ import re
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Call
-from tests.emulator.services.sqladmin.base import refused
+from tests.emulator.services.sqladmin.answers import refused
 from tests.emulator.services.storage.generations import ObjectKind
 from tests.emulator.services.storage.marks import policy_name
 from tests.emulator.services.storage.preconditions import Preconditions

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.operations import sql_shape
-from tests.emulator.services.sqladmin.base import BASE, SqlKind, page
+from tests.emulator.services.sqladmin.answers import BASE, page
+from tests.emulator.services.sqladmin.base import SqlKind
 
 
 class Operations(SqlKind):

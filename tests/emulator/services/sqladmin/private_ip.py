@@ -7,15 +7,14 @@ https://cloud.google.com/vpc/docs/configure-private-services-access (a subnet of
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
 
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.errors import ApiError
 from tests.emulator.kind import Body
-from tests.emulator.services.servicenetworking.connections import SERVICE, by_id, connection_name, peering_of
-from tests.emulator.services.sqladmin.base import refused
+from tests.emulator.services.servicenetworking.connections import NETWORK, SERVICE, by_id, connection_name, peering_of
+from tests.emulator.services.sqladmin.answers import refused
 from tests.emulator.world import Record, relative
 
 RESERVED = 2
@@ -32,7 +31,7 @@ def check_connected(cloud: Cloud, project: str, instance: str, settings: Body) -
     given = settings["ipConfiguration"]
     if not given.get("privateNetwork"):
         return
-    if not re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", relative(given["privateNetwork"])):
+    if not NETWORK.fullmatch(relative(given["privateNetwork"])):
         raise refused(f"Invalid private network: {given['privateNetwork']}")  # no source for the words
     network = by_id(cloud, given["privateNetwork"])
     wrong = _wrong(cloud, project, network)

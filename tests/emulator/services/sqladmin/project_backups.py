@@ -6,9 +6,9 @@ Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/backups
 from __future__ import annotations
 
 from tests.emulator.kind import Body, Call, Handle, Handler, on
+from tests.emulator.services.sqladmin.answers import page, refused
 from tests.emulator.services.sqladmin.backup_runs import BackupKind
 from tests.emulator.services.sqladmin.backups import expired, find_backup, in_days, no_backup
-from tests.emulator.services.sqladmin.base import page, refused
 from tests.emulator.services.sqladmin.filters import chosen
 from tests.emulator.world import Record
 
@@ -40,6 +40,8 @@ class Backups(BackupKind):
     @on("CreateBackup", "cloudsql.backupRuns.create")
     def create(self, call: Call) -> Body:
         name = call.body.get("instance", "").rpartition("/")[2]
+        if not name:
+            raise refused("Missing parameter: instance")  # no source for the words
         return self.backed_up(call, self.idle(self.instance(call, name)), call.body)
 
     @on("UpdateBackup", "cloudsql.backupRuns.update")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tests.emulator import errors
 from tests.emulator.cloud import REGIONS
 from tests.emulator.kind import Body
-from tests.emulator.services.sqladmin.base import refused
+from tests.emulator.services.sqladmin.answers import refused
 from tests.emulator.services.sqladmin.flags import check_flags
 from tests.emulator.services.sqladmin.tiers import check_tier, default_edition
 

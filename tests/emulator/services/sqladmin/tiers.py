@@ -10,7 +10,8 @@ import re
 
 from tests.emulator.errors import ApiError
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.services.sqladmin.base import SqlKind, refused
+from tests.emulator.services.sqladmin.answers import refused
+from tests.emulator.services.sqladmin.base import SqlKind
 
 SHARED = {"db-f1-micro": 644_245_094, "db-g1-small": 1_825_361_101}
 """Bytes of memory of the shared-core types: 0.6 and 1.7 GB."""

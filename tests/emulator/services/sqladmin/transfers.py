@@ -12,7 +12,7 @@ from tests.emulator.backing import SqlBacking
 from tests.emulator.errors import ApiError
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.sqladmin import objects
-from tests.emulator.services.sqladmin.base import refused
+from tests.emulator.services.sqladmin.answers import refused
 from tests.emulator.services.sqladmin.dumps import EMPTY, fault, packed, unpacked
 from tests.emulator.services.sqladmin.instances import InstanceKind
 from tests.emulator.services.sqladmin.users import ROOT

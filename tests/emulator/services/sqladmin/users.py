@@ -9,7 +9,8 @@ from __future__ import annotations
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.services.sqladmin.base import SqlKind, etag, refused
+from tests.emulator.services.sqladmin.answers import etag, refused
+from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.services.sqladmin.databases import LONGEST
 from tests.emulator.services.sqladmin.flags import enabled
 from tests.emulator.world import Record
