@@ -9,18 +9,17 @@ import zlib
 
 from tests.emulator import errors
 from tests.emulator.cloud import REGIONS
-from tests.emulator.kind import Body, Call, Kind, on
-from tests.emulator.services.compute.base import GOOGLE
+from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.compute.filters import chosen
+from tests.emulator.services.compute.reading import GOOGLE, ReadKind
 
 SINCE = "1969-12-31T16:00:00.000-08:00"
 """When all of them were made. Source: the reference's example of a response, and what gcloud prints."""
 
 
-class Regions(Kind):
+class Regions(ReadKind):
     """A region with its zones; quotas are not emulated and left out."""
 
-    apis = ("compute.v1",)
     collection = "compute.regions"
     owns_records = False
     singular = "region"
@@ -30,45 +29,29 @@ class Regions(Kind):
 
     def body(self, project: str, name: str) -> Body:
         zones = [f"{GOOGLE}/projects/{project}/zones/{name}-{letter}" for letter in REGIONS[name]]
-        return self.place(project, name) | {"zones": zones}
+        return self.entry(project, name) | {"zones": zones}
 
-    def place(self, project: str, name: str) -> Body:
+    def entry(self, project: str, name: str) -> Body:
         folder = f"projects/{project}/{self.singular}s"
         number = zlib.crc32(f"{self.singular}/{name}".encode())
         body = {"kind": f"compute#{self.singular}", "id": str(number), "name": name, "description": name}
         return body | {"creationTimestamp": SINCE, "status": "UP", "selfLink": f"{GOOGLE}/{folder}/{name}"}
 
-    def guards(self, call: Call) -> tuple[str, ...]:
-        project = f"projects/{self.project_of(call).id}"
-        return (
-            (f"{project}/{self.singular}s/{call[self.singular]}", project)
-            if self.singular in call.parameters
-            else (project,)
-        )
-
-    def denied(self, permission: str, resource: str) -> errors.ApiError:
-        return errors.ApiError(403, f"Required '{permission}' permission for '{resource}'", reason="forbidden")
+    def folder(self, call: Call) -> str:
+        return f"projects/{self.project_of(call).id}/{self.plural}"
 
     @on("get", "{collection}.get")
     def get(self, call: Call) -> Body:
-        """Source of the words: "Unknown region" in public issues, here for a path by the rule of all resources."""
-        project, name = self.project_of(call).id, call[self.singular]
+        name = self.named(call)
         if name not in self.names():
-            raise errors.not_found(f"The resource 'projects/{project}/{self.singular}s/{name}' was not found")
-        return self.body(project, name)
+            raise errors.not_found(f"The resource '{self.folder(call)}/{name}' was not found")
+        return self.body(self.project_of(call).id, name)
 
     @on("list", "{collection}.list")
     def listed(self, call: Call) -> Body:
-        project = self.project_of(call).id
-        items, token = chosen([self.body(project, name) for name in self.names()], call)
-        folder = f"projects/{project}/{self.singular}s"
-        answer = {
-            "kind": f"compute#{self.singular}List",
-            "id": folder,
-            "items": items,
-            "selfLink": f"{GOOGLE}/{folder}",
-        }
-        return answer | token
+        items, token = chosen([self.body(self.project_of(call).id, name) for name in self.names()], call)
+        link = f"{GOOGLE}/{self.folder(call)}"
+        return {"kind": f"{self.type_name}List", "id": self.folder(call), "items": items, "selfLink": link} | token
 
 
 class Zones(Regions):
@@ -82,7 +65,7 @@ class Zones(Regions):
 
     def body(self, project: str, name: str) -> Body:
         region = f"{GOOGLE}/projects/{project}/regions/{name.rpartition('-')[0]}"
-        return self.place(project, name) | {"region": region}
+        return self.entry(project, name) | {"region": region}
 
 
 KINDS = (Regions, Zones)
