@@ -143,6 +143,9 @@ def test_regions_have_zones_and_zones_a_region(vpc: Vpc) -> None:
     regions, zones = vpc.client(compute_v1.RegionsClient), vpc.client(compute_v1.ZonesClient)
     region = regions.get(project=vpc.project, region=REGION)
     assert (region.status, list(region.zones)) == ("UP", [vpc.link(f"zones/{REGION}-{letter}") for letter in "bcd"])
+    vpc.address()
+    limits = {each.metric: each.usage for each in regions.get(project=vpc.project, region=REGION).quotas}
+    assert limits["STATIC_ADDRESSES"] == 1
     assert zones.get(project=vpc.project, zone=f"{REGION}-b").region == vpc.link(f"regions/{REGION}")
     assert REGION in [each.name for each in regions.list(project=vpc.project)]
     only = compute_v1.ListZonesRequest(project=vpc.project, filter=f'region eq ".*{REGION}"')

@@ -181,3 +181,23 @@ def test_an_insert_that_fails_leaves_nothing(vpc: Vpc, networks: compute_v1.Netw
     body = compute_v1.Network(name="one", auto_create_subnetworks=False)
     assert networks.insert_unary(project=vpc.project, network_resource=body).error.errors
     assert list(networks.list(project=vpc.project)) == []
+
+
+def test_a_change_is_seen_when_it_is_done_and_one_that_fails_never(slow_google: Emulated) -> None:
+    """Source: https://cloud.google.com/compute/docs/api/how-tos/api-requests-responses (a change is an operation)"""
+    vpc = Vpc(slow_google)
+    vpc.network("one")
+    slow_google.advance(60)
+    networks = vpc.client(compute_v1.NetworksClient)
+
+    def mtu_after(mtu: int, seconds: float) -> int:
+        networks.patch_unary(project=vpc.project, network="one", network_resource=compute_v1.Network(mtu=mtu))
+        slow_google.advance(seconds)
+        return int(networks.get(project=vpc.project, network="one").mtu)
+
+    assert mtu_after(1500, 0) == 0
+    slow_google.advance(60)
+    assert networks.get(project=vpc.project, network="one").mtu == 1500
+    fault = {"service": "compute", "method": "compute.networks.patch", "kind": "operation-error"}
+    slow_google.http().post("/_emulator/faults", json=fault).raise_for_status()
+    assert mtu_after(1600, 60) == 1500

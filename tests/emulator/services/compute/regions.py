@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 
-from tests.emulator import errors
+from tests.emulator import errors, quotas
 from tests.emulator.cloud import REGIONS
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.compute.filters import chosen
@@ -18,7 +18,7 @@ SINCE = "1969-12-31T16:00:00.000-08:00"
 
 
 class Regions(ReadKind):
-    """A region with its zones; quotas are not emulated and left out."""
+    """A region with its zones, and what the project may have in it and has."""
 
     collection = "compute.regions"
     owns_records = False
@@ -29,7 +29,8 @@ class Regions(ReadKind):
 
     def body(self, project: str, name: str) -> Body:
         zones = [f"{GOOGLE}/projects/{project}/zones/{name}-{letter}" for letter in REGIONS[name]]
-        return self.entry(project, name) | {"zones": zones}
+        owner = self.cloud.world.projects[project]
+        return self.entry(project, name) | {"zones": zones, "quotas": quotas.shown(self.cloud, owner, name)}
 
     def entry(self, project: str, name: str) -> Body:
         folder = f"projects/{project}/{self.singular}s"
