@@ -1,7 +1,8 @@
 """The emulator as an ASGI application: from a request as it comes to a method's answer.
 
-The order of checks is Google's: who calls (401), is there such a method (404), is the API enabled (403), is the request
-what the schema says (400), may the caller do this (403), and only then the resource itself.
+The order of checks: is there such a method (404), who calls (401), is the request what the schema says (400), is the
+API enabled (403), may the caller do this (403), and only then the resource itself. No source tells the order of the
+third and the fourth.
 """
 
 from __future__ import annotations
@@ -195,9 +196,8 @@ class App:
         if answering is None:
             raise not_emulated(f"{method.api}:{method.id}")
         kind, function, handler = answering
-        if not wrong:
-            self.cloud.check_enabled(call, kind, method)
         _refuse([*wrong, *wrong_body])
+        self.cloud.check_enabled(call, kind, method)
         self._authorize(kind, handler, call)
         answer = await self.cloud.perform(kind, function, call)
         if isinstance(answer, Response):
