@@ -39,7 +39,7 @@ class Addresses(NetworkingKind):
 
     @mutation("insert", "")
     def insert(self, call: Call) -> Body:
-        """Source of the permissions: https://cloud.google.com/compute/docs/access/iam-permissions"""
+        """Source of the permissions: https://cloud.google.com/iam/docs/roles-permissions/compute (networkUser)"""
         internal = call.body.get("addressType") == "INTERNAL"
         self.need(call, f"{self.collection}.{'createInternal' if internal else 'create'}", *self.guards(call))
         return super().insert(call)
@@ -69,7 +69,7 @@ class Addresses(NetworkingKind):
         body |= {"status": "RESERVING", "description": body.get("description", "")}
 
     def settle_internal(self, record: Record) -> None:
-        """Source of the words: hashicorp/terraform#19507 (no subnetwork)."""
+        """Source: hashicorp/terraform#19507 (no subnetwork), the reference (`network`); no source for other words."""
         body = record.body
         if body.get("purpose", self.purposes[0]) not in self.purposes:
             raise errors.not_emulated(f"an address for {body['purpose']}")

@@ -51,6 +51,7 @@ def _size(asked: int) -> int:
 
 
 def _offset(token: str) -> int:
+    """No source for the words."""
     if not token:
         return 0
     found = re.fullmatch(r"page-(\d+)", token)

@@ -22,8 +22,9 @@ class NetworkingKind(ComputeKind):
     polices: ClassVar[bool] = False
     """Whether a change is one of its network's policy.
 
-    Source: https://cloud.google.com/network-connectivity/docs/vpn/how-to/creating-ha-vpn#permissions (routers),
-    https://cloud.google.com/compute/docs/reference/rest/v1/firewalls/insert and its siblings (IAM permissions).
+    Source: https://cloud.google.com/network-connectivity/docs/vpn/how-to/creating-ha-vpn#permissions (routers); custom
+    roles in public Terraform code for firewalls ("firewalls.update needs networks.updatePolicy on the rule's network").
+    No source seen for routes and subnetworks: the permission is held together with theirs in all such roles.
     """
 
     def settle(self, record: Record, before: Body | None) -> None:

@@ -25,6 +25,7 @@ class PeeredKind(NetworkingKind):
 
     @mutation("addPeering", "compute.networks.addPeering")
     def add(self, call: Call) -> Body:
+        """A second one of a name, or with a network, is refused; no source for the words."""
         network, peering = self.existing(call), wanted(call, self.project_of(call).id)
         check_name(peering.get("name", ""), "name")
         others = network.body.get("peerings", [])
@@ -77,7 +78,10 @@ class PeeredKind(NetworkingKind):
 
 
 def wanted(call: Call, project: str) -> Body:
-    """The peering a call asks for, in the newer form or in the older flat one."""
+    """The peering a call asks for, in the newer form or in the older flat one.
+
+    Source: "should always be true" in the reference; no source for the words.
+    """
     given = dict(call.body.get("networkPeering", {}))
     given.setdefault("name", call.body.get("name", ""))
     link = given.get("network") or call.body.get("peerNetwork", "")
@@ -90,6 +94,7 @@ def wanted(call: Call, project: str) -> Body:
 
 
 def peering_of(network: Record, name: str) -> Body:
+    """400 where there is none; no source for the words."""
     found = next((each for each in network.body.get("peerings", ()) if each["name"] == name), None)
     if found is None:
         raise errors.invalid(f"There is no peering '{name}' in network '{network.body['name']}'.", reason="badRequest")

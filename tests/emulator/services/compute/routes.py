@@ -44,7 +44,10 @@ class Routes(NetworkingKind):
         body |= {"routeType": "STATIC"}
 
     def _check_hop(self, record: Record) -> None:
-        """One next hop. Source of the words: terraform-google-modules/terraform-google-network#63 (none)."""
+        """One next hop.
+
+        Source of the words: terraform-google-modules/terraform-google-network#63 (none); no source for the others.
+        """
         body = record.body
         given = [hop for hop in HOPS if body.get(hop)]
         if len(given) != 1:
@@ -76,7 +79,10 @@ class Routes(NetworkingKind):
                 )
 
     def check_unused(self, record: Record) -> None:
-        """A subnetwork's own route stays. Source: https://cloud.google.com/vpc/docs/routes#subnet-routes"""
+        """A subnetwork's own route stays.
+
+        Source: https://cloud.google.com/vpc/docs/routes#subnet-routes; no source for the words.
+        """
         if "nextHopNetwork" in record.body:
             name = record.name.removeprefix("compute/")
             raise errors.invalid(f"The local route cannot be deleted. The route '{name}' belongs to a subnetwork.")

@@ -52,6 +52,7 @@ class Subnetworks(NetworkingKind):
         self.check_ranges(record)
 
     def _settle_secondary(self, body: Body) -> None:
+        """Source: "must be unique within the subnetwork" in the reference; no source for the words."""
         names = [each.get("rangeName", "") for each in body.get("secondaryIpRanges", ())]
         for number, (name, each) in enumerate(zip(names, body.get("secondaryIpRanges", ()), strict=True)):
             here = f"secondaryIpRanges[{number}]"
@@ -121,7 +122,10 @@ class Subnetworks(NetworkingKind):
 
 
 def _settle_logs(body: Body, before: Body | None) -> None:
-    """`enableFlowLogs` and `logConfig.enable` are one switch; the rest of `logConfig` goes with logs alone."""
+    """`enableFlowLogs` and `logConfig.enable` are one switch; the rest of `logConfig` goes with logs alone.
+
+    Source: `logConfig` in the reference; no source for the words.
+    """
     was = bool(before and before["enableFlowLogs"])
     config = body.get("logConfig", {})
     told = {body.get("enableFlowLogs", was), config.get("enable", was)}
