@@ -92,7 +92,7 @@ def test_a_dump_goes_out_and_comes_in(gcloud: Gcloud) -> None:
 
 
 def test_an_instance_with_a_private_address(gcloud: Gcloud) -> None:
-    google = Emulated(gcloud.cloud, gcloud.address, gcloud.project, gcloud.credentials.token)
+    google = Emulated(gcloud.cloud, gcloud.address, gcloud.project, "")
     network = network_with_range(google)
     create = ("sql", "instances", "create", "db", *MADE, "--no-assign-ip", f"--network={network}")
     with pytest.raises(Refused, match=r"Incorrect Service Networking config for instance: .*:db:NETWORK_NOT_PEERED"):

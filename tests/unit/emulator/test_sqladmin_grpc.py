@@ -19,7 +19,8 @@ from google.cloud.sqladmin_v1.services.sql_instances_service.transports import S
 from tests.emulator.app import App
 from tests.emulator.sqladmin_grpc import SqlAdminGrpc, messages_of
 from tests.unit.emulator.conftest import Emulated
-from tests.unit.emulator.sql import Grpc
+from tests.unit.emulator.sql import ENTERPRISE, Grpc
+from tests.unit.emulator.test_command import started
 
 METADATA = json.loads((Path(google.cloud.sqladmin_v1.__file__).parent / "gapic_metadata.json").read_text())
 NOT_IN_THE_DOCUMENT = {
@@ -73,6 +74,17 @@ def test_a_caller_without_a_token(google: Emulated) -> None:
     client = sqladmin_v1.SqlInstancesServiceClient(transport=transport)
     with pytest.raises(Unauthenticated):
         client.list(request={"project": google.project})
+
+
+def test_the_command_tells_where_it_listens() -> None:
+    with started("--project", "mine") as (_, _, exports):
+        channel = grpc.insecure_channel(exports["EMULATOR_SQLADMIN_GRPC"])
+        client = sqladmin_v1.SqlInstancesServiceClient(transport=SqlInstancesServiceGrpcTransport(channel=channel))
+        token = Path(exports["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"]).read_text()
+        metadata = [("authorization", f"Bearer {token}")]
+        body = {"name": "db", "database_version": "POSTGRES_18", "settings": ENTERPRISE}
+        client.insert(request={"project": "mine", "body": body}, metadata=metadata)
+        assert [each.name for each in client.list(request={"project": "mine"}, metadata=metadata).items] == ["db"]
 
 
 def test_calls_are_remembered_as_those_over_http_are(google: Emulated) -> None:

@@ -177,8 +177,14 @@ class Instances(InstanceKind):
                 part.backup(record.name, final.name)
             part.remove(record.name)
 
-        undo: Callable[[], object] = lambda: record.body.update(state=before)  # noqa: E731
-        return self.begin(call, "DELETE", record, lambda: self.gone(record, final), act, undo)
+        return self.begin(
+            call,
+            "DELETE",
+            record,
+            lambda: self.gone(record, final),
+            act,
+            undo=lambda: record.body.update(state=before),
+        )
 
     def gone(self, record: Record, final: Record | None) -> None:
         """Backups go with it unless they are to stay; what it used of the network is released later.
