@@ -58,6 +58,9 @@ def test_who_may_not_see_a_project_learns_no_more_than_of_one_that_is_not(google
 def test_a_caller_finds_the_projects_it_may_see(google: Emulated) -> None:
     finder = "user:finder@example.com"
     google.grant("roles/browser", finder)
+    public = f"{google.project}-public"
+    google.cloud.add_project(public)
+    google.cloud.access.grant(f"projects/{public}", "roles/compute.imageUser", "allAuthenticatedUsers")
     held = google.credentials_of(finder)
     found = client(google, "cloudresourcemanager.v3", held).projects()
     visible = {each["projectId"] for each in found.search().execute()["projects"]}

@@ -16,6 +16,7 @@ from tests.emulator import quotas
 from tests.emulator.world import Record
 from tests.unit.emulator.api_clients import account, iam, refused
 from tests.unit.emulator.conftest import Emulated
+from tests.unit.emulator.machines import REGION, ZONE, Machines
 
 
 def lowered(google: Emulated, metric: str, limit: float, **more: str) -> None:
@@ -68,6 +69,23 @@ def test_disks_are_refused_at_once_in_the_region_where_they_are_too_many(google:
     assert "Quota 'SSD_TOTAL_GB' exceeded.  Limit: 100.0 in region europe-west1." in caught.value.message
     make("two", "us-central1-a", 60)
     make("three", "europe-west1-c", 40)
+
+
+def test_an_instance_beyond_the_cpus_of_its_region_fails_and_a_stopped_one_takes_none(google: Emulated) -> None:
+    """Source: mesosphere-backup/terraform-dcos#61; https://cloud.google.com/compute/resource-usage#cpu_quota"""
+    machines = Machines(google).prepare()
+    lowered(google, "CPUS", 4, region=REGION)
+
+    def insert(name: str) -> list[str]:
+        started = machines.insert(name, machine_type=f"zones/{ZONE}/machineTypes/e2-standard-4")
+        done = machines.operations.wait(operation=started.name, **machines.zone)
+        return [each.message for each in done.error.errors]
+
+    assert insert("one") == []
+    assert insert("two") == [f"Quota 'CPUS' exceeded.  Limit: 4.0 in region {REGION}."]
+    machines.instances.stop_unary(instance="one", **machines.zone)
+    assert insert("two") == []
+    assert {each.name for each in machines.instances.list(**machines.zone)} == {"one", "two"}
 
 
 def test_a_project_has_at_most_100_service_accounts(google: Emulated) -> None:
