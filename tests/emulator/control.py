@@ -31,7 +31,7 @@ from tests.emulator.services.run.domains import verify
 
 def answer(cloud: Cloud, http: str, path: str, content: bytes) -> Response:
     """Answer a control path; 400 says what is wrong with what was sent, 404 lists what there is."""
-    act = _ACTS.get((http, path.removeprefix("/_emulator/")))
+    act = PATHS.get((http, path.removeprefix("/_emulator/")))
     if act is None:
         return PlainTextResponse(__doc__ or "", 404)
     try:
@@ -78,7 +78,7 @@ def _reset(cloud: Cloud, _: dict[str, Any]) -> Any:
     return {}
 
 
-_ACTS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
+PATHS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("GET", "requests"): lambda cloud, _: cloud.requests(),
     ("GET", "complaints"): lambda cloud, _: cloud.complaints,
     ("GET", "coverage"): lambda cloud, _: PlainTextResponse(coverage.page(cloud)),

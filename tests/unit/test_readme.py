@@ -20,6 +20,7 @@ from blocks.host.home import Home
 from blocks.server_objects import declared_deployments
 from blocks.spec import Alerts, read_spec
 from flows.cli import app
+from tests.emulator.control import PATHS
 from tests.spec_table import Key, keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,3 +177,9 @@ def test_links_lead_somewhere() -> None:
 
 def test_installed_command_is_the_one_explained() -> None:
     assert app.name == ("selfhost",)
+
+
+def test_names_the_paths_of_the_emulator() -> None:
+    rows = re.findall(r"^\| `(GET|POST) (/_emulator/[^|]+) \|", chapter("Developing"), re.M)
+    named = {(verb, path) for verb, row in rows for path in re.findall(r"/(?:_emulator/)?([a-z]+)`", f"{row}`")}
+    assert named and not named - set(PATHS)
