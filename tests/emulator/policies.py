@@ -1,7 +1,7 @@
 """What an IAM policy may say, for all resources alike.
 
 Sources: https://cloud.google.com/iam/docs/reference/rest/v1/Policy, https://cloud.google.com/iam/docs/principal-identifiers,
-https://cloud.google.com/iam/quotas#limits and, for the words, public issues.
+https://cloud.google.com/iam/quotas#limits and, for the words, public issues and notes.
 """
 
 from __future__ import annotations

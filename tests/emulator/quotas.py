@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from tests.emulator.accounts import ACCOUNTS
 from tests.emulator.errors import ApiError
+from tests.emulator.latencies import NONE
 from tests.emulator.world import Project, Record
 
 if TYPE_CHECKING:
     from tests.emulator.cloud import Cloud
 
-DESCRIBED = "no list by Google: what `gcloud compute project-info describe` shows of a new project, in public issues"
-REGION = "no list by Google: what `gcloud compute regions describe` shows of a new project, in public issues"
+DESCRIBED = (
+    "no list by Google: what `gcloud compute project-info describe` shows of a new project, in public repositories"
+)
+REGION = "no list by Google: what `gcloud compute regions describe` shows of a new project, in public repositories"
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ QUOTAS: dict[str, Quota] = {
     "SUBNETWORKS": Quota(100, "global", DESCRIBED),
     "FIREWALLS": Quota(100, "global", DESCRIBED),
     "ROUTERS": Quota(10, "global", DESCRIBED),
-    "ROUTES": Quota(200, "global", DESCRIBED),
+    "ROUTES": Quota(200, "global", NONE),
     "SNAPSHOTS": Quota(1000, "global", DESCRIBED),
-    "IMAGES": Quota(100, "global", DESCRIBED),
+    "IMAGES": Quota(100, "global", NONE),
     "GLOBAL_INTERNAL_ADDRESSES": Quota(5000, "global", DESCRIBED),
     "STATIC_ADDRESSES": Quota(8, "region", REGION),
     "CPUS": Quota(24, "region", REGION),
@@ -129,7 +132,7 @@ def exceeded(cloud: Cloud, project: Project, record: Record) -> ApiError | None:
 
 
 def check_accounts(cloud: Cloud, project: Project) -> None:
-    """Source of the words: public issues, "Maximum number of service accounts on project reached" (429)."""
+    """Source of the words: a public script that compares them; the code is that of too many keys, without a source."""
     if left(cloud, project, "iam.serviceAccounts") < 1:
         message = "Maximum number of service accounts on project reached."
         raise ApiError(429, message, reason="rateLimitExceeded")

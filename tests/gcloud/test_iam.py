@@ -31,7 +31,7 @@ def test_an_account_from_making_to_undeleting(gcloud: Gcloud) -> None:
     assert gcloud("iam", "service-accounts", "describe", made["email"])["disabled"] is True
     gcloud("iam", "service-accounts", "enable", made["email"])
     gcloud("iam", "service-accounts", "delete", made["email"])
-    with pytest.raises(Refused, match="or it may not exist"):  # gcloud names no project: see iam/base.py
+    with pytest.raises(Refused, match="NOT_FOUND: Unknown service account"):
         gcloud("iam", "service-accounts", "describe", made["email"])
     gcloud("beta", "iam", "service-accounts", "undelete", made["uniqueId"])
     assert accounts.get(name=made["name"]).execute()["uniqueId"] == made["uniqueId"]

@@ -69,17 +69,21 @@ def test_a_list_comes_in_pages_and_holds_the_default_account(google: Emulated, a
     assert listed == [f"{number}-compute", "worker-0", "worker-1", "worker-2"]
 
 
-def test_an_unknown_account_is_not_found_where_its_project_is_named_and_forbidden_elsewhere(
+def test_an_unknown_account_is_not_found_in_a_project_that_there_is_and_forbidden_elsewhere(
     google: Emulated, accounts: Any
 ) -> None:
-    """Source: the note on the wildcard `-` in the reference."""
-    error = refused(accounts.get(name=f"projects/{google.project}/serviceAccounts/none@example.com"))
-    assert (error.status_code, error.reason) == (404, "Unknown service account")
+    """Sources: the note on the wildcard `-` in the reference; gcloud, which asks by `-`, is told NOT_FOUND."""
+    email = f"none@{google.project}.iam.gserviceaccount.com"
+    for name in (f"projects/{google.project}/serviceAccounts/{email}", f"projects/-/serviceAccounts/{email}"):
+        error = refused(accounts.get(name=name))
+        assert (error.status_code, error.reason) == (404, "Unknown service account")
     error = refused(accounts.get(name="projects/-/serviceAccounts/none@example.com"))
     assert (error.status_code, error.reason) == (
         403,
         "Permission 'iam.serviceAccounts.get' denied on resource (or it may not exist).",
     )
+    stranger = iam(google, google.credentials_of("user:stranger@example.com")).projects().serviceAccounts()
+    assert refused(stranger.get(name=f"projects/-/serviceAccounts/{email}")).status_code == 403
 
 
 def test_a_policy_of_the_account_gives_access_to_it_alone(google: Emulated, accounts: Any) -> None:

@@ -71,7 +71,7 @@ class ProjectKind(Kind):
     def visible(self, call: Call, permission: str, wanted: str) -> Iterator[Body]:
         """The projects on which the caller has the permission, and which a filter wants.
 
-        Those that everyone may see, such as debian-cloud, are in nobody's list. No source: seen so at Google.
+        Those that everyone may see, such as debian-cloud, are in nobody's list. No source.
         """
         terms = [self._term(each) for each in re.split(r"\s+(?:AND\s+)?", wanted.strip()) if each]
         for project in self.cloud.world.projects.values():

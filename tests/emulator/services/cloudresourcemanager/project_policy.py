@@ -1,7 +1,8 @@
 """What a project's policy must keep to, besides what holds for every policy.
 
-Sources: https://cloud.google.com/resource-manager/reference/rest/v1/projects/setIamPolicy (the constraints), public
-issues for the error's details: googleapis/google-api-python-client#537, hashicorp/terraform-provider-google#4276.
+Sources: https://cloud.google.com/resource-manager/reference/rest/v1/projects/setIamPolicy (the constraints); the shape
+of the error and SOLO_MUST_INVITE_OWNERS: googleapis/google-api-python-client#537,
+hashicorp/terraform-provider-google#4276. The two other types are named by comments in public Terraform code alone.
 """
 
 from __future__ import annotations

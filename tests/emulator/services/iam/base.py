@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.emulator import accounts, errors
 from tests.emulator.kind import Call, Kind
-from tests.emulator.world import Record
+from tests.emulator.world import Project, Record
 
 
 class IamKind(Kind):
@@ -36,26 +36,34 @@ class OfAccount(IamKind):
         return found if here else None
 
     def existing(self, call: Call) -> Record:
-        """The account of a call. Source of the words: googleapi errors in public issues, "Unknown service account"."""
+        """The account of a call. Source of the words: logs of gcloud, "Unknown service account"."""
         found = self.account(call)
         if found is None:
             raise errors.not_found("Unknown service account")
         return found
 
     def guards(self, call: Call) -> tuple[str, ...]:
-        """The account's policy, then its project's; an unknown account of no named project is as if forbidden.
+        """The account's policy, then its project's; an account of no project that we know is as if forbidden.
 
-        Source: the reference's note on the wildcard `-` ("an HTTP 403 Forbidden error instead of a 404 Not Found").
+        Sources: the reference's note on the wildcard `-` ("an HTTP 403 Forbidden error instead of a 404 Not Found", for
+        fake@example.com); logs of gcloud, which asks by `-` and is told NOT_FOUND of accounts of one's own project.
         """
         parts = self.named(call)
         found = self.account(call)
         if found is not None:
             return found.body["name"], f"projects/{found.body['projectId']}"
-        if parts[1] == "-" and call.method is not None:
-            answering = self.cloud.handler(call.method)
-            raise denied(answering[2].permission if answering else "")
-        project = f"projects/{call.project(parts[1]).id}"
+        project = f"projects/{self._home(call, parts).id}"
         return ("/".join([project, *parts[2:4]]), project) if len(parts) > 3 else (project,)
+
+    def _home(self, call: Call, parts: list[str]) -> Project:
+        """The project of an account that there is not: the one named, or the one its email says."""
+        if parts[1] != "-":
+            return call.project(parts[1])
+        home = accounts.home(self.cloud.world, parts[3]) if len(parts) > 3 else None
+        answering = self.cloud.handler(call.method) if call.method else None
+        if home is None:
+            raise denied(answering[2].permission if answering else "")
+        return home
 
 
 def denied(permission: str) -> errors.ApiError:

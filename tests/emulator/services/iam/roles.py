@@ -73,7 +73,7 @@ class ProjectRoles(IamKind):
 
     @on("create", "iam.roles.create")
     def create(self, call: Call) -> Body:
-        """Source of the words: inspec/inspec-gcp (a role_id of a deleted role), public issues (one that exists)."""
+        """Source of the words: inspec/inspec-gcp for a role_id of a deleted role; for one that exists none."""
         project, role_id = self.project_of(call), call.body.get("roleId", "")
         if not re.fullmatch(r"[a-zA-Z0-9_.]{3,64}", role_id):
             raise errors.invalid(f"The role_id {role_id} must match [a-zA-Z0-9_\\.]{{3,64}}.")  # words: no source
@@ -136,7 +136,7 @@ class ProjectRoles(IamKind):
         return self.told(record, {})
 
     def existing(self, call: Call) -> Record:
-        """The role, deleted ones for 7 days. Source of the words: "The role named … was not found", public issues."""
+        """The role, deleted ones for 7 days. The words have no source."""
         project = self.project_of(call)
         name = f"projects/{project.id}/roles/{call['name'].rpartition('/')[2]}"
         record = self.cloud.world.find(f"iam/{name}")
@@ -176,7 +176,7 @@ def _writable(sent: Body) -> Body:
 def _check_permissions(permissions: list[str]) -> None:
     """400 for a permission that there is not; of resources that are not emulated every verb is believed.
 
-    Source of the words: public issues, "Permission … is not valid., badRequest".
+    Source of the words: a comment in public Terraform code, "Permission run.workerPools.get is not valid., badRequest".
     """
     for each in permissions:
         resource = each.rpartition(".")[0]

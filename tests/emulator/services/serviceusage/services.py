@@ -19,7 +19,7 @@ MOST_GOT = 30
 """Services in one batchGet. Source: the reference, batchGet."""
 USAGE = timedelta(days=30)
 NOTHING_TO_DO = "operations/noop.DONE_OPERATION"
-"""The operation of an enable without effect. Source: seen in public issues and in terraform-provider-google."""
+"""The operation of an enable without effect. Source: answers printed in public code."""
 RESPONSES = "type.googleapis.com/google.api.serviceusage.v1."
 
 
@@ -29,7 +29,7 @@ class UsageKind(Kind):
     apis = ("serviceusage.v1",)
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
-        """Source: public issues, "Permission denied to enable service […]", reason AUTH_PERMISSION_DENIED."""
+        """Source: logs of gcloud in public repositories, for enabling ("Permission denied to enable service […]")."""
         verb = permission.rpartition(".")[2]
         info = errors.error_info(
             "AUTH_PERMISSION_DENIED", "serviceusage.googleapis.com", permission=permission, resource=resource
@@ -115,7 +115,7 @@ class Services(UsageKind):
         return service
 
     def check_known(self, services: Iterable[str]) -> None:
-        """Source: public issues, SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED."""
+        """Source: logs of gcloud in public repositories, which print message and reason."""
         if unknown := ",".join(sorted(set(services) - titles(self.cloud).keys())):
             reason, domain = "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED", "serviceusage.googleapis.com"
             message = f"Not found or permission denied for service(s): {unknown}."
