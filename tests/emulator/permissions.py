@@ -1,7 +1,8 @@
 """Permissions of the emulated resources: what a custom role may hold, and what `includedPermissions` lists.
 
-Source: https://cloud.google.com/iam/docs/permissions-reference. Tag bindings are left out, as are resources of these
-services that nothing here emulates.
+Source: all that the roles of iann0036/iam-dataset (August 2026) hold; for people:
+https://cloud.google.com/iam/docs/permissions-reference. Tag bindings are left out, as are resources of these services
+that nothing here emulates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Predefined roles with the permissions that matter here.
 
-Source: https://cloud.google.com/iam/docs/roles-permissions, one page a service, as of August 2026. What a role holds
-there for services and resources that are not emulated, and for tag bindings, is left out.
+Source: what Google's API says of each role, as iann0036/iam-dataset records it (August 2026); for people:
+https://cloud.google.com/iam/docs/roles-permissions. What a role holds for services and resources that are not emulated,
+and for tag bindings, is left out.
 """
 
 from __future__ import annotations
