@@ -51,8 +51,7 @@ def _no_faults(cloud: Cloud, _: dict[str, Any]) -> Any:
 
 
 def _clock(cloud: Cloud, sent: dict[str, Any]) -> Any:
-    cloud.world.clock.advance(float(sent["advance"]))
-    cloud.operations.advance()
+    cloud.operations.pass_time(float(sent["advance"]))
     return {"now": cloud.world.clock.now().isoformat()}
 
 

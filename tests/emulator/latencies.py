@@ -60,5 +60,6 @@ LATENCIES: dict[str, Latency] = {
     "cloudresourcemanager.projects": Latency(10, NONE),
     "release.subnetwork": Latency(3600, RELEASE + ": the addresses are kept for 1 to 2 hours"),
     "release.connection": Latency(5400, "hashicorp/terraform-provider-google#16275: producer services still in use"),
+    "release.sql.name": Latency(604800, "cloudfoundry/bosh#2741: a week or more; the documentation says at once"),
 }
 """Work by kind. The keys that begin with `release.` are not work but how long something deleted stays in use."""

@@ -103,6 +103,18 @@ class Operations:
         while due := [each for each in self.all.values() if each.due(now)]:
             min(due, key=lambda each: (each.ends, each.number)).finish(now)
 
+    def pass_time(self, seconds: float) -> None:
+        """Move a virtual clock, and stop at the end of each operation on the way: its effect has its own time."""
+        target = self.clock.now() + timedelta(seconds=seconds)
+        while ends := [each.ends for each in self.all.values() if self._ends_by(each, target)]:
+            self.clock.advance((min(ends) - self.clock.now()).total_seconds())
+            self.advance()
+        self.clock.advance((target - self.clock.now()).total_seconds())
+        self.advance()
+
+    def _ends_by(self, operation: Operation, target: datetime) -> bool:
+        return operation.done is None and self.clock.now() < operation.ends <= target
+
     def find(self, project: str, name: str) -> Operation | None:
         """By last segment of its name, or by number alone, as compute takes either."""
         number = name.removeprefix("operation-")

@@ -60,12 +60,22 @@ def test_point_in_time_recovery_and_backups_are_off_where_the_api_is_not_asked(s
     assert (backups.enabled, backups.point_in_time_recovery_enabled) == (False, False)
 
 
-def test_a_name_is_taken_while_its_instance_is_there_and_free_at_once_afterwards(sql: Grpc) -> None:
+def test_a_name_is_taken_while_its_instance_is_there(sql: Grpc) -> None:
     sql.made()
     with pytest.raises(AlreadyExists, match=r"The Cloud SQL instance already exists. When you delete an instance"):
         sql.made()
+
+
+def test_a_name_is_free_a_week_after_its_instance(slow_google: Emulated) -> None:
+    sql, day = Grpc(slow_google), 86400
+    sql.made()
+    slow_google.advance(3600)
     sql.instances.delete(request=of(sql))
-    assert sql.made().state == State.RUNNABLE
+    slow_google.advance(6 * day)
+    with pytest.raises(AlreadyExists, match=r"until one week from the deletion date."):
+        sql.made()
+    slow_google.advance(2 * day)
+    assert sql.made().state == State.PENDING_CREATE
 
 
 @pytest.mark.parametrize("name", ["", "Db", "1db", "db-", "d" * 98])

@@ -83,13 +83,15 @@ def _check_name(project: str, name: str) -> None:
 
 
 def _check_free(cloud: Cloud, project: Project, name: str) -> None:
-    """A name is taken as long as its instance is there, also while it is being deleted.
+    """A name is taken while its instance is there, and for a week after.
 
     Today's documentation lets a deleted name be used again at once
-    (https://cloud.google.com/sql/docs/postgres/delete-instance); the words still speak of the week of old:
-    terraform-google-modules/terraform-google-gke-gitlab#81.
+    (https://cloud.google.com/sql/docs/postgres/delete-instance), yet cloudfoundry/bosh#2741 was still refused in 2026;
+    the words are those of terraform-google-modules/terraform-google-gke-gitlab#81. What must cope with the worse case
+    copes with both.
     """
-    if cloud.world.find(f"sql/projects/{project.id}/instances/{name}"):
+    full = f"sql/projects/{project.id}/instances/{name}"
+    if cloud.world.find(full) or cloud.world.holders(full):
         message = (
             "The Cloud SQL instance already exists. When you delete an instance, you can't reuse the name of the "
             "deleted instance until one week from the deletion date."

@@ -187,12 +187,13 @@ class Instances(InstanceKind):
         )
 
     def gone(self, record: Record, final: Record | None) -> None:
-        """Backups go with it unless they are to stay; what it used of the network is released later.
+        """Backups go with it unless they are to stay; what it used of the network, and its name, are released later.
 
         Source: https://cloud.google.com/sql/docs/postgres/delete-instance
         """
         for connection in self.references(record):
             self.release_later(connection, record.name, "release.connection")
+        self.release_later(record.name, record.name, "release.sql.name")
         backups.left_behind(self.cloud, record, final)
         for child in self.cloud.world.under(f"{record.name}/"):
             self.cloud.world.drop(child.name)
