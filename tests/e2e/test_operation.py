@@ -140,10 +140,11 @@ def test_a_damaged_wanted_file_is_said_and_a_bootstrap_with_the_spec_writes_it_a
     assert kept.read_bytes() == before
 
 
-@pytest.mark.parametrize("path", ["agent/spec.json", "agent/status.json", "agent/last-good.json", "lease.json"])
-def test_a_damaged_state_file_is_mended(stack: Stack, path: str) -> None:
+@pytest.mark.parametrize("paths", [("agent/spec.json", "agent/status.json", "lease.json"), ("agent/last-good.json",)])
+def test_damaged_state_files_are_mended(stack: Stack, paths: tuple[str, ...]) -> None:
     pids = stack.pids()
-    (stack.home / path).write_text('{"damaged')
+    for path in paths:
+        (stack.home / path).write_text('{"damaged')
     told = stack.bootstrap()
     assert "Traceback" not in told.output
     assert stack.status()["healthy"] is True
