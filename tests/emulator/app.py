@@ -24,13 +24,13 @@ from starlette.types import Receive, Scope, Send
 
 from tests.emulator import batch, control
 from tests.emulator.cloud import Cloud
-from tests.emulator.errors import OLDER_SHAPE, ApiError, bad_request, not_emulated
+from tests.emulator.errors import OLDER_SHAPE, ApiError, bad_request, invalid, not_emulated
 from tests.emulator.faults import Rule
 from tests.emulator.kind import Call, Handle, Handler, Kind, Raw
 from tests.emulator.numbers import ENUM_NUMBERS
 from tests.emulator.partial import only
 from tests.emulator.router import Match, typed_parameters
-from tests.emulator.schema import integer_enums, violations, without_nulls
+from tests.emulator.schema import integer_enums, missing, violations, without_nulls
 
 METADATA_HOSTS = ("metadata.google.internal", "169.254.169.254", "metadata")
 
@@ -199,6 +199,7 @@ class App:
         _refuse([*wrong, *wrong_body])
         self.cloud.check_enabled(call, kind, method)
         self._authorize(kind, handler, call)
+        _require(missing(document, method, body) if not match.upload else [], at.service)
         answer = await self.cloud.perform(kind, function, call)
         if isinstance(answer, Response):
             return answer
@@ -292,6 +293,14 @@ async def _strike(struck: list[Rule]) -> tuple[Response | None, bool]:
 
 def _operation_end(rule: Rule) -> ApiError | None:
     return rule.error() if rule.kind == "operation-error" else None
+
+
+def _require(names: list[str], service: str) -> None:
+    """Source: https://cloud.google.com/compute/docs/reference/rest/v1/errors, "Required field … not specified", and
+    https://cloud.google.com/storage/docs/json_api/v1/status-codes#400-bad-request (`required`, "Required")."""
+    if names:
+        words = "Required" if service == "storage" else f"Required field 'resource.{names[0]}' not specified"
+        raise invalid(words, reason="required")
 
 
 def _refuse(wrong: list[tuple[str, str]]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from tests.emulator.discovery import Document, Schema
+from tests.emulator.discovery import Document, Method, Schema
 
 INTEGER_RANGES = {
     "int32": (-(2**31), 2**31 - 1),
@@ -31,6 +31,15 @@ TEXT_FORMATS = {
     "date": r"\d{4}-\d\d-\d\d",
     "google-fieldmask": r"[A-Za-z0-9_.,*`/-]*",
 }
+NOT_REQUIRED = {
+    ("compute.firewalls.patch", "name"),  # a patch names what it changes
+    ("compute.routes.insert", "priority"),  # its own description gives a default of 1000
+    ("compute.networks.addPeering", "name"),  # older than `networkPeering`, which has a name of its own
+    ("storage.buckets.update", "acl"),  # there is none under uniform bucket-level access
+    ("storage.objects.update", "acl"),
+    ("storage.buckets.setIamPolicy", "bindings"),  # none is how all are taken away
+}
+"""What the documents mark as required and Google's own clients leave out."""
 MAX_DEPTH = 100
 """Nesting at which protobuf's parser gives up (CodedInputStream's default recursion limit)."""
 
@@ -46,6 +55,14 @@ class Violation:
 def violations(document: Document, schema: Schema, value: Any, root: str = "") -> list[Violation]:
     """All that is wrong with a value; root is the name of the request message's body field, if it has one."""
     return list(_check(document, schema, value, root, 0))
+
+
+def missing(document: Document, method: Method, body: Mapping[str, Any]) -> list[str]:
+    """Fields of the body that the document marks as required by this method, and that are not there."""
+    schema = _resolved(document, method.request or {})
+    marked = ((name, given.get("annotations", {})) for name, given in schema.get("properties", {}).items())
+    wanted = [name for name, annotations in marked if method.id in annotations.get("required", ())]
+    return [name for name in wanted if body.get(name) in (None, "", []) and (method.id, name) not in NOT_REQUIRED]
 
 
 def integer_enums(document: Document, schema: Schema, value: Any, numbers: Mapping[str, Mapping[int, str]]) -> Any:

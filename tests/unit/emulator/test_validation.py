@@ -5,10 +5,14 @@ Source: https://cloud.google.com/endpoints/docs/grpc/transcoding and google/rpc/
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from tests.emulator.cloud import Cloud, router
+from tests.emulator.discovery import Method, Parameter
+from tests.emulator.schema import NOT_REQUIRED
 from tests.unit.emulator.conftest import Emulated
 
 NETWORKS = "/compute/compute/v1/projects/{}/global/networks"
@@ -117,3 +121,36 @@ def test_only_the_fields_asked_for(google: Emulated) -> None:
     assert one.json() == {"name": "one", "routingConfig": {"routingMode": "REGIONAL"}}
     many = google.http().get(NETWORKS.format(google.project) + "?fields=items(name,mtu)")
     assert many.json() == {"items": [{"name": "one"}]}
+
+
+PATH = Parameter("", "path", required=True, repeated=False, schema={})
+
+
+def marked_as_required() -> list[tuple[Method, str]]:
+    """(method, field of its body) that a document marks as required, of those that are emulated and take plain JSON."""
+    found, cloud = [], Cloud()
+    for document in router().documents.values():
+        for method in document.methods:
+            if method.request and not method.upload_paths and cloud.handler(method):
+                schema = document.schemas[method.request["$ref"]]
+                for name, given in schema["properties"].items():
+                    if method.id in given.get("annotations", {}).get("required", ()):
+                        found.append((method, name))
+    return [each for each in found if (each[0].id, each[1]) not in NOT_REQUIRED]
+
+
+@pytest.mark.parametrize(("method", "field"), marked_as_required(), ids=lambda each: str(each))
+def test_a_required_field_must_be_there(google: Emulated, method: Method, field: str) -> None:
+    bucket = f"bucket-of-{google.project}"
+    google.http().post(f"/storage/storage/v1/b?project={google.project}", json={"name": bucket}).raise_for_status()
+    texts = {"project": google.project, "zone": "us-central1-a", "region": "us-central1", "destinationBucket": bucket}
+    path = re.sub(r"\{([^}]+)\}", lambda found: texts.get(found[1], "some"), method.path)
+    query = f"?project={google.project}" if method.parameters.get("project", PATH).location == "query" else ""
+    answer = google.http().request(method.http, f"/{method.service}{path}{query}", json={})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["errors"][0]["reason"]) == (400, "required"), error
+
+
+def test_there_are_fields_marked_as_required() -> None:
+    names = {(method.id, field) for method, field in marked_as_required()}
+    assert {("compute.instances.insert", "name"), ("storage.buckets.insert", "name")} <= names
