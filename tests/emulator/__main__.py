@@ -24,7 +24,6 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(f"port {arguments.port}: {error.strerror}; another --port, or 0 for a free one") from None
     address = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    cloud.add_project(arguments.project, tuple(arguments.enable))
     with tempfile.TemporaryDirectory(prefix="google-emulator-") as folder:
         exports: dict[str, str] = {}
 
@@ -33,8 +32,13 @@ def main() -> None:
             for name, value in exports.items():
                 print(f"export {name}={shlex.quote(value)}", flush=True)
 
+        def seed() -> None:
+            cloud.add_project(arguments.project, tuple(arguments.enable))
+            exports.update(environment(cloud, arguments.project, address, Path(folder)))
+
         serving = server(cloud, ready)
-        exports |= environment(cloud, arguments.project, address, Path(folder))
+        cloud.seed = seed
+        seed()
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda *_: None)  # uvicorn raises them again after its own clean end
         serving.run(sockets=[sock])

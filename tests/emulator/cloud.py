@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -64,6 +65,8 @@ class Cloud:
         self.sqladmin_grpc = ""
         """Where gRPC in front of Cloud SQL listens, as `127.0.0.1:PORT`; set by the server."""
         self.received: deque[Received] = deque(maxlen=REMEMBERED)
+        self.seed: Callable[[], None] = lambda: None
+        """Makes what there is from the start; called again by `reset`."""
         self.complaints: list[str] = []
         """Our own mistakes: answers that broke Google's schemas, handlers that broke. None is right."""
 
@@ -136,7 +139,11 @@ class Cloud:
         return copy.deepcopy(self.world.records)
 
     def reset(self) -> None:
-        """As freshly started: real parts taken away, nothing left but the numbering."""
+        """As freshly started: what there was from the start is made anew, nothing else is left but the numbering."""
+        self._clear()
+        self.seed()
+
+    def _clear(self) -> None:
         for record in list(self.world.records.values()):
             if (part := self.backings.of(record.collection)) is not None:
                 part.remove(record.name)
@@ -148,7 +155,8 @@ class Cloud:
         self.complaints.clear()
 
     def close(self) -> None:
-        self.reset()
+        """Take the real parts away."""
+        self._clear()
         self.backings.close()
 
 

@@ -105,6 +105,8 @@ class Operations:
 
     def pass_time(self, seconds: float) -> None:
         """Move a virtual clock, and stop at the end of each operation on the way: its effect has its own time."""
+        if seconds < 0:
+            raise ValueError(f"time moves on, not back: {seconds}")
         target = self.clock.now() + timedelta(seconds=seconds)
         while ends := [each.ends for each in self.all.values() if self._ends_by(each, target)]:
             self.clock.advance((min(ends) - self.clock.now()).total_seconds())

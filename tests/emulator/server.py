@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ GCLOUD_PATHS = {
     "cloudbuild": "cloudbuild/",
 }
 """What gcloud wants behind the address, by the service's name in CLOUDSDK_API_ENDPOINT_OVERRIDES_*."""
+YEAR = timedelta(days=365)
 ADMIN = "emulator-admin"
 """The service account whose key the environment points at; roles/owner."""
 
@@ -109,13 +111,16 @@ def key_of(cloud: Cloud, project: str, account: str, address: str) -> dict[str, 
 
 
 def environment(cloud: Cloud, project: str, address: str, folder: Path) -> dict[str, str]:
-    """Variables for our clients and for gcloud; writes the key, the token and gcloud's folder under `folder` (0700)."""
+    """Variables for our clients and for gcloud; writes the key and the token under `folder` (0700).
+
+    The token is good for a year: nothing would renew the file that gcloud reads.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = key_of(cloud, project, ADMIN, address)
     cloud.access.grant(f"projects/{project}", "roles/owner", f"serviceAccount:{key['client_email']}")
     key_file, token_file = folder / "key.json", folder / "token"
     _write(key_file, json.dumps(key))
-    _write(token_file, cloud.access.mint(f"serviceAccount:{key['client_email']}"))
+    _write(token_file, cloud.access.mint(f"serviceAccount:{key['client_email']}", YEAR))
     host, _, port = address.removeprefix("http://").partition(":")
     return {
         "GOOGLE_CLOUD_PROJECT": project,

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import google.auth
+import httpx
 import pytest
 from google.auth.transport.requests import AuthorizedSession
 
@@ -47,6 +48,26 @@ def test_it_starts_serves_and_ends(end: signal.Signals, monkeypatch: pytest.Monk
         process.send_signal(end)
         assert process.wait(10) == 0
         assert not Path(exports["GOOGLE_APPLICATION_CREDENTIALS"]).exists()
+
+
+def test_a_reset_leaves_what_there_was_at_the_start() -> None:
+    with started("--project", "mine", "--virtual-clock") as (_, ready, exports):
+        address = ready.split()[5].rstrip(",")
+        token_file = Path(exports["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"])
+        networks = f"{address}/compute/compute/v1/projects/mine/global/networks"
+
+        def listed() -> tuple[int, int]:
+            answer = httpx.get(networks, headers={"Authorization": f"Bearer {token_file.read_text()}"})
+            return answer.status_code, len(answer.json().get("items", []))
+
+        before = {"Authorization": f"Bearer {token_file.read_text()}"}
+        httpx.post(networks, json={"name": "one", "autoCreateSubnetworks": False}, headers=before).raise_for_status()
+        assert listed() == (200, 1)
+        httpx.post(f"{address}/_emulator/reset").raise_for_status()
+        assert listed() == (200, 0)
+        assert httpx.get(networks, headers=before).status_code == 401
+        httpx.post(f"{address}/_emulator/clock", json={"advance": 86400}).raise_for_status()
+        assert listed() == (200, 0), "the token file is good for longer than an hour"
 
 
 def test_a_taken_port_is_one_line() -> None:
