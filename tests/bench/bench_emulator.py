@@ -67,6 +67,8 @@ def measured(reads: int) -> Round:
     bare = bare_start()
     with emulator() as (address, took, pid):
         made = httpx.post(f"{address}/_emulator/tokens", json={"member": "user:owner@example.com"}).json()
+        quota = {"project": "bench", "metric": "NETWORKS", "limit": 100}
+        httpx.post(f"{address}/_emulator/quotas", json=quota).raise_for_status()
         with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {made['token']}"}) as client:
             for number in range(100):
                 body = {"name": f"n{number}", "autoCreateSubnetworks": False}
