@@ -19,7 +19,7 @@ from tests.emulator.backing import Backing
 from tests.emulator.clock import rfc3339
 from tests.emulator.kind import Body, Call, Kind, on
 from tests.emulator.operations import Operation, long_running_shape
-from tests.emulator.services.artifactregistry.base import page
+from tests.emulator.pages import page
 from tests.emulator.services.artifactregistry.images import REFERENCE, register, repository_of
 from tests.emulator.world import Project, Record
 
@@ -32,6 +32,8 @@ DEFAULT_TIMEOUT = "3600s"
 OUTPUT_ONLY = ("id", "name", "status", "statusDetail", "createTime", "startTime", "finishTime", "results", "logUrl",
                "projectId", "timing", "approval", "failureInfo", "warnings", "sourceProvenance",
                "buildTriggerId")  # fmt: skip
+MOST = 1000
+"""Builds on a page. No source: the reference names no limit."""
 NOT_EMULATED = ("artifacts", "availableSecrets", "secrets", "dependencies", "gitConfig")
 
 
@@ -69,7 +71,7 @@ class LocatedBuilds(Kind):
             raise errors.not_emulated(f"{self.collection}.list with filter")
         records = self.cloud.world.under(f"cloudbuild/{self.place(call)}/builds/", BUILDS)
         records.sort(key=lambda each: (each.body["createTime"], each.hidden["number"]), reverse=True)
-        return page(call, "builds", [shown(each) for each in records])
+        return page("builds", [shown(each) for each in records], call, MOST, MOST)
 
     @on("create", "cloudbuild.builds.create")
     def create(self, call: Call) -> Body:

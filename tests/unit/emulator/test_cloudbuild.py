@@ -157,7 +157,7 @@ def test_builds_of_a_place_are_listed_the_newest_first(google: Emulated) -> None
     page = builds(google).list(parent=parent_of(google), pageSize=2).execute()
     rest = builds(google).list(parent=parent_of(google), pageSize=2, pageToken=page["nextPageToken"]).execute()
     assert [each["id"] for each in page["builds"] + rest["builds"]] == made[::-1]
-    assert cloudbuild(google).projects().builds().list(projectId=google.project).execute()["builds"] == []
+    assert cloudbuild(google).projects().builds().list(projectId=google.project).execute() == {}
 
 
 def test_without_a_location_builds_are_global(google: Emulated) -> None:

@@ -144,7 +144,7 @@ def test_a_final_backup_is_kept_for_its_days(google: Emulated) -> None:
     assert backups.getBackup(name=name).execute()["type"] == "FINAL"
     google.advance(6 * 86400)
     backups = beta(google).backups()
-    assert backups.listBackups(parent=f"projects/{google.project}").execute() == {"backups": []}
+    assert backups.listBackups(parent=f"projects/{google.project}").execute() == {}
 
 
 def test_a_project_backup_is_made_and_deleted(sql: Grpc) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tests.emulator import errors
 from tests.emulator.cloud import REGIONS
 from tests.emulator.kind import Body, Call, Kind
+from tests.emulator.pages import page
 from tests.emulator.world import Record
 
 LOCATIONS = (*REGIONS, "asia", "europe", "us")
@@ -58,15 +59,4 @@ class RegistryKind(Kind):
         for unsupported in ("filter", "orderBy"):
             if call.get(unsupported):
                 raise errors.not_emulated(f"{self.collection}.list with {unsupported}")
-        return page(call, key, items)
-
-
-def page(call: Call, key: str, items: list[Any], most: int = MOST) -> Body:
-    """`{key: items, "nextPageToken": …}` by `pageSize` and `pageToken`."""
-    size = min(call.get("pageSize") or most, most)
-    token = call.get("pageToken") or "0"
-    if not token.isdigit():
-        raise errors.invalid("Invalid page token.")
-    begin = int(token)
-    more = {"nextPageToken": str(begin + size)} if begin + size < len(items) else {}
-    return {key: items[begin : begin + size], **more}
+        return page(key, items, call, MOST, MOST)

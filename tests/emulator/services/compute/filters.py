@@ -13,6 +13,7 @@ from typing import Any
 from tests.emulator import errors
 from tests.emulator.discovery import Document, Schema
 from tests.emulator.kind import Body, Call
+from tests.emulator.pages import cut
 
 MOST = 500
 """Results on a page where none or 0 are asked for, and the most that may be asked for."""
@@ -28,10 +29,10 @@ def chosen(items: list[Body], call: Call) -> tuple[list[Body], dict[str, str]]:
     kept = [item for item in items if keeps(item)]
     if _newest_first(call.get("orderBy", "")):
         kept.sort(key=lambda item: item.get("creationTimestamp", ""), reverse=True)
-    size = _size(call.get("maxResults", 0))
-    begin = _offset(call.get("pageToken", ""))
-    more = {"nextPageToken": f"page-{begin + size}"} if begin + size < len(kept) else {}
-    return kept[begin : begin + size], more
+    token = call.get("pageToken", "")
+    wrong = f"Invalid value for field 'pageToken': '{token}'. The page token is invalid."  # no source for the words
+    given, more = cut(kept, _size(call.get("maxResults", 0)), token, wrong)
+    return given, {"nextPageToken": more} if more else {}
 
 
 def _newest_first(order: str) -> bool:
@@ -48,16 +49,6 @@ def _size(asked: int) -> int:
             f"Invalid value '{asked}'. Values must be within the range: [0, {MOST}]", reason="invalidParameter"
         )
     return asked or MOST
-
-
-def _offset(token: str) -> int:
-    """No source for the words."""
-    if not token:
-        return 0
-    found = re.fullmatch(r"page-(\d+)", token)
-    if not found:
-        raise errors.invalid(f"Invalid value for field 'pageToken': '{token}'. The page token is invalid.")
-    return int(found[1])
 
 
 def _filter(call: Call) -> Test:

@@ -17,6 +17,7 @@ from tests.emulator import errors
 from tests.emulator.cloud import REGIONS
 from tests.emulator.kind import Body, Call, Kind, on
 from tests.emulator.operations import Operation, long_running_shape
+from tests.emulator.pages import page
 from tests.emulator.world import Project, Record
 
 SERVICES = "run.projects.locations.services"
@@ -117,12 +118,7 @@ class RunKind(Kind):
         """`{key: items, "nextPageToken": …}` by `pageSize` and `pageToken`."""
         if call.get("showDeleted"):
             raise errors.not_emulated(f"{self.collection}.list with showDeleted")
-        size, token = min(call.get("pageSize") or MOST, MOST), call.get("pageToken") or "0"
-        if not token.isdigit():
-            raise errors.invalid("Page token is invalid.")  # no source: words
-        begin = int(token)
-        more = {"nextPageToken": str(begin + size)} if begin + size < len(items) else {}
-        return {key: items[begin : begin + size], **more}
+        return page(key, items, call, MOST, MOST)
 
     def scope_of(self, record: Record) -> str:
         return f"locations/{record.name.split('/')[4]}"

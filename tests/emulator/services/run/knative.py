@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from tests.emulator import errors
 from tests.emulator.cloud import REGIONS
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.pages import cut
 from tests.emulator.services.run.base import (
     DNS_LABEL,
     REVISIONS,
@@ -92,9 +93,9 @@ class KnativeKind(RunKind):
         items = [
             each for each in items if selected(each["metadata"].get("labels", {}), call.get("labelSelector") or "")
         ]
-        begin, size = int(call.get("continue") or 0), call.get("limit") or len(items)
-        more = {"continue": str(begin + size)} if begin + size < len(items) else {}
-        return {"apiVersion": API_VERSION, "kind": kind, "metadata": more, "items": items[begin : begin + size]}
+        given, token = cut(items, call.get("limit") or len(items), call.get("continue") or "")
+        more = {"continue": token} if token else {}
+        return {"apiVersion": API_VERSION, "kind": kind, "metadata": more, "items": given}
 
     def found(self, project: Project, location: str) -> list[Record]:
         return self.cloud.world.under(f"run/projects/{project.id}/locations/{location}/", self.shows)

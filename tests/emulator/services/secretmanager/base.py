@@ -5,11 +5,11 @@ Source: https://cloud.google.com/secret-manager/docs/reference/rest
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime, timedelta
 
 from tests.emulator import access, errors
 from tests.emulator.kind import Body, Call, Kind
+from tests.emulator.pages import page
 from tests.emulator.services.secretmanager.filters import keeps
 from tests.emulator.world import Record
 
@@ -94,18 +94,7 @@ class SecretKind(Kind):
         text = call.get("filter", "")
         keeps(text, {})  # a filter that is none is refused even where nothing is there to be filtered
         found = [record.body for record in reversed(records) if keeps(text, record.body)]
-        begin, size = _offset(call.get("pageToken", "")), min(call.get("pageSize") or MOST, MOST)
-        given, more = found[begin : begin + size], begin + size < len(found)
-        shown: Body = {key: given} if given else {}
-        token = {"nextPageToken": base64.b64encode(str(begin + size).encode()).decode()} if more else {}
-        return shown | token | ({} if text else {"totalSize": len(found)})
-
-
-def _offset(token: str) -> int:
-    try:
-        return int(base64.b64decode(token or "MA==", validate=True))
-    except ValueError:
-        raise errors.invalid("The page token is invalid.") from None  # no source for the words
+        return page(key, found, call, MOST, MOST) | ({} if text else {"totalSize": len(found)})
 
 
 def moment(text: str) -> datetime:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call
+from tests.emulator.pages import page
 
 BASE = "https://sqladmin.googleapis.com/sql/v1beta4"
 """What links of Cloud SQL begin with, whatever version was called."""
@@ -32,15 +33,9 @@ def wrong_state() -> errors.ApiError:
     return errors.ApiError(409, message, reason="invalidState", status="FAILED_PRECONDITION")
 
 
-def page(call: Call, items: Sequence[Body], size_key: str = "maxResults") -> tuple[list[Body], Body]:
-    """The page asked for, and `{"nextPageToken": …}` where there is more."""
-    size = min(call.get(size_key) or MOST, 2 * MOST)
-    token = call.get("pageToken") or "0"
-    if not token.isdigit():
-        raise refused("Invalid page token")
-    begin = int(token)
-    more = {"nextPageToken": str(begin + size)} if begin + size < len(items) else {}
-    return list(items[begin : begin + size]), more
+def paged(key: str, items: Sequence[Body], call: Call, asked: str = "maxResults") -> Body:
+    """The page asked for. No source for the words."""
+    return page(key, items, call, MOST, 2 * MOST, asked, str(refused("Invalid page token").message))
 
 
 def etag(body: Any) -> str:

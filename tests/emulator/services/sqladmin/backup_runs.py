@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.services.sqladmin.answers import page, refused
+from tests.emulator.services.sqladmin.answers import paged, refused
 from tests.emulator.services.sqladmin.backups import new_backup, no_backup, run_of, succeeded
 from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.world import Record
@@ -63,8 +63,8 @@ class BackupRuns(BackupKind):
     @on("list", "cloudsql.backupRuns.list")
     def listed(self, call: Call) -> Body:
         bodies = [each.body for each in self.children(self.instance(call), self.collection)]
-        items, more = page(call, sorted(bodies, key=lambda body: int(body["id"]), reverse=True))
-        return {"kind": "sql#backupRunsList", "items": items} | more
+        bodies.sort(key=lambda body: int(body["id"]), reverse=True)
+        return {"kind": "sql#backupRunsList"} | paged("items", bodies, call)
 
     @on("insert", "cloudsql.backupRuns.create")
     def insert(self, call: Call) -> Body:

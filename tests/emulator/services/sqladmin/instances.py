@@ -14,7 +14,7 @@ from tests.emulator.backing import SqlBacking
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.servicenetworking.connections import connection_name
 from tests.emulator.services.sqladmin import backups, private_ip, settings
-from tests.emulator.services.sqladmin.answers import etag, page, refused, wrong_state
+from tests.emulator.services.sqladmin.answers import etag, paged, refused, wrong_state
 from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.services.sqladmin.databases import new_database
 from tests.emulator.services.sqladmin.filters import chosen
@@ -69,8 +69,8 @@ class Instances(InstanceKind):
     def listed(self, call: Call) -> Body:
         prefix = f"sql/projects/{self.project_of(call).id}/instances/"
         bodies = [each.body for each in self.cloud.world.under(prefix, self.collection)]
-        items, more = page(call, [body for body in bodies if chosen(call.get("filter", ""), body)])
-        return {"kind": "sql#instancesList", "items": items} | more
+        found = [body for body in bodies if chosen(call.get("filter", ""), body)]
+        return {"kind": "sql#instancesList"} | paged("items", found, call)
 
     def given(self, call: Call) -> Body:
         """The instance in a call's body, its numbers as they are given back."""

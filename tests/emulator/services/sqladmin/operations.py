@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.operations import sql_shape
-from tests.emulator.services.sqladmin.answers import BASE, page
+from tests.emulator.services.sqladmin.answers import BASE, paged
 from tests.emulator.services.sqladmin.base import SqlKind
 
 
@@ -30,8 +30,7 @@ class Operations(SqlKind):
         mine = (each for each in self.cloud.operations.all.values() if (each.service, each.project) == ("sql", project))
         found = [each for each in mine if instance in (None, each.target_id)]
         shown = [sql_shape(each, BASE) for each in sorted(found, key=lambda each: each.number, reverse=True)]
-        items, more = page(call, shown)
-        return {"kind": "sql#operationsList", "items": items} | more
+        return {"kind": "sql#operationsList"} | paged("items", shown, call)
 
 
 KINDS = (Operations,)

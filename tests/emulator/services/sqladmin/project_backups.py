@@ -6,7 +6,7 @@ Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/backups
 from __future__ import annotations
 
 from tests.emulator.kind import Body, Call, Handle, Handler, on
-from tests.emulator.services.sqladmin.answers import page, refused
+from tests.emulator.services.sqladmin.answers import paged, refused
 from tests.emulator.services.sqladmin.backup_runs import BackupKind
 from tests.emulator.services.sqladmin.backups import expired, find_backup, in_days, no_backup
 from tests.emulator.services.sqladmin.filters import chosen
@@ -34,8 +34,8 @@ class Backups(BackupKind):
         prefix = f"sql/projects/{self.project_of(call).id}/backups/"
         there = (each for each in self.cloud.world.under(prefix, "sql.Backups") if not expired(self.cloud, each))
         bodies = sorted((each.body for each in there), key=lambda body: str(body["backupInterval"]), reverse=True)
-        items, more = page(call, [body for body in bodies if chosen(call.get("filter", ""), body)], "pageSize")
-        return {"backups": items} | more
+        found = [body for body in bodies if chosen(call.get("filter", ""), body)]
+        return paged("backups", found, call, "pageSize")
 
     @on("CreateBackup", "cloudsql.backupRuns.create")
     def create(self, call: Call) -> Body:
