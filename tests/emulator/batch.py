@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from tests.emulator.incoming import Incoming
+
 if TYPE_CHECKING:
-    from tests.emulator.app import App, Incoming
+    from tests.emulator.app import App
 
 BOUNDARY = "batch_emulated"
 
@@ -34,8 +36,6 @@ async def answer(app: App, incoming: Incoming) -> Response:
 
 def _inner(outer: Incoming, raw: bytes) -> Incoming:
     """The request of one part; what it does not say itself is as in the batch."""
-    from tests.emulator.app import Incoming
-
     first, _, rest = raw.partition(b"\n")
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(rest)
     http, target, *_ = first.decode().split()

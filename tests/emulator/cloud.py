@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
-import inspect
 import pkgutil
-import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -18,8 +17,8 @@ from tests.emulator.access import Access
 from tests.emulator.backing import Backing, Backings
 from tests.emulator.clock import Clock, RealClock
 from tests.emulator.discovery import APIS, Document, Method
-from tests.emulator.faults import Faults
-from tests.emulator.kind import Answer, Call, Handle, Handler, Kind, Raw
+from tests.emulator.faults import Faults, Rule
+from tests.emulator.kind import Answering, Call, Kind, RawMatch
 from tests.emulator.operations import Operations
 from tests.emulator.router import Router
 from tests.emulator.world import Record, World
@@ -51,17 +50,24 @@ class Received:
 class Cloud:
     """Google Cloud as far as it is emulated."""
 
-    def __init__(self, clock: Clock | None = None, scale: float = 0.0, parts: dict[str, Backing] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        scale: float = 0.0,
+        parts: dict[str, Backing] | None = None,
+        kinds: Sequence[type[Kind]] = (),
+    ) -> None:
+        """`scale` times Google's latencies; real parts by the names of backing.BACKED; kinds besides our own."""
         self.world = World(clock or RealClock())
         self.operations = Operations(self.world.clock, scale)
         self.access = Access(self.world)
         self.faults = Faults()
         self.backings = Backings(parts)
         self.router = router()
-        self.kinds = [kind(self) for kind in all_kinds()]
+        self.kinds = [kind(self) for kind in (*all_kinds(), *kinds)]
         self.owners = {kind.collection: kind for kind in self.kinds if kind.owns_records}
         self.handlers = dict(self._handlers())
-        self.raws = [(re.compile(raw.path), raw, function, kind) for kind, function, raw in self._raws()]
+        self.raws = [(raw, Answering(kind, function)) for kind in self.kinds for function, raw in kind.raws()]
         self.sqladmin_grpc = ""
         """Where gRPC in front of Cloud SQL listens, as `127.0.0.1:PORT`; set by the server."""
         self.received: deque[Received] = deque(maxlen=REMEMBERED)
@@ -70,18 +76,26 @@ class Cloud:
         self.complaints: list[str] = []
         """Our own mistakes: answers that broke Google's schemas, handlers that broke. None is right."""
 
-    def _handlers(self) -> Any:
+    def _handlers(self) -> Iterator[tuple[tuple[str, str], Answering]]:
+        """By API and id of the method."""
         for kind in self.kinds:
             for verb, (function, handler) in kind.handlers().items():
                 for api in kind.apis:
-                    yield (api, f"{kind.collection}.{verb}"), (kind, function, handler)
+                    yield (api, f"{kind.collection}.{verb}"), Answering(kind, function, kind.permission(handler))
 
-    def _raws(self) -> list[tuple[Kind, Handle, Raw]]:
-        return [(kind, function, raw) for kind in self.kinds for function, raw in kind.raws()]
-
-    def handler(self, method: Method) -> tuple[Kind, Handle, Handler] | None:
+    def handler(self, method: Method) -> Answering | None:
         """Who answers a method; None for what is not emulated."""
         return self.handlers.get((method.api, method.id))
+
+    def raw_match(self, service: str, http: str, path: str) -> RawMatch | None:
+        """Who answers a path that no document lists."""
+        for raw, answering in self.raws:
+            found = raw.pattern.fullmatch(path) if (raw.service, raw.http) == (service, http) else None
+            if found:
+                return RawMatch(
+                    raw, answering, {key: value for key, value in found.groupdict().items() if value is not None}
+                )
+        return None
 
     def places(self, scope: str) -> list[str]:
         """`zones/z` or `regions/r` of all that exist; `global` alone for that scope."""
@@ -99,10 +113,22 @@ class Cloud:
         agents.enable(self.access, project, hosts if "all" in services else services)
         return self.access.mint(owner)
 
-    async def perform(self, kind: Kind, function: Handle, call: Call) -> Answer:
-        """Run a handler; one that waits is waited for."""
-        answer = function(kind, call)
-        return await answer if inspect.isawaitable(answer) else answer
+    @contextmanager
+    def struck(self, rules: Sequence[Rule], reads: bool) -> Iterator[None]:
+        """Faults that show in what a call finds or starts: a read that is late, an operation that fails or hangs."""
+        now = self.world.records
+        if self.faults.may_go_stale() and not reads:
+            self.world.before = copy.deepcopy(now)
+        if reads and any(rule.kind == "stale" for rule in rules):
+            self.world.records = self.world.before
+        ends = [rule for rule in rules if rule.kind.startswith("operation-")]
+        self.operations.next_outcome = [rule.error() if rule.kind == "operation-error" else None for rule in ends]
+        try:
+            yield
+        finally:
+            self.operations.next_outcome = []
+            if reads:
+                self.world.records = now
 
     def check_enabled(self, call: Call, kind: Kind, method: Method) -> None:
         """403 where the project has not enabled the API.
@@ -133,10 +159,6 @@ class Cloud:
     def requests(self) -> list[dict[str, Any]]:
         """Calls received, the oldest first."""
         return [asdict(each) for each in self.received]
-
-    def snapshot(self) -> dict[str, Record]:
-        """All records as they are, for a read that is to come too late."""
-        return copy.deepcopy(self.world.records)
 
     def reset(self) -> None:
         """As freshly started: what there was from the start is made anew, nothing else is left but the numbering."""

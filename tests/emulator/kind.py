@@ -12,10 +12,12 @@ A module under `services` lists its kinds in `KINDS`; nothing else knows them.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from starlette.responses import Response
 
@@ -33,6 +35,7 @@ Body = dict[str, Any]
 Answer = Body | Response
 """JSON held against the method's response schema, or a whole response of the kind's own (media)."""
 Handle = Callable[[Any, "Call"], Answer | Awaitable[Answer]]
+Function = TypeVar("Function", bound=Handle)
 
 
 @dataclass(frozen=True)
@@ -49,29 +52,29 @@ class Raw:
 
     service: str
     http: str
-    path: str
+    pattern: re.Pattern[str]
     method: str = ""
     """The id of the method it belongs to, where there is one: faults strike it and calls are listed by that."""
 
 
-def on(verb: str, permission: str) -> Callable[[Handle], Handle]:
+def on(verb: str, permission: str) -> Callable[[Function], Function]:
     """Answer `collection.verb`. The caller needs the permission ("" is none) on the resources of `Kind.guards`.
 
-    In a permission `{collection}` stands for the kind's collection, `{kind}` for its last part.
+    In a permission `{collection}` stands for the kind's collection, `{service}` and `{kind}` for its ends.
     """
 
-    def mark(function: Handle) -> Handle:
-        function.handler = Handler(verb, permission)  # type: ignore[attr-defined]
+    def mark(function: Function) -> Function:
+        function.mark = Handler(verb, permission)  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
-def raw(service: str, http: str, path: str, method: str = "") -> Callable[[Handle], Handle]:
+def raw(service: str, http: str, path: str, method: str = "") -> Callable[[Function], Function]:
     """Answer a path, a regular expression over the undecoded one, that no document lists; checks are the kind's own."""
 
-    def mark(function: Handle) -> Handle:
-        function.raw = Raw(service, http, path, method)  # type: ignore[attr-defined]
+    def mark(function: Function) -> Function:
+        function.mark = Raw(service, http, re.compile(path), method)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -92,6 +95,8 @@ class Call:
     """The body as it came, for uploads and raw paths."""
     base: str = ""
     """`http://127.0.0.1:8085/compute`: what this service's own links begin with, as the caller addressed it."""
+    peer: str = ""
+    """The caller's IP address: the metadata server knows its VM by it."""
 
     def __getitem__(self, name: str) -> Any:
         """A parameter, which must be there."""
@@ -99,6 +104,11 @@ class Call:
 
     def get(self, name: str, default: Any = None) -> Any:
         return self.parameters.get(name, default)
+
+    @property
+    def named(self) -> str:
+        """The resource that a call with a `name`, a `parent` or a `resource` is about, as sent; its parent, if any."""
+        return str(next(self.parameters[key] for key in ("name", "parent", "resource") if key in self.parameters))
 
     @property
     def email(self) -> str:
@@ -135,20 +145,27 @@ class Kind:
         self.cloud = cloud
 
     @classmethod
-    def functions(cls) -> Iterator[Handle]:
-        """All functions of the class and its bases, the most derived of each name."""
-        names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
-        return (value for name in names if callable(value := getattr(cls, name)) and not name.startswith("__"))
+    def functions(cls) -> Iterator[tuple[Handle, Handler | Raw]]:
+        """The functions of the class and its bases that `on` or `raw` has marked, the most derived of each name."""
+        for name in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
+            function = getattr(cls, name)
+            mark = getattr(function, "mark", None)
+            if isinstance(mark, Handler | Raw):
+                yield function, mark
 
     @classmethod
     def handlers(cls) -> dict[str, tuple[Handle, Handler]]:
         """Handlers by verb."""
-        marked = ((function, getattr(function, "handler", None)) for function in cls.functions())
-        return {handler.verb: (function, handler) for function, handler in marked if handler is not None}
+        return {mark.verb: (function, mark) for function, mark in cls.functions() if isinstance(mark, Handler)}
 
     @classmethod
     def raws(cls) -> Iterator[tuple[Handle, Raw]]:
-        return ((each, each.raw) for each in cls.functions() if hasattr(each, "raw"))
+        return ((function, mark) for function, mark in cls.functions() if isinstance(mark, Raw))
+
+    def permission(self, handler: Handler) -> str:
+        """What a handler's caller needs, with the kind's own words in it."""
+        words = self.collection.split(".")
+        return handler.permission.format(collection=self.collection, service=words[0], kind=words[-1])
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """Names whose policies decide about this call: the resource itself first, its project last."""
@@ -161,6 +178,12 @@ class Kind:
                 parts = str(call[key]).split("/")
                 return call.project(parts[1] if parts[0] == "projects" and len(parts) > 1 else parts[0])
         raise errors.invalid("Project not specified.")
+
+    def held(self, call: Call, resources: tuple[str, ...]) -> Body:
+        """The answer of testIamPermissions: of those asked for, the permissions that the caller has."""
+        asked = call.body.get("permissions", [])
+        held = [each for each in asked if self.cloud.access.may(call.caller, each, resources)]
+        return {"permissions": held} if held else {}
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
         """403 in this service's words."""
@@ -223,6 +246,35 @@ class Kind:
         until = self.cloud.world.clock.now() + self.cloud.operations.latency(kind)
         if until - self.cloud.world.clock.now() > timedelta(0):
             self.cloud.world.hold(name, by, until)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Who answers a method or a raw path, and the permission its caller needs, "" for none."""
+
+    kind: Kind
+    function: Handle
+    permission: str = ""
+
+    def authorize(self, call: Call) -> None:
+        """401 or 403 for a caller who may not."""
+        guards = self.kind.guards(call)
+        if self.permission and not call.cloud.access.may(call.caller, self.permission, guards):
+            raise self.kind.refused(call, self.permission, guards[0])
+
+    async def answer(self, call: Call) -> Answer:
+        """Run the function; one that waits is waited for."""
+        answer = self.function(self.kind, call)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+@dataclass(frozen=True)
+class RawMatch:
+    """A path that no document lists: who answers it, and what its groups hold."""
+
+    raw: Raw
+    answering: Answering
+    groups: dict[str, str]
 
 
 def users_of(cloud: Cloud, name: str) -> list[str]:

@@ -50,6 +50,11 @@ class Operation:
         """Its last path segment."""
         return f"operation-{self.number}"
 
+    @property
+    def full_name(self) -> str:
+        """As services with locations name it."""
+        return f"projects/{self.project}/{self.scope}/operations/{self.name}"
+
     def due(self, now: datetime) -> bool:
         return self.done is None and self.ends <= now and (self.part is None or self.part.done())
 
@@ -117,11 +122,18 @@ class Operations:
     def _ends_by(self, operation: Operation, target: datetime) -> bool:
         return operation.done is None and self.clock.now() < operation.ends <= target
 
-    def find(self, project: str, name: str) -> Operation | None:
-        """By last segment of its name, or by number alone, as compute takes either."""
+    def find(self, service: str, name: str, project: str = "", scope: str = "") -> Operation | None:
+        """One of a service by the last segment of its name or by number alone; where they are given, of this project
+        and scope."""
         number = name.removeprefix("operation-")
-        found = self.all.get(int(number)) if number.isdigit() else None
-        return found if found and found.project == project else None
+        found = self.all.get(int(number)) if number.isdecimal() else None
+        if found is None or found.service != service:
+            return None
+        return found if project in ("", found.project) and scope in ("", found.scope) else None
+
+    def of(self, service: str, project: str) -> list[Operation]:
+        """All of a service in a project, the oldest first."""
+        return [each for each in self.all.values() if (each.service, each.project) == (service, project)]
 
     async def wait(self, operation: Operation, seconds: float) -> None:
         """Return once it is done, at the latest after so many seconds."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.emulator.discovery import Document, Method, Parameter
+from tests.emulator.masks import camel
 from tests.emulator.schema import matches, must_match, violations
 
 PLACEHOLDER = re.compile(r"\{(\+?)([^}]+)\}")
@@ -129,7 +130,7 @@ def typed_parameters(
     method, wrong = match.method, []
     values: dict[str, Any] = {}
     for name, text in [*match.path_parameters.items(), *query]:
-        parameter = method.parameters.get(name) or method.parameters.get(_camel(name))
+        parameter = method.parameters.get(name) or method.parameters.get(camel(name))  # as proto JSON does
         if parameter is None:
             wrong.append((name, _unknown(name)))
             continue
@@ -142,12 +143,6 @@ def typed_parameters(
     missing = [each.name for each in method.parameters.values() if each.required and each.name not in values]
     wrong += [(name, f"Required parameter: {name}") for name in missing]
     return values, wrong
-
-
-def _camel(name: str) -> str:
-    """`update_mask` is taken for `updateMask`, as proto JSON does."""
-    head, *rest = name.split("_")
-    return head + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 def _unknown(name: str) -> str:

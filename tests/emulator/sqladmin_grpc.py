@@ -25,8 +25,9 @@ import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 from starlette.responses import Response
 
-from tests.emulator.app import App, Incoming
+from tests.emulator.app import App
 from tests.emulator.discovery import Method
+from tests.emulator.incoming import Incoming
 from tests.emulator.router import PLACEHOLDER
 
 CLIENT = "google.cloud.sqladmin_v1"

@@ -89,7 +89,7 @@ class World:
         """A project by id, by number, or by either behind `projects/`."""
         reference = reference.removeprefix("projects/")
         found = self.projects.get(reference)
-        if found or not reference.isdigit():
+        if found or not reference.isdecimal():
             return found
         return next((each for each in self.projects.values() if each.number == int(reference)), None)
 

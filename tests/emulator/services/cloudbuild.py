@@ -18,6 +18,7 @@ from tests.emulator import errors
 from tests.emulator.backing import Backing
 from tests.emulator.clock import rfc3339
 from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.located import LocatedKind
 from tests.emulator.operations import Operation, long_running_shape
 from tests.emulator.pages import page
 from tests.emulator.services.artifactregistry.images import REFERENCE, register, repository_of
@@ -37,7 +38,7 @@ MOST = 1000
 NOT_EMULATED = ("artifacts", "availableSecrets", "secrets", "dependencies", "gitConfig")
 
 
-class LocatedBuilds(Kind):
+class LocatedBuilds(LocatedKind):
     """Builds of a location; `projects/P/builds` are those of `global`."""
 
     apis = ("cloudbuild.v1",)
@@ -224,9 +225,6 @@ class LocatedBuilds(Kind):
     def end(self, record: Record, status: str, detail: str) -> None:
         record.body |= {"status": status, "finishTime": self.now} | ({"statusDetail": detail} if detail else {})
 
-    def scope_of(self, record: Record) -> str:
-        return f"locations/{record.name.split('/')[4]}"
-
 
 class GlobalBuilds(LocatedBuilds):
     """Builds without a location in their path."""
@@ -249,8 +247,8 @@ class Operations(Kind):
     @on("get", "cloudbuild.builds.get")
     def get(self, call: Call) -> Body:
         last = str(call["name"]).rpartition("/")[2]
-        found = self.cloud.operations.find(self.project_of(call).id, decoded(last))
-        if found is None or found.service != "cloudbuild":
+        found = self.cloud.operations.find("cloudbuild", decoded(last), self.project_of(call).id)
+        if found is None:
             raise errors.not_found("Requested entity was not found.")
         return shown_operation(found)
 
@@ -266,7 +264,7 @@ def shown(record: Record) -> Body:
 
 def shown_operation(operation: Operation) -> Body:
     """Source: names in public `gcloud builds` logs, `operations/build/PROJECT/<base64>`."""
-    name = f"projects/{operation.project}/{operation.scope}/operations/{operation.name}"
+    name = operation.full_name
     if operation.scope == "locations/global":
         name = f"operations/build/{operation.project}/{base64.urlsafe_b64encode(operation.name.encode()).decode()}"
     return long_running_shape(operation, name)

@@ -24,9 +24,10 @@ from google.cloud import compute_v1
 from google.oauth2.credentials import Credentials
 
 from tests.emulator.accounts import public_keys
-from tests.emulator.app import App, Incoming
+from tests.emulator.app import App
 from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import Cloud
+from tests.emulator.incoming import Incoming
 from tests.emulator.server import running
 from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.machines import ALL_SCOPES, REGION, ZONE, Machines, metadata

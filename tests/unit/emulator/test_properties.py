@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.app import App, Incoming
+from tests.emulator.app import App
 from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import Cloud, router
 from tests.emulator.discovery import APIS, Method
+from tests.emulator.incoming import Incoming
 from tests.unit.emulator.random_requests import Request, right, wrong
 
 CLOUD = Cloud(VirtualClock())

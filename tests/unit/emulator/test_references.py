@@ -14,9 +14,10 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.app import App, Incoming
+from tests.emulator.app import App
 from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import Cloud
+from tests.emulator.incoming import Incoming
 
 CLOUD = Cloud(VirtualClock())
 GLOBAL = "/compute/compute/v1/projects/p/global"

@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.cloud import REGIONS
-from tests.emulator.kind import Body, Call, Kind
+from tests.emulator.kind import Body, Call
+from tests.emulator.located import LocatedKind
 from tests.emulator.pages import page
 from tests.emulator.world import Record
 
@@ -19,10 +20,11 @@ MOST = 1000
 """Source: `pageSize` in the reference: "The maximum page size is 1,000."."""
 
 
-class RegistryKind(Kind):
+class RegistryKind(LocatedKind):
     """A kind named `projects/P/locations/L/…`."""
 
     apis = ("artifactregistry.v1",)
+    locations = LOCATIONS
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """The repository, if the call names one, then the project: a package has no policy of its own.
@@ -30,23 +32,9 @@ class RegistryKind(Kind):
         Source: https://cloud.google.com/artifact-registry/docs/access-control
         """
         project = self.project_of(call)
-        parts = self.named(call).split("/")
+        parts = call.named.split("/")
         mine = (f"projects/{project.id}/{'/'.join(parts[2:6])}",) if parts[4:5] == ["repositories"] else ()
         return (*mine, f"projects/{project.id}")
-
-    def named(self, call: Call) -> str:
-        """The resource a call is about, or its parent."""
-        return str(next(call[key] for key in ("name", "parent", "resource") if key in call.parameters))
-
-    def full(self, call: Call) -> str:
-        """The same with the project's id, in a location that exists.
-
-        Source: "Permission denied on 'locations/…' (or it may not exist)." in public issues of several services.
-        """
-        parts = self.named(call).split("/")
-        if len(parts) > 3 and parts[3] not in LOCATIONS:
-            raise errors.ApiError(403, f"Permission denied on 'locations/{parts[3]}' (or it may not exist).")
-        return "/".join(["projects", self.project_of(call).id, *parts[2:]])
 
     def existing(self, call: Call) -> Record:
         record = self.cloud.world.find(f"artifactregistry/{self.full(call)}")

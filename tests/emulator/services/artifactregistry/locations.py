@@ -36,12 +36,10 @@ class Operations(RegistryKind):
     @on("get", "artifactregistry.repositories.get")
     def get(self, call: Call) -> Body:
         """No source for a permission of its own: the roles' pages name none."""
-        full = self.full(call)
-        _, project, _, location, _, name = full.split("/")
-        found = self.cloud.operations.find(project, name)
-        if found is None or (found.service, found.scope) != ("artifactregistry", f"locations/{location}"):
+        found = self.operation(call)
+        if found is None:
             raise errors.not_found("Requested entity was not found.")
-        return long_running_shape(found, full)
+        return long_running_shape(found, found.full_name)
 
 
 KINDS = (Locations, Operations)

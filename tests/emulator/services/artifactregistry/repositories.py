@@ -9,7 +9,9 @@ from typing import Any
 from tests.emulator import errors
 from tests.emulator.backing import Backing
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.masks import camel, paths
 from tests.emulator.operations import long_running_shape
+from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.artifactregistry.base import RegistryKind
 from tests.emulator.world import Record
 
@@ -24,7 +26,7 @@ FIXED = ("format", "mode")
 """Source: https://cloud.google.com/artifact-registry/docs/repositories/create-repos ("cannot change")."""
 
 
-class Repositories(RegistryKind):
+class Repositories(RegistryKind, PolicyKind):
     """Docker repositories in standard mode; other formats and modes say that they are not emulated."""
 
     collection = "artifactregistry.projects.locations.repositories"
@@ -58,7 +60,7 @@ class Repositories(RegistryKind):
         """The fields named by `updateMask`, all that were sent where there is none; answers at once."""
         record = self.existing(call)
         changed = self.checked({"format": record.body["format"]} | call.body)
-        names = [_camel(each) for each in call.get("updateMask", "").split(",") if each] or list(call.body)
+        names = [camel(each) for each in paths(call.get("updateMask", ""))] or list(call.body)
         for name in (each for each in names if each in WRITABLE):
             if name in FIXED and changed.get(name, record.body[name]) != record.body[name]:
                 raise errors.invalid(f"{name} of a repository cannot be changed.")  # no source: words
@@ -78,18 +80,8 @@ class Repositories(RegistryKind):
             self.cloud.world.drop(each.name)
         self.cloud.access.policies.pop(record.body["name"], None)
 
-    @on("getIamPolicy", "artifactregistry.repositories.getIamPolicy")
-    def get_policy(self, call: Call) -> Body:
-        return self.cloud.access.policy(self.existing(call).body["name"])
-
-    @on("setIamPolicy", "artifactregistry.repositories.setIamPolicy")
-    def set_policy(self, call: Call) -> Body:
-        return self.cloud.access.set_policy(self.existing(call).body["name"], call.body.get("policy", {}))
-
-    @on("testIamPermissions", "")
-    def test_permissions(self, call: Call) -> Body:
-        may, guards = self.cloud.access.may, self.guards(call)
-        return {"permissions": [each for each in call.body.get("permissions", []) if may(call.caller, each, guards)]}
+    def policy_name(self, call: Call) -> str:
+        return str(self.existing(call).body["name"])
 
     def checked(self, sent: Body) -> Body:
         """A copy of what a caller may set."""
@@ -107,15 +99,10 @@ class Repositories(RegistryKind):
     def size(self, record: Record) -> int:
         return sum(int(each.body["imageSizeBytes"]) for each in self.cloud.world.under(f"{record.name}/dockerImages/"))
 
-    def scope_of(self, record: Record) -> str:
-        return f"locations/{record.name.split('/')[4]}"
-
     def begin(self, call: Call, record: Record, effect: Any, act: Any) -> Body:
         operation = self.start(call, "artifactregistry.repositories", self.verb(call), record, effect, act)
         operation.metadata = {"@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata"}
-        return long_running_shape(
-            operation, f"projects/{operation.project}/{operation.scope}/operations/{operation.name}"
-        )
+        return long_running_shape(operation, operation.full_name)
 
     def verb(self, call: Call) -> str:
         return call.method.verb if call.method else ""
@@ -128,11 +115,6 @@ def _typed(body: Body) -> Body:
 def _take_away(part: Backing, record: Record) -> None:
     part.stop(record.name, record.body)
     part.remove(record.name)
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.strip().split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 def _check_labels(labels: dict[str, str]) -> None:

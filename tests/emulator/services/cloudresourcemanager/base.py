@@ -64,9 +64,7 @@ class ProjectKind(Kind):
         asked = call.body.get("permissions", [])
         if any("*" in each for each in asked):
             raise errors.invalid("Request contains an invalid argument.")
-        name = f"projects/{self.project_of(call).id}"
-        held = [each for each in asked if self.cloud.access.may(call.caller, each, (name,))]
-        return {"permissions": held} if held else {}
+        return self.held(call, (f"projects/{self.project_of(call).id}",))
 
     def visible(self, call: Call, permission: str, wanted: str) -> Iterator[Body]:
         """The projects on which the caller has the permission, and which a filter wants.

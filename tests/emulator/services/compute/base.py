@@ -37,7 +37,7 @@ def mutation(verb: str, permission: str) -> Callable[[Writes], Writes]:
         def once(kind: ComputeKind, call: Call) -> Body:
             return kind.repeated(call) or function(kind, call)
 
-        return on(verb, permission)(once)  # type: ignore[return-value]
+        return on(verb, permission)(once)
 
     return mark
 
@@ -188,7 +188,7 @@ class ComputeKind(ReadKind):
             return None
         if not re.fullmatch(UUID, wanted) or not wanted.strip("0-"):
             raise errors.invalid(f"Invalid value for field 'requestId': '{wanted}'. Must be a valid UUID.")
-        mine = (each for each in self.cloud.operations.all.values() if each.project == self.project_of(call).id)
+        mine = self.cloud.operations.of("compute", self.project_of(call).id)
         earlier = next((each for each in mine if each.metadata.get("requestId") == wanted), None)
         return shown_operation(earlier) if earlier else None
 

@@ -27,8 +27,8 @@ class GlobalOperations(Kind):
 
     def existing(self, call: Call) -> Operation:
         project = self.project_of(call).id
-        found = self.cloud.operations.find(project, call["operation"])
-        if found is None or found.service != "compute" or found.scope != self.place(call):
+        found = self.cloud.operations.find("compute", call["operation"], project, self.place(call))
+        if found is None:
             full = f"projects/{project}/{self.place(call)}/operations/{call['operation']}"
             raise errors.not_found(f"The resource '{full}' was not found")
         return found
@@ -46,9 +46,7 @@ class GlobalOperations(Kind):
     @on("list", "{collection}.list")
     def listed(self, call: Call) -> Body:
         project, place = self.project_of(call).id, self.place(call)
-        mine = (
-            each for each in self.cloud.operations.all.values() if (each.service, each.project) == ("compute", project)
-        )
+        mine = self.cloud.operations.of("compute", project)
         items, token = chosen([shown_operation(each) for each in mine if each.scope == place], call)
         folder = f"projects/{project}/{place}/operations"
         return {"kind": "compute#operationList", "id": folder, "items": items, "selfLink": f"{GOOGLE}/{folder}"} | token

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.compute.filters import chosen
-from tests.emulator.services.compute.policies import PolicyKind
 from tests.emulator.world import Record
 
 GOOGLE = "https://www.googleapis.com/compute/v1"
@@ -77,6 +77,18 @@ class ReadKind(PolicyKind):
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
         return errors.ApiError(403, f"Required '{permission}' permission for '{resource}'", reason="forbidden")
+
+    def policy_name(self, call: Call) -> str:
+        return self.existing(call).name.removeprefix("compute/")
+
+    @on("setIamPolicy", "{collection}.setIamPolicy")
+    def set_policy(self, call: Call) -> Body:
+        """`policy`, or the older flattened `bindings` and `etag`.
+
+        Source: https://cloud.google.com/compute/docs/reference/rest/v1/subnetworks/setIamPolicy and its siblings
+        """
+        older = {key: call.body[key] for key in ("bindings", "etag") if key in call.body}
+        return self.cloud.access.set_policy(self.policy_name(call), call.body.get("policy", older))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

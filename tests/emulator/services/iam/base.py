@@ -62,7 +62,7 @@ class OfAccount(IamKind):
         home = accounts.home(self.cloud.world, parts[3]) if len(parts) > 3 else None
         answering = self.cloud.handler(call.method) if call.method else None
         if home is None:
-            raise denied(answering[2].permission if answering else "")
+            raise denied(answering.permission if answering else "")
         return home
 
 

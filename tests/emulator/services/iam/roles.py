@@ -14,6 +14,7 @@ from typing import Any
 from tests.emulator import errors
 from tests.emulator.access import ANONYMOUS
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.masks import camel, paths
 from tests.emulator.pages import page
 from tests.emulator.permissions import PERMISSIONS, VERBS
 from tests.emulator.roles import ROLES
@@ -111,7 +112,7 @@ class ProjectRoles(IamKind):
         if record.body.get("deleted"):
             raise errors.failed_precondition(f"The role {record.body['name']} is deleted.")  # words: no source
         _check_etag(record, call.body.get("etag"))
-        sent, mask = _writable(call.body), [_camel(path) for path in call.get("updateMask", "").split(",") if path]
+        sent, mask = _writable(call.body), [camel(path) for path in paths(call.get("updateMask", ""))]
         if unknown := [path for path in mask if path not in WRITABLE]:
             raise errors.invalid(f"Invalid update mask path '{unknown[0]}'.")  # words: no source
         return self.told(record, {path: sent.get(path) for path in mask} if mask else sent)
@@ -195,11 +196,6 @@ def _check_etag(record: Record, given: str | None) -> None:
 def _next_etag(record: Record) -> str:
     record.hidden["changes"] = record.hidden.get("changes", 0) + 1
     return base64.b64encode(record.hidden["changes"].to_bytes(8, "big")).decode()
-
-
-def _camel(path: str) -> str:
-    head, *rest = path.split("_")
-    return head + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 KINDS = (Roles, ProjectRoles)

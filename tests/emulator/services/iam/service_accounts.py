@@ -10,6 +10,7 @@ from tests.emulator.accounts import ACCOUNTS
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.pages import page
 from tests.emulator.policies import renamed
+from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.iam.base import OfAccount
 from tests.emulator.world import Record
 
@@ -21,7 +22,7 @@ PATHS = {"display_name": "displayName", "displayName": "displayName", "descripti
 """What an update mask may name. Source: the reference, patch: "only the display_name and description"."""
 
 
-class ServiceAccounts(OfAccount):
+class ServiceAccounts(OfAccount, PolicyKind):
     """Accounts of a project, by email or by unique id."""
 
     collection = ACCOUNTS
@@ -74,20 +75,8 @@ class ServiceAccounts(OfAccount):
         self.existing(call).body.pop("disabled", None)
         return {}
 
-    @on("getIamPolicy", "iam.serviceAccounts.getIamPolicy")
-    def get_policy(self, call: Call) -> Body:
-        return self.cloud.access.policy(self.existing(call).body["name"])
-
-    @on("setIamPolicy", "iam.serviceAccounts.setIamPolicy")
-    def set_policy(self, call: Call) -> Body:
-        return self.cloud.access.set_policy(self.existing(call).body["name"], call.body.get("policy", {}))
-
-    @on("testIamPermissions", "")
-    def test_permissions(self, call: Call) -> Body:
-        self.existing(call)
-        guards, asked = self.guards(call), call.body.get("permissions", [])
-        held = [each for each in asked if self.cloud.access.may(call.caller, each, guards)]
-        return {"permissions": held} if held else {}
+    def policy_name(self, call: Call) -> str:
+        return str(self.existing(call).body["name"])
 
     # -- deleting and undeleting -------------------------------------------------------------------------------------
 

@@ -174,7 +174,7 @@ class MetadataServer(Kind):
 
     def instance(self, call: Call) -> Record:
         """The running instance that asks; 404 for anybody else, without the header that a client would believe."""
-        peer = call.headers.get(":peer", "")
+        peer = call.peer
         if ipaddress.ip_address(peer or "::").is_loopback:
             name = call.get("instance") or call.headers.get("x-emulated-instance", "")
             found = [each] if (each := self.cloud.world.find(f"compute/{name}")) else []

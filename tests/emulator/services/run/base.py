@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tests.emulator import errors
-from tests.emulator.cloud import REGIONS
-from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.kind import Body, Call
+from tests.emulator.located import LocatedKind
 from tests.emulator.operations import Operation, long_running_shape
 from tests.emulator.pages import page
+from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.world import Project, Record
 
 SERVICES = "run.projects.locations.services"
 REVISIONS = "run.projects.locations.services.revisions"
 TYPES = "type.googleapis.com/google.cloud.run.v2."
-NAMED = ("name", "parent", "resource")
 DNS_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 MOST = 100
 """Items on a page. No source: the reference says only that the server decides."""
@@ -63,30 +63,16 @@ def refuse(found: Sequence[Violation], request: str, knative: bool = False) -> N
         raise errors.ApiError(400, message, reason="badRequest", details=[errors.bad_request(told)])
 
 
-class RunKind(Kind):
+class RunKind(LocatedKind):
     """A kind named `projects/P/locations/L/…`."""
 
     apis: ClassVar[tuple[str, ...]] = ("run.v2",)
     word = "SERVICE"
     """What Google calls the kind where one is missing."""
 
-    def named(self, call: Call) -> str:
-        """The resource a call is about, or its parent, as sent."""
-        return str(next(call[key] for key in NAMED if key in call.parameters))
-
     def project_of(self, call: Call) -> Project:
         """The one behind `projects/` or, in v1, `namespaces/`."""
-        return call.project(self.named(call).split("/")[1])
-
-    def path(self, call: Call) -> str:
-        """The same with the project's id."""
-        return "/".join(["projects", self.project_of(call).id, *self.named(call).split("/")[2:]])
-
-    def full(self, call: Call) -> str:
-        """The same in a location that exists."""
-        path = self.path(call)
-        check_location(path.split("/")[3])
-        return path
+        return call.project(call.named.split("/")[1])
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """The service, if the call names one, then the project. Source: https://cloud.google.com/run/docs/reference/iam"""
@@ -120,9 +106,6 @@ class RunKind(Kind):
             raise errors.not_emulated(f"{self.collection}.list with showDeleted")
         return page(key, items, call, MOST, MOST)
 
-    def scope_of(self, record: Record) -> str:
-        return f"locations/{record.name.split('/')[4]}"
-
     def next_version(self) -> str:
         """Microseconds since the epoch, never twice the same.
 
@@ -131,28 +114,11 @@ class RunKind(Kind):
         return str(int(self.cloud.world.clock.now().timestamp() * 1_000_000) + self.cloud.world.number() % 100_000)
 
 
-class HasPolicy(RunKind):
-    """The three methods about a resource's IAM policy, for kinds that have one; permissions by the kind's name."""
+class HasPolicy(RunKind, PolicyKind):
+    """A kind of Cloud Run whose resources have policies."""
 
-    @on("getIamPolicy", "run.{kind}.getIamPolicy")
-    def get_policy(self, call: Call) -> Body:
-        return self.cloud.access.policy(self.existing(call).name.removeprefix("run/"))
-
-    @on("setIamPolicy", "run.{kind}.setIamPolicy")
-    def set_policy(self, call: Call) -> Body:
-        resource = self.existing(call).name.removeprefix("run/")
-        return self.cloud.access.set_policy(resource, call.body.get("policy", {}))
-
-    @on("testIamPermissions", "")
-    def test_permissions(self, call: Call) -> Body:
-        may, guards = self.cloud.access.may, self.guards(call)
-        return {"permissions": [each for each in call.body.get("permissions", []) if may(call.caller, each, guards)]}
-
-
-def check_location(location: str) -> None:
-    """Source: "Permission denied on 'locations/…' (or it may not exist)." in public issues of several services."""
-    if location not in REGIONS:
-        raise errors.ApiError(403, f"Permission denied on 'locations/{location}' (or it may not exist).")
+    def policy_name(self, call: Call) -> str:
+        return self.existing(call).name.removeprefix("run/")
 
 
 def missing(word: str, full: str) -> errors.ApiError:
@@ -164,8 +130,7 @@ def missing(word: str, full: str) -> errors.ApiError:
 
 
 def shown_operation(operation: Operation) -> Body:
-    name = f"projects/{operation.project}/{operation.scope}/operations/{operation.name}"
-    return long_running_shape(operation, name)
+    return long_running_shape(operation, operation.full_name)
 
 
 def etag_of(version: str) -> str:

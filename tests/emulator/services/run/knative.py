@@ -51,14 +51,14 @@ class KnativeKind(RunKind):
 
     def location(self, call: Call) -> str:
         """Of a call; "" where its address names none, or all by `-`, as gcloud does."""
-        parts = self.named(call).split("/")
+        parts = call.named.split("/")
         if parts[0] == "projects" and len(parts) > 3:
             return "" if parts[3] == "-" else str(parts[3])
         found = REGIONAL.fullmatch(call.base)
         return found[1] if found else ""
 
     def path(self, call: Call) -> str:
-        parts = self.named(call).split("/")
+        parts = call.named.split("/")
         rest = parts[2:] if parts[0] == "namespaces" else parts[4:]
         return "/".join(["projects", self.project_of(call).id, "locations", self.location(call), *rest])
 

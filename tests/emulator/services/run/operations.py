@@ -25,11 +25,9 @@ class Operations(RunKind):
         return (f"projects/{self.project_of(call).id}",)
 
     def one(self, call: Call) -> Operation:
-        full = self.full(call)
-        _, project, _, location, _, name = full.split("/")
-        found = self.cloud.operations.find(project, name)
-        if found is None or (found.service, found.scope) != ("run", f"locations/{location}"):
-            raise errors.not_found(f"Operation '{full}' was not found.")  # no source: words
+        found = self.operation(call)
+        if found is None:
+            raise errors.not_found(f"Operation '{self.full(call)}' was not found.")  # no source: words
         return found
 
     @on("get", "run.operations.get")
@@ -41,11 +39,9 @@ class Operations(RunKind):
         if call.get("filter"):
             raise errors.not_emulated("run.projects.locations.operations.list with filter")
         _, project, _, location = self.full(call).split("/")
-        wanted = ("run", project, f"locations/{location}")
-        mine = (
-            each for each in self.cloud.operations.all.values() if (each.service, each.project, each.scope) == wanted
-        )
-        return self.paged(call, "operations", [shown_operation(each) for each in mine])
+        mine = self.cloud.operations.of("run", project)
+        here = [shown_operation(each) for each in mine if each.scope == f"locations/{location}"]
+        return self.paged(call, "operations", here)
 
     @on("wait", "run.operations.get")
     async def wait(self, call: Call) -> Body:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import re
 from datetime import timedelta
-from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.backing import Backing
 from tests.emulator.clock import rfc3339
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.masks import camel, paths, replaced
 from tests.emulator.operations import Operation
 from tests.emulator.services.run.base import (
     DNS_LABEL,
@@ -195,35 +195,18 @@ def masked(before: Body, sent: Body, mask: str) -> Body:
 
     Source: https://google.aip.dev/161; a path that is no field is a 400 there.
     """
-    paths = [path.strip() for path in mask.split(",") if path.strip()]
-    if not paths or paths == ["*"]:
+    named = paths(mask)
+    if not named or named == ["*"]:
         return sent
     after = copy.deepcopy(before)
-    for path in paths:
-        keys = [_camel(part) for part in path.split(".")]
+    for path in named:
+        keys = [camel(part) for part in path.split(".")]
         if keys[0] not in SERVICE_FIELDS:
             if keys[0] not in before and keys[0] not in ("etag", "name"):
                 raise errors.invalid(f"Invalid field mask path: {path}.")  # no source: words
             continue
-        _replace(after, sent, keys)
+        after = replaced(after, sent, keys)
     return after
-
-
-def _replace(after: Body, sent: Any, keys: list[str]) -> None:
-    *folders, last = keys
-    for key in folders:
-        sent = sent.get(key, {}) if isinstance(sent, dict) else {}
-        after = after.setdefault(key, {})
-        if not isinstance(after, dict):
-            raise errors.invalid(f"Invalid field mask path: {'.'.join(keys)}.")  # no source: words
-    after.pop(last, None)
-    if isinstance(sent, dict) and last in sent:
-        after[last] = copy.deepcopy(sent[last])
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 KINDS = (Services,)

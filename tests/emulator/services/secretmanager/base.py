@@ -25,19 +25,16 @@ class SecretKind(Kind):
 
     apis = ("secretmanager.v1",)
 
-    def named(self, call: Call) -> str:
-        return str(next(call[key] for key in ("name", "parent", "resource") if key in call.parameters))
-
     def guards(self, call: Call) -> tuple[str, ...]:
         """The secret's policy, where a secret is named, then the project's."""
-        parts, project = self.named(call).split("/"), f"projects/{self.project_of(call).id}"
+        parts, project = call.named.split("/"), f"projects/{self.project_of(call).id}"
         return (f"{project}/secrets/{parts[3]}", project) if len(parts) > 3 else (project,)
 
     def refused(self, call: Call, permission: str, resource: str) -> errors.ApiError:
         """Source: GoogleCloudPlatform/berglas issues ("denied for resource '…' (or it may not exist)")"""
         if call.caller == access.ANONYMOUS:
             return errors.unauthenticated()
-        name = self.named(call)
+        name = call.named
         info = errors.error_info("IAM_PERMISSION_DENIED", "iam.googleapis.com", permission=permission, resource=name)
         return errors.ApiError(
             403, f"Permission '{permission}' denied for resource '{name}' (or it may not exist).", details=[info]
@@ -46,7 +43,7 @@ class SecretKind(Kind):
     def secret(self, call: Call, missing: str = "not found.") -> Record:
         """The secret that a call names, by itself or by a version of it."""
         self.settle()
-        project, secret = self.project_of(call), self.named(call).split("/")[3]
+        project, secret = self.project_of(call), call.named.split("/")[3]
         record = self.cloud.world.find(f"secretmanager/projects/{project.id}/secrets/{secret}")
         if record is None:
             raise errors.not_found(f"Secret [projects/{project.number}/secrets/{secret}] {missing}")

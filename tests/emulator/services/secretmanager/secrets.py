@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.masks import camel, paths, replaced
+from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.secretmanager.base import SecretKind
 from tests.emulator.services.secretmanager.settings import CHANGEABLE, check_id, check_replication, settled
 from tests.emulator.world import Record
 
 
-class Secrets(SecretKind):
+class Secrets(SecretKind, PolicyKind):
     """Secrets of a project, with their policies."""
 
     collection = "secretmanager.projects.secrets"
@@ -58,15 +58,17 @@ class Secrets(SecretKind):
         """Only what the mask names; a field that it names and the body has not is emptied (https://google.aip.dev/134)."""
         record = self.secret(call)
         self.check_etag(call.body.get("etag", ""), record)
-        names = [_camel(name) for name in call.get("updateMask", "").split(",") if name]
-        if not names:
+        named = [_keys(path) for path in paths(call.get("updateMask", ""))]
+        if not named:
             raise errors.invalid("The update mask is required.")  # no source for the words
-        fixed = [name for name in names if name.partition(".")[0] not in (*CHANGEABLE, "etag")]
+        fixed = [head for head, *_ in named if head not in (*CHANGEABLE, "etag")]
         if fixed:
             raise errors.invalid(f"Field [{fixed[0]}] of a secret cannot be updated.")  # no source for the words
         body = dict(record.body)
-        for name in names:
-            body = _replaced(body, call.body, name)
+        for keys in named:
+            if keys[0] == "ttl":
+                body.pop("expireTime", None)
+            body = replaced(body, call.body, keys)
         settings = settled(body, self.cloud.world.clock.now())
         self.check_aliased(record.name, settings)
         kept = {key: value for key, value in record.body.items() if key not in CHANGEABLE}
@@ -80,40 +82,21 @@ class Secrets(SecretKind):
         self.remove(record)
         return {}
 
-    @on("getIamPolicy", "secretmanager.secrets.getIamPolicy")
-    def get_policy(self, call: Call) -> Body:
-        self.secret(call)
-        return self.cloud.access.policy(self.guards(call)[0])
-
-    @on("setIamPolicy", "secretmanager.secrets.setIamPolicy")
-    def set_policy(self, call: Call) -> Body:
-        self.secret(call)
-        return self.cloud.access.set_policy(self.guards(call)[0], call.body.get("policy", {}))
+    def policy_name(self, call: Call) -> str:
+        return self.secret(call).name.removeprefix("secretmanager/")
 
     @on("testIamPermissions", "")
     def test_permissions(self, call: Call) -> Body:
-        guards = self.guards(call)
-        asked = call.body.get("permissions", [])
-        held = [each for each in asked if self.cloud.access.may(call.caller, each, guards)]
-        return {"permissions": held} if held else {}
+        """Source: the reference: of a secret that is not there "an empty set of permissions, not a NOT_FOUND error"."""
+        self.settle()
+        there = self.cloud.world.find(f"secretmanager/{self.guards(call)[0]}")
+        return super().test_permissions(call) if there else {}
 
 
-def _camel(name: str) -> str:
-    """A field of the mask as JSON writes it; what is behind a dot is the caller's own."""
-    head, dot, rest = name.strip().partition(".")
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), head) + dot + rest
-
-
-def _replaced(old: Body, new: Body, name: str) -> Body:
-    """The old body with one field of the mask, such as `labels` or `labels.team`, taken from the new one."""
-    head, _, key = name.partition(".")
-    kept = {field: value for field, value in old.items() if field != head}
-    if head in ("ttl", "expireTime"):
-        kept.pop("expireTime", None)
-    if not key:
-        return kept | ({head: new[head]} if head in new else {})
-    inner = {field: value for field, value in old.get(head, {}).items() if field != key}
-    return kept | {head: inner | ({key: new[head][key]} if key in new.get(head, {}) else {})}
+def _keys(path: str) -> list[str]:
+    """A path of the mask, such as `labels.team`; what is behind the first dot is the caller's own."""
+    head, *rest = path.split(".", 1)
+    return [camel(head), *rest]
 
 
 KINDS = (Secrets,)

@@ -67,7 +67,7 @@ class Versions(SecretKind):
         whatever its state: google-github-actions/get-secretmanager-secrets#268.
         """
         secret = self.secret(call, "not found or has no versions.")
-        wanted = self.named(call).rpartition("/")[2]
+        wanted = call.named.rpartition("/")[2]
         numbers = [each.hidden["number"] for each in self.cloud.world.under(f"{secret.name}/versions/")]
         if wanted == "latest" and not numbers:
             raise errors.not_found(f"Secret [{secret.body['name']}] not found or has no versions.")

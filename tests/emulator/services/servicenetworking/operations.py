@@ -28,8 +28,8 @@ class Operations(Kind):
         if call.caller == access.ANONYMOUS:
             raise self.refused(call, "servicenetworking.operations.get", call["name"])
         found = re.fullmatch(r"operations/pssn\.p\d+-(\d+)", call["name"])
-        operation = self.cloud.operations.all.get(int(found[1])) if found else None
-        if operation is None or operation.service != "servicenetworking":
+        operation = self.cloud.operations.find("servicenetworking", found[1]) if found else None
+        if operation is None:
             raise errors.not_found(f"Operation '{call['name']}' not found.")
         return long_running_shape(operation, call["name"])
 

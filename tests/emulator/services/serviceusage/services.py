@@ -177,9 +177,8 @@ class Operations(UsageKind):
         """None for the operation that did nothing. The words of the 404 have no source."""
         if name == NOTHING_TO_DO:
             return None
-        number = name.rpartition("-")[2]
-        found = self.cloud.operations.all.get(int(number)) if number.isdigit() else None
-        if found is None or found.service != "serviceusage":
+        found = self.cloud.operations.find("serviceusage", name.rpartition("-")[2])
+        if found is None:
             raise errors.not_found(f"Operation {name} was not found.")
         return found
 

@@ -17,8 +17,8 @@ class Operations(SqlKind):
     @on("get", "cloudsql.instances.get")
     def get(self, call: Call) -> Body:
         """Source: admin-api-error-messages, OPERATION_DOES_NOT_EXIST."""
-        found = self.cloud.operations.find(self.project_of(call).id, call["operation"])
-        if found is None or found.service != "sql":
+        found = self.cloud.operations.find("sql", call["operation"], self.project_of(call).id)
+        if found is None:
             message = "The Cloud SQL instance operation does not exist."
             raise errors.ApiError(404, message, reason="operationDoesNotExist")
         return sql_shape(found, BASE)
@@ -27,8 +27,7 @@ class Operations(SqlKind):
     def listed(self, call: Call) -> Body:
         """Those of one instance where it is named."""
         project, instance = self.project_of(call).id, call.get("instance")
-        mine = (each for each in self.cloud.operations.all.values() if (each.service, each.project) == ("sql", project))
-        found = [each for each in mine if instance in (None, each.target_id)]
+        found = [each for each in self.cloud.operations.of("sql", project) if instance in (None, each.target_id)]
         shown = [sql_shape(each, BASE) for each in sorted(found, key=lambda each: each.number, reverse=True)]
         return {"kind": "sql#operationsList"} | paged("items", shown, call)
 

@@ -1,0 +1,31 @@
+"""The three methods about the IAM policy of a single resource, which most services have alike.
+
+Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/getIamPolicy and its siblings in
+the references of other services.
+"""
+
+from __future__ import annotations
+
+from tests.emulator.kind import Body, Call, Kind, on
+
+
+class PolicyKind(Kind):
+    """A kind whose resources have policies of their own; permissions are called by the kind's name."""
+
+    def policy_name(self, call: Call) -> str:
+        """What the policy of a call's resource is kept under, the same as in `guards`; 404 without the resource."""
+        raise NotImplementedError
+
+    @on("getIamPolicy", "{service}.{kind}.getIamPolicy")
+    def get_policy(self, call: Call) -> Body:
+        return self.cloud.access.policy(self.policy_name(call))
+
+    @on("setIamPolicy", "{service}.{kind}.setIamPolicy")
+    def set_policy(self, call: Call) -> Body:
+        return self.cloud.access.set_policy(self.policy_name(call), call.body.get("policy", {}))
+
+    @on("testIamPermissions", "")
+    def test_permissions(self, call: Call) -> Body:
+        """Those of the permissions asked for that the caller has."""
+        self.policy_name(call)
+        return self.held(call, self.guards(call))
