@@ -113,6 +113,7 @@ def test_public_access_can_be_prevented(bucket: storage.Bucket) -> None:
 
 
 def test_a_stale_policy_is_refused(bucket: storage.Bucket) -> None:
+    """Source: hashicorp/terraform-provider-google#7853"""
     stale = bucket.get_iam_policy()
     add(bucket, "roles/storage.objectViewer", ANN)
     with pytest.raises(PreconditionFailed):
@@ -120,6 +121,7 @@ def test_a_stale_policy_is_refused(bucket: storage.Bucket) -> None:
 
 
 def test_basic_roles_are_not_for_buckets(bucket: storage.Bucket) -> None:
+    """Source: hashicorp/terraform-provider-google#9130"""
     with pytest.raises(BadRequest, match="Role roles/viewer is not supported for this resource"):
         add(bucket, "roles/viewer", ANN)
 

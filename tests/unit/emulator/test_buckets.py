@@ -82,7 +82,7 @@ def test_a_name_is_taken_for_all_projects(google: Emulated, client: storage.Clie
 
 def test_a_bucket_with_an_object_is_not_deleted(bucket: storage.Bucket) -> None:
     bucket.blob("one").upload_from_string("1")
-    with pytest.raises(Conflict, match="The bucket you tried to delete is not empty"):
+    with pytest.raises(Conflict, match="The bucket you tried to delete was not empty"):
         bucket.delete()
     bucket.delete(force=True)
     assert not bucket.exists()

@@ -62,6 +62,15 @@ def test_a_range_behind_the_end(bucket: storage.Bucket) -> None:
         blob.download_as_bytes(start=5)
 
 
+def test_a_download_of_nothing_is_told_in_words(google: Emulated, bucket: storage.Bucket) -> None:
+    """Source: firebase/firebase-tools#3647"""
+    place = f"/storage/storage/v1/b/{bucket.name}/o/none"
+    media = google.http().get(f"{place}?alt=media")
+    assert (media.status_code, media.text) == (404, f"No such object: {bucket.name}/none")
+    assert media.headers["content-type"].startswith("text/html")
+    assert google.http().get(place).json()["error"]["message"] == media.text
+
+
 def test_what_is_stored_compressed_is_sent_as_the_caller_takes_it(google: Emulated, bucket: storage.Bucket) -> None:
     """Source: https://cloud.google.com/storage/docs/transcoding"""
     blob = bucket.blob("one")

@@ -65,9 +65,10 @@ def test_metadata_that_is_none(google: Emulated, bucket: storage.Bucket, metadat
 
 
 def test_parts_that_are_none(google: Emulated, bucket: storage.Bucket) -> None:
+    """Source: Byron/google-apis-rs#291 (words, no JSON)"""
     place = f"/storage/upload/storage/v1/b/{bucket.name}/o?uploadType=multipart&name=one"
     answer = google.http().post(place, content=b"x", headers={"Content-Type": "multipart/related; boundary=m"})
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "Malformed multipart body.")
+    assert (answer.status_code, answer.text) == (400, "Malformed multipart body.")
 
 
 def test_a_name_is_required(google: Emulated, bucket: storage.Bucket) -> None:
@@ -143,10 +144,15 @@ def test_bytes_sent_twice_are_passed_over(google: Emulated, bucket: storage.Buck
 
 
 def test_a_gap_and_a_wrong_length_are_refused(google: Emulated, bucket: storage.Bucket) -> None:
+    """Sources: talkiq/gcloud-aio#860, firebase/firebase-tools#10325 (words, no JSON)"""
     upload = session(google, bucket)
-    assert put(upload, b"xx", "7-8/9").status_code == 400
+    gap = put(upload, b"xx", "7-8/9")
+    assert (gap.status_code, gap.text) == (400, "Invalid chunk position. The next chunk should start at offset 0.")
     wrong = put(upload, b"xx", "0-8/9")
-    assert "There were 2 byte(s) in the request body" in wrong.json()["error"]["message"]
+    assert wrong.status_code == 400
+    assert wrong.text.startswith("Invalid request.  There were 2 byte(s) in the request body.")
+    unread = put(upload, b"xx", "one-two/three")
+    assert (unread.status_code, unread.text) == (400, "Failed to parse Content-Range header.")
 
 
 def test_a_session_can_be_cancelled(google: Emulated, bucket: storage.Bucket) -> None:

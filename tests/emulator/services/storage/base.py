@@ -11,6 +11,8 @@ import copy
 from typing import Any
 from urllib.parse import quote
 
+from starlette.responses import HTMLResponse, Response
+
 from tests.emulator import access, errors
 from tests.emulator.kind import Body, Call, Kind
 from tests.emulator.schema import without_nulls
@@ -44,7 +46,7 @@ class StorageKind(Kind):
     def bucket(self, call: Call, name: str = "") -> Record:
         """The bucket called, after its lifecycle rules have done what is due.
 
-        Source: "The specified bucket does not exist." in googleapis/google-cloud-python issues.
+        Source of the words: GoogleCloudPlatform/gcsfuse#733.
         """
         name = name or next(
             call[key] for key in ("bucket", "destinationBucket", "sourceBucket") if key in call.parameters
@@ -56,7 +58,7 @@ class StorageKind(Kind):
         return record
 
     def refused(self, call: Call, permission: str, resource: str) -> errors.ApiError:
-        """Source: zetaalphavector/InPars#13, salesforce/HIVE#15 (without a caller), googleapis/java-storage issues."""
+        """Source: zetaalphavector/InPars#13, apache/pinot#11655, salesforce/HIVE#15 (without a caller)."""
         anonymous = call.caller == access.ANONYMOUS
         who = "Anonymous caller" if anonymous else call.email
         place = "project" if "/buckets/" not in resource else f"Storage {_about(permission)}"
@@ -73,6 +75,22 @@ class StorageKind(Kind):
         guards = self.guards_of(bucket)
         if not self.cloud.access.may(call.caller, permission, guards):
             raise self.refused(call, permission, guards[0])
+
+
+class PlainError(Exception):
+    """A 400 of the servers that take content: words alone, without JSON.
+
+    Sources: Byron/google-apis-rs#291 ("not JSON"), talkiq/gcloud-aio#860, firebase/firebase-tools#10325.
+    """
+
+    @property
+    def answer(self) -> Response:
+        return in_words(str(self), 400)
+
+
+def in_words(text: str, code: int) -> Response:
+    """An error of content, which is not JSON. Source: firebase/firebase-tools#3647 (a download that is not there)."""
+    return HTMLResponse(text, code)
 
 
 def _about(permission: str) -> str:

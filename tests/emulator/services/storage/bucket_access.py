@@ -34,8 +34,7 @@ class BucketPolicies(StorageKind):
     def set_policy(self, call: Call) -> Body:
         """A stale etag is 412 here, where other services say 409.
 
-        Source: https://cloud.google.com/storage/docs/access-control/iam#policies; the words on public access are those
-        of hashicorp/terraform-provider-google issues.
+        Source: hashicorp/terraform-provider-google#7853; on public access ONLYOFFICE/ControlPanel#8.
         """
         bucket = self.bucket(call)
         bindings = call.body.get("bindings", [])
@@ -50,7 +49,8 @@ class BucketPolicies(StorageKind):
         return self.shown(bucket)
 
     def check_role(self, role: str) -> None:
-        """Source: https://cloud.google.com/storage/docs/access-control/iam-roles: basic roles are not for buckets."""
+        """Source: https://cloud.google.com/storage/docs/access-control/iam-roles (basic roles are not for buckets); the
+        words: hashicorp/terraform-provider-google#9130."""
         if not role.startswith("roles/storage.") and role not in self.cloud.access.custom_roles:
             raise errors.invalid(f"Role {role} is not supported for this resource.")
 

@@ -54,8 +54,8 @@ PREVENTIONS = ("inherited", "enforced", "unspecified")
 
 
 def check_name(name: str) -> None:
-    """Source: https://cloud.google.com/storage/docs/buckets#naming; the words "Invalid bucket name" are those of public
-    issues of GoogleCloudPlatform/gcsfuse, those of a domain of hashicorp/terraform-provider-google's."""
+    """Source: https://cloud.google.com/storage/docs/buckets#naming; the words:
+    googleapis/nodejs-storage#1652 and, of a domain, hectorj/terraform-provider-googlesiteverification#23."""
     if not name:
         raise errors.invalid("Required", reason="required")
     longest = 222 if "." in name else 63
@@ -89,7 +89,7 @@ def _like_google(name: str) -> bool:
 def place(location: str) -> Body:
     """`location`, `locationType` and, where there is one, `rpo`.
 
-    Source of the words: hashicorp/terraform-provider-google issues ("The specified location constraint is not valid.").
+    Source of the words: googleapis/google-cloud-cpp#8566.
     """
     name = location.upper()
     if name in REGIONS:

@@ -18,7 +18,7 @@ TAKEN = (
     "The requested bucket name is not available. The bucket namespace is shared by all users of the system. "
     "Please select a different name and try again."
 )
-"""Source of both: https://cloud.google.com/storage/docs/json_api/v1/status-codes#409-conflict and public issues"""
+"""Sources: gitpod-io/gitpod#15578 (one's own), GoogleCloudPlatform/gsutil#1166 (another's)"""
 
 
 class Buckets(StorageKind):
@@ -118,11 +118,11 @@ class Buckets(StorageKind):
 
     @on("delete", "storage.buckets.delete")
     def delete(self, call: Call) -> Answer:
-        """Source of the words: genevieve/leftovers#38 and later ones ("is not empty")."""
+        """Source of the words: genevieve/leftovers#38, GoogleCloudPlatform/gsutil#1166."""
         record = self.bucket(call)
         asked(call).check(_without_generation(record))
         if self.cloud.world.under(f"{record.name}/o/"):
-            raise errors.ApiError(409, "The bucket you tried to delete is not empty.")
+            raise errors.ApiError(409, "The bucket you tried to delete was not empty.")
         for gone in [record, *self.cloud.world.under(f"{record.name}/")]:
             self.cloud.world.drop(gone.name)
         for name in (policy_name(record.body["name"]), lists_name(record.body["name"])):

@@ -110,7 +110,7 @@ class Copies(ObjectKind):
             raise errors.not_emulated("kmsKeyName or deleteSourceObjects of a composition")
         count = len(call.body.get("sourceObjects", []))
         if not 0 < count <= MOST_SOURCES:
-            # Source: the words of "too many" are those of public issues of gcsfuse and gsutil
+            # Source of "too many": minio/minio#9646; of "none": googleapis/storage-testbench, its REST server
             raise errors.invalid(
                 f"The number of source components provided ({count}) exceeds the maximum ({MOST_SOURCES})"
                 if count

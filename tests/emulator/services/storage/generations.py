@@ -44,7 +44,7 @@ class ObjectKind(StorageKind):
     def generation(self, call: Call, bucket: Record, name: str, wanted: str | None) -> Record:
         """The live object, or the generation asked for; who may not list learns no more than that it may not.
 
-        Source of the words: "No such object" in googleapis/python-storage issues; of the 403,
+        Source of the words: googleapis/java-storage#49; of the 403,
         googleapis/google-cloud-go#1638 (a public bucket whose objects may be read and not listed).
         """
         live = self.live(bucket, name)
@@ -166,7 +166,7 @@ def md5(content: bytes) -> str:
 def check_sums(content: bytes, told: Body) -> None:
     """400 where the content is not what the caller said it is.
 
-    Source: googleapis/python-storage#1541 for CRC32C; googleapis/storage-testbench has the words for MD5.
+    Source of the words: googleapis/python-storage#1541 (CRC32C), gsutil help cp, CHECKSUM VALIDATION (MD5).
     """
     sums = (("md5Hash", "MD5 hash", md5(content)), ("crc32c", "CRC32C", crc32c(content)))
     for field, name, found in sums:

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from tests.emulator import errors
 from tests.emulator.kind import Answer, Body, Call, on
-from tests.emulator.services.storage.base import merged, refuse_list, shown_object
+from tests.emulator.services.storage.base import in_words, merged, refuse_list, shown_object
 from tests.emulator.services.storage.downloads import download
 from tests.emulator.services.storage.generations import WRITABLE, ObjectKind, written
 from tests.emulator.services.storage.listing import listing
@@ -31,11 +31,17 @@ class Objects(ObjectKind):
     @on("get", "storage.objects.get")
     def get(self, call: Call) -> Answer:
         """Metadata, or with `alt=media` the content."""
-        _, record = self.existing(call)
+        media = call.get("alt") == "media"
+        try:
+            _, record = self.existing(call)
+        except errors.ApiError as error:
+            if not media or error.code != 404:
+                raise
+            return in_words(error.message, error.code)
         unchanged = unless_modified(call, record.body)
         if unchanged:
             return unchanged
-        return download(record, call) if call.get("alt") == "media" else shown_object(record, call)
+        return download(record, call) if media else shown_object(record, call)
 
     @on("list", "storage.objects.list")
     def listed(self, call: Call) -> Body:

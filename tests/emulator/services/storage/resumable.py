@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from tests.emulator import errors
 from tests.emulator.kind import Answer, Body, Call, raw
-from tests.emulator.services.storage.base import shown_object
+from tests.emulator.services.storage.base import PlainError, shown_object
 from tests.emulator.services.storage.generations import ObjectKind, check_sums
 from tests.emulator.services.storage.preconditions import Preconditions, asked
 from tests.emulator.world import Record
@@ -67,10 +67,11 @@ class ResumableUploads(ObjectKind):
         session = self.existing(call)
         if session.hidden["object"]:
             return JSONResponse(shown_object(session.hidden["object"], call))
-        told = content_range(call.headers.get("content-range"), len(call.content))
-        have = _length(session)
-        if told.first is not None:
-            have = self.keep(session, told, call.content)
+        try:
+            told = content_range(call.headers.get("content-range"), len(call.content))
+            have = _length(session) if told.first is None else self.keep(session, told, call.content)
+        except PlainError as error:
+            return error.answer
         if told.total is not None and have == told.total:
             return JSONResponse(shown_object(self.finish(call, session), call))
         kept = {"Range": f"bytes=0-{have - 1}"} if have else {}
@@ -81,8 +82,8 @@ class ResumableUploads(ObjectKind):
         """Add what is new of a chunk; bytes that are there already are passed over. Returns how many there are."""
         have, first = _length(session), told.first or 0
         if first > have:
-            # no source for the words; that a gap is an error: "…#resume-upload"
-            raise errors.invalid(f"Invalid request. The upload has {have} bytes, the chunk begins at {first}.")
+            # Source: firebase/firebase-tools#10325, whose answers were compared with Google's
+            raise PlainError(f"Invalid chunk position. The next chunk should start at offset {have}.")
         fresh = content[have - first :]
         if told.last + 1 != told.total:
             fresh = fresh[: len(fresh) // CHUNK * CHUNK]
@@ -120,19 +121,19 @@ def begun(call: Call, bucket: Record, metadata: Body, upload_id: str) -> Record:
 def content_range(header: str | None, size: int) -> ContentRange:
     """Of a request with so many bytes; without a header they are all there is.
 
-    Source of the words on a size that does not fit: googleapis/google-cloud-python and -go issues.
+    Sources of the words: talkiq/gcloud-aio#860, firebase/firebase-tools#10325 (a size that does not fit).
     """
     if header is None:
         return ContentRange(0, size - 1, size)
     found = re.fullmatch(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)", header.strip())
     if not found:
-        raise errors.invalid("Failed to parse Content-Range header.")
+        raise PlainError("Failed to parse Content-Range header.")
     total = None if found[3] == "*" else int(found[3])
     if found[1] is None:
         return ContentRange(None, -1, total)
     first, last = int(found[1]), int(found[2])
     if last - first + 1 != size:
-        raise errors.invalid(
+        raise PlainError(
             f"Invalid request.  There were {size} byte(s) in the request body.  There should have been "
             f"{last - first + 1} byte(s) (starting at offset {first} and ending at offset {last}) according to the "
             "Content-Range header."

@@ -15,7 +15,7 @@ from tests.emulator import errors
 from tests.emulator.discovery import Document
 from tests.emulator.kind import Answer, Body, Call, on
 from tests.emulator.schema import violations, without_nulls
-from tests.emulator.services.storage.base import refuse_list, shown_object
+from tests.emulator.services.storage.base import PlainError, refuse_list, shown_object
 from tests.emulator.services.storage.bucket_settings import STORAGE_CLASSES
 from tests.emulator.services.storage.generations import ObjectKind, check_name, check_sums
 from tests.emulator.services.storage.preconditions import asked
@@ -23,7 +23,7 @@ from tests.emulator.services.storage.resumable import begun
 from tests.emulator.world import Record
 
 WRONG_PARTS = "Malformed multipart body."
-"""Source: googleapis/google-api-php-client and other issues that print it."""
+"""Source: Byron/google-apis-rs#291"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class Uploads(ObjectKind):
             return self.begin(call, bucket)
         if kind not in ("media", "multipart"):
             raise errors.invalid(f"Invalid upload type: '{kind}'")  # no source for the words
-        upload = self.media(call) if kind == "media" else self.multipart(call)
+        try:
+            upload = self.media(call) if kind == "media" else self.multipart(call)
+        except PlainError as error:
+            return error.answer
         return shown_object(self.store(call, bucket, upload), call)
 
     def store(self, call: Call, bucket: Record, upload: Upload) -> Record:
@@ -124,7 +127,7 @@ def parts_of(content_type: str, content: bytes) -> list[tuple[dict[str, str], by
     second = content.find(end + mark, first + len(mark))
     last = content.rfind(end + mark + b"--")
     if not mark or first < 0 or not first < second < last:
-        raise errors.invalid(WRONG_PARTS)
+        raise PlainError(WRONG_PARTS)
     behind = second + len(end) + len(mark)
     return [_part(content[first + len(mark) : second], end), _part(content[behind:last], end)]
 
