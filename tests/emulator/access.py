@@ -107,7 +107,8 @@ class Access:
     def set_policy(self, resource: str, policy: Mapping[str, Any]) -> dict[str, Any]:
         """Replace a policy; 409 where it changed since the caller read it.
 
-        Source: https://cloud.google.com/iam/docs/policies#etag and "concurrent policy changes" in public issues.
+        Source: https://cloud.google.com/iam/docs/policies#etag; the words: DataBiosphere/leonardo#737, to which newer
+        notes in public repositories add the two ETags.
         """
         now = self.policy(resource)
         if _plain(policy.get("etag") or now["etag"]) != _plain(now["etag"]):

@@ -132,7 +132,7 @@ def exceeded(cloud: Cloud, project: Project, record: Record) -> ApiError | None:
 
 
 def check_accounts(cloud: Cloud, project: Project) -> None:
-    """Source of the words: a public script that compares them; the code is that of too many keys, without a source."""
+    """Source of the words: a public script that compares them; no source found for the code."""
     if left(cloud, project, "iam.serviceAccounts") < 1:
         message = "Maximum number of service accounts on project reached."
         raise ApiError(429, message, reason="rateLimitExceeded")

@@ -192,7 +192,7 @@ def _invalid(where: str, kind: str, value: Any) -> str:
 
 
 def must_match(where: str, value: str, pattern: str) -> str:
-    """Source: Compute Engine's "Must be a match of regex", as in hashicorp/terraform-provider-google issues."""
+    """Source: pulumi/pulumi-gcp#813, rapid7/insightconnect-plugins#751 (a parameter)."""
     return f"Invalid value for field '{where}': '{value}'. Must be a match of regex '{pattern}'"
 
 

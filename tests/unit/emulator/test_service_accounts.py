@@ -185,13 +185,13 @@ def test_keys_are_listed_by_who_manages_them_and_googles_own_stays(google: Emula
 
 
 def test_an_account_has_at_most_ten_keys(google: Emulated, accounts: Any) -> None:
-    """Source: https://cloud.google.com/iam/quotas#limits; the words: public issues."""
+    """Sources: https://cloud.google.com/iam/quotas#limits; googleapis/google-api-dotnet-client#2027."""
     name = account(google, "worker-1")["name"]
     body = {"keyAlgorithm": "KEY_ALG_RSA_1024"}
     for _ in range(10):
         accounts.keys().create(name=name, body=body).execute()
     error = refused(accounts.keys().create(name=name, body=body))
-    assert (error.status_code, error.reason) == (429, "Maximum number of keys on account reached.")
+    assert (error.status_code, error.reason) == (400, "Precondition check failed.")
 
 
 def test_what_is_not_emulated_says_so(google: Emulated, accounts: Any) -> None:

@@ -1,7 +1,7 @@
 """Guest attributes: what a machine says of itself, by way of its metadata server.
 
-Source: https://cloud.google.com/compute/docs/metadata/manage-guest-attributes. Of limits on sizes no source was found;
-they are a kind of custom metadata there, so those of custom metadata are taken (256 KB a value, 512 KB in all).
+Source: https://cloud.google.com/compute/docs/metadata/manage-guest-attributes, which
+verily-src/workbench-app-devcontainers#446 cites for 256 KB; 512 KB in all is that of custom metadata, no source found.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _held(cloud: Cloud, subnetwork: str) -> set[str]:
 def access_config(cloud: Cloud, given: Body, zone: str, field: str) -> Body:
     """An external address: a reserved one, or any as long as the instance runs.
 
-    Source of the words: "The specified external IP address … was not found in region" in public issues.
+    Source of the words: hashicorp/terraform-provider-google#435.
     """
     if given.get("type", "ONE_TO_ONE_NAT") != "ONE_TO_ONE_NAT" or given.get("setPublicPtr"):
         raise errors.not_emulated("an access configuration of another type, or with a PTR record")

@@ -94,7 +94,7 @@ class InstanceSettings(InstanceKind):
 
     @mutation("addAccessConfig", "compute.instances.addAccessConfig")
     def add_access_config(self, call: Call) -> Body:
-        """One an interface. Source of the words: "At most one access config currently supported" in public issues."""
+        """One an interface. Source of the words: terraform-google-modules/terraform-google-vm#111."""
         record, name = self.settled(call), call["networkInterface"]
         new = access_config(self.cloud, call.body, call["zone"], "accessConfig")
 

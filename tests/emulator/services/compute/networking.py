@@ -22,9 +22,8 @@ class NetworkingKind(ComputeKind):
     polices: ClassVar[bool] = False
     """Whether a change is one of its network's policy.
 
-    Source: https://cloud.google.com/network-connectivity/docs/vpn/how-to/creating-ha-vpn#permissions (routers); custom
-    roles in public Terraform code for firewalls ("firewalls.update needs networks.updatePolicy on the rule's network").
-    No source seen for routes and subnetworks: the permission is held together with theirs in all such roles.
+    Sources: world-federation-of-advertisers/cross-media-measurement#2956 (subnetworks); for firewalls custom roles in
+    public Terraform code ("firewalls.update needs networks.updatePolicy"). No source found for routers and routes.
     """
 
     def settle(self, record: Record, before: Body | None) -> None:

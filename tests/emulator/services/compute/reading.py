@@ -52,7 +52,7 @@ class ReadKind(PolicyKind):
     def folder(self, call: Call) -> str:
         """`projects/p/global/networks`; 400 for a zone or region that there is not.
 
-        Source of the words: "Unknown zone" in public issues.
+        Source of the words: inspec/inspec-gcp#301.
         """
         if self.place(call) not in self.cloud.places(self.scope):
             raise errors.invalid(f"Invalid value for field '{self.scope}': '{call[self.scope]}'. Unknown {self.scope}.")

@@ -22,12 +22,12 @@ class Keys(OfAccount):
 
     @on("create", "iam.serviceAccountKeys.create")
     def create(self, call: Call) -> Body:
-        """Source of the words at the limit: public issues, "Maximum number of keys on account reached" (429)."""
+        """Source on the limit: googleapis/google-api-dotnet-client#2027 (400 since 2022, 429 before)."""
         account = self.existing(call)
         if call.body.get("privateKeyType") == "TYPE_PKCS12_FILE":
             raise errors.not_emulated("privateKeyType TYPE_PKCS12_FILE")
         if len(self._of(account, "USER_MANAGED")) >= MOST:
-            raise errors.ApiError(429, "Maximum number of keys on account reached.", reason="rateLimitExceeded")
+            raise errors.failed_precondition("Precondition check failed.")
         bits = 1024 if call.body.get("keyAlgorithm") == "KEY_ALG_RSA_1024" else 2048
         record, file = accounts.key_file(self.cloud.world, account, _token_uri(call), bits)
         secret = base64.b64encode(json.dumps(file, indent=2).encode()).decode()

@@ -113,7 +113,7 @@ class ServiceAccounts(Kind):
         return found
 
     def account(self, name: str) -> Record:
-        """Source of the words: the answers of the metadata server that public issues print (404)."""
+        """Source of the words: GoogleCloudPlatform/python-docs-samples#10759."""
         found = NAME.fullmatch(name)
         if found is None:
             raise errors.invalid("Request contains an invalid argument.")

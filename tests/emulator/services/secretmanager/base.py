@@ -31,7 +31,7 @@ class SecretKind(Kind):
         return (f"{project}/secrets/{parts[3]}", project) if len(parts) > 3 else (project,)
 
     def refused(self, call: Call, permission: str, resource: str) -> errors.ApiError:
-        """Source: GoogleCloudPlatform/berglas issues ("denied for resource '…' (or it may not exist)")"""
+        """Source: googleapis/python-secret-manager#389"""
         if call.caller == access.ANONYMOUS:
             return errors.unauthenticated()
         name = call.named

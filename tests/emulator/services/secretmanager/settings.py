@@ -24,7 +24,7 @@ SECRET_ID = re.compile(r"[a-zA-Z_0-9-]{1,255}")
 
 
 def check_id(secret_id: str) -> None:
-    """Source: googleapis/google-cloud-rust has the words in its own tests."""
+    """Source: googleapis/google-cloud-rust, whose tests have an answer "received from production"."""
     if not SECRET_ID.fullmatch(secret_id):
         raise errors.invalid(f"The provided Secret ID [{secret_id}] does not match the expected format [[a-zA-Z_0-9]+]")
 

@@ -63,7 +63,7 @@ class Versions(SecretKind):
     def existing(self, call: Call, alias: bool = False) -> Record:
         """404 for no such secret or version.
 
-        Source of the words: Secret Manager's errors as gcloud prints them in public logs; that `latest` is the newest
+        Source of the words: firebase/firebase-tools#3959 (no versions), else none found; that `latest` is the newest
         whatever its state: google-github-actions/get-secretmanager-secrets#268.
         """
         secret = self.secret(call, "not found or has no versions.")

@@ -49,7 +49,7 @@ class Connections(Kind):
         return by_id(self.cloud, _named(call))
 
     def denied(self, permission: str, resource: str) -> ApiError:
-        """Source: hashicorp/terraform-provider-google issues ("Permission denied to add peering for service")."""
+        """Source: no issue found; notes in public repositories print "Permission denied to add peering …"."""
         if permission.endswith("addPeering"):
             return ApiError(403, f"Permission denied to add peering for service '{SERVICE}'.")
         return access.denied(permission, resource)

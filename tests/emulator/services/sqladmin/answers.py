@@ -23,7 +23,7 @@ MOST = 500
 
 
 def refused(why: str) -> errors.ApiError:
-    """400 as Cloud SQL says it: "Invalid request: WHY.". Source: hashicorp/terraform-provider-google issues."""
+    """400 as Cloud SQL says it: "Invalid request: WHY.". Source: hashicorp/terraform-provider-google#8218."""
     return errors.invalid(f"Invalid request: {why}.")
 
 

@@ -153,7 +153,8 @@ def _disk(settings: Body, _: Place) -> None:
 
 
 def _addresses(settings: Body, _: Place) -> None:
-    """Sources: "At least one of Public IP …" in many public issues; for IPv6 the answer to `gcloud sql connect`."""
+    """Sources: no issue found, notes in public repositories print "At least one of Public IP …"; for IPv6 the answer
+    to `gcloud sql connect`."""
     given = settings["ipConfiguration"]
     if not given["ipv4Enabled"] and not given.get("privateNetwork"):
         raise refused("At least one of Public IP or Private IP or PSC connectivity must be enabled")
