@@ -263,8 +263,9 @@ class Answering:
             raise self.kind.refused(call, self.permission, guards[0])
 
     async def answer(self, call: Call) -> Answer:
-        """Run the function; one that waits is waited for."""
-        answer = self.function(self.kind, call)
+        """Run the function, which leaves no new records if it breaks; one that waits is waited for."""
+        with call.cloud.world.all_or_nothing():
+            answer = self.function(self.kind, call)
         return await answer if inspect.isawaitable(answer) else answer
 
 

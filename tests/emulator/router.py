@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.emulator.discovery import Document, Method, Parameter
-from tests.emulator.masks import camel
+from tests.emulator.patches import camel
 from tests.emulator.schema import matches, must_match, violations
 
 PLACEHOLDER = re.compile(r"\{(\+?)([^}]+)\}")

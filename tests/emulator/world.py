@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -51,6 +52,8 @@ class Record:
     collection: str
     body: dict[str, Any]
     hidden: dict[str, Any] = field(default_factory=dict)
+    busy: str = ""
+    """`insert` or `delete` while that is under way, for kinds that refuse work meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,17 @@ class World:
 
     def of(self, collection: str) -> Iterator[Record]:
         return (each for each in list(self.records.values()) if each.collection == collection)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is put and dropped within is undone where it ends in an error."""
+        before = dict(self.records)
+        try:
+            yield
+        except Exception:
+            self.records.clear()
+            self.records.update(before)
+            raise
 
     def hold(self, name: str, by: str, until: datetime) -> None:
         """Keep `name` in use after its user is gone."""

@@ -9,8 +9,8 @@ from typing import Any
 from tests.emulator import errors
 from tests.emulator.backing import Backing
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.masks import camel, paths
 from tests.emulator.operations import long_running_shape
+from tests.emulator.patches import camel, paths
 from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.artifactregistry.base import RegistryKind
 from tests.emulator.world import Record
@@ -44,7 +44,13 @@ class Repositories(RegistryKind, PolicyKind):
         location, project = parent.split("/")[3], self.project_of(call).id
         body["registryUri"] = f"{location}-docker.pkg.dev/{project}/{name}"
         record = self.cloud.world.put(Record(f"artifactregistry/{body['name']}", self.collection, body))
-        return self.begin(call, record, lambda: _typed(record.body), lambda part: part.start(record.name, body))
+        return self.begin(
+            call,
+            record,
+            effect=lambda: _typed(record.body),
+            act=lambda part: part.start(record.name, body),
+            undo=lambda: self.gone(record),
+        )
 
     @on("get", "artifactregistry.repositories.get")
     def get(self, call: Call) -> Body:
@@ -99,8 +105,8 @@ class Repositories(RegistryKind, PolicyKind):
     def size(self, record: Record) -> int:
         return sum(int(each.body["imageSizeBytes"]) for each in self.cloud.world.under(f"{record.name}/dockerImages/"))
 
-    def begin(self, call: Call, record: Record, effect: Any, act: Any) -> Body:
-        operation = self.start(call, "artifactregistry.repositories", self.verb(call), record, effect, act)
+    def begin(self, call: Call, record: Record, effect: Any, act: Any, undo: Any = None) -> Body:
+        operation = self.start(call, "artifactregistry.repositories", self.verb(call), record, effect, act, undo)
         operation.metadata = {"@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata"}
         return long_running_shape(operation, operation.full_name)
 

@@ -19,6 +19,7 @@ from tests.emulator.backing import Backing
 from tests.emulator.kind import Body, Call, on, users_of
 from tests.emulator.latencies import LATENCIES
 from tests.emulator.operations import Operation, compute_shape
+from tests.emulator.patches import merged
 from tests.emulator.schema import without_nulls
 from tests.emulator.services.compute.reading import GOOGLE as GOOGLE
 from tests.emulator.services.compute.reading import ReadKind
@@ -76,13 +77,13 @@ class ComputeKind(ReadKind):
         self.mark(record)
         over = quotas.exceeded(self.cloud, self.project_of(call), record)
         self.cloud.world.put(record)
-        record.hidden["busy"] = True
+        record.busy = "insert"
         return self.begin(call, "insert", record, lambda: self._inserted(record, over), undo=lambda: self.gone(record))
 
     def _inserted(self, record: Record, over: errors.ApiError | None) -> None:
         if over is not None:
             raise over
-        del record.hidden["busy"]
+        record.busy = ""
         self.finished(record)
 
     def writable(self, call: Call) -> Body:
@@ -108,8 +109,11 @@ class ComputeKind(ReadKind):
         check_ready(record)
         self.check_unused(record)
         self.leaving(record)
-        record.hidden["busy"] = True
-        return self.begin(call, "delete", record, lambda: self.gone(record), undo=lambda: record.hidden.pop("busy"))
+        record.busy = "delete"
+        return self.begin(call, "delete", record, lambda: self.gone(record), undo=lambda: self._kept(record))
+
+    def _kept(self, record: Record) -> None:
+        record.busy = ""
 
     def leaving(self, record: Record) -> None:
         """The delete begins; kinds that may refuse or show a status say so here."""
@@ -245,7 +249,7 @@ def check_ready(record: Record) -> None:
 
     Source: terraform-google-modules/terraform-google-network#365
     """
-    if record.hidden.get("busy"):
+    if record.busy:
         name = record.name.removeprefix("compute/")
         raise errors.invalid(f"The resource '{name}' is not ready", reason="resourceNotReady")
 
@@ -266,14 +270,6 @@ def fingerprint(value: Any) -> str:
     """Base64 of a hash, as fingerprints look."""
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
     return base64.b64encode(digest[:8]).decode()
-
-
-def merged(old: Any, new: Any) -> Any:
-    """A patch: objects merge, null removes, everything else is replaced. Source: RFC 7396."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return copy.deepcopy(new)
-    kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
-    return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
 
 
 def at(body: Any, path: str) -> Iterator[str]:

@@ -36,7 +36,7 @@ class InstanceKind(ComputeKind):
 
     def status(self, record: Record) -> str:
         """PROVISIONING becomes STAGING halfway (no source for the share); what is on its way out is STOPPING."""
-        if record.hidden.get("leaving") and record.hidden.get("busy"):
+        if record.busy == "delete":
             return "STOPPING"
         status = str(record.body["status"])
         staging = status == "PROVISIONING" and self.cloud.world.clock.now() >= record.hidden["staging"]

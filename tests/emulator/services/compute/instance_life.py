@@ -56,7 +56,6 @@ class InstanceLife(InstanceKind):
         if record.body["deletionProtection"]:
             words = "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion.'."
             raise errors.invalid(words, reason="invalidResourceUsage")
-        record.hidden["leaving"] = True
 
     def gone(self, record: Record) -> None:
         """Disks that are to go with it go; of an insert that failed, all that it made, and the real part."""

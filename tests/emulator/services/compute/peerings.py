@@ -9,8 +9,9 @@ from __future__ import annotations
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
+from tests.emulator.patches import merged
 from tests.emulator.schema import without_nulls
-from tests.emulator.services.compute.base import check_name, merged, mutation
+from tests.emulator.services.compute.base import check_name, mutation
 from tests.emulator.services.compute.links import absolute
 from tests.emulator.services.compute.networking import NetworkingKind
 from tests.emulator.services.compute.ranges import taken

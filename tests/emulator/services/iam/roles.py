@@ -14,8 +14,8 @@ from typing import Any
 from tests.emulator import errors
 from tests.emulator.access import ANONYMOUS
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.masks import camel, paths
 from tests.emulator.pages import page
+from tests.emulator.patches import camel, paths
 from tests.emulator.permissions import PERMISSIONS, VERBS
 from tests.emulator.roles import ROLES
 from tests.emulator.services.iam.base import IamKind

@@ -10,8 +10,8 @@ from tests.emulator import errors
 from tests.emulator.backing import Backing
 from tests.emulator.clock import rfc3339
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.masks import camel, paths, replaced
 from tests.emulator.operations import Operation
+from tests.emulator.patches import camel, paths, replaced
 from tests.emulator.services.run.base import (
     DNS_LABEL,
     SERVICES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
-from tests.emulator.masks import camel, paths, replaced
+from tests.emulator.patches import camel, paths, replaced
 from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.secretmanager.base import SecretKind
 from tests.emulator.services.secretmanager.settings import CHANGEABLE, check_id, check_replication, settled
@@ -18,7 +18,7 @@ class Secrets(SecretKind, PolicyKind):
 
     @on("create", "secretmanager.secrets.create")
     def create(self, call: Call) -> Body:
-        """Source of "already exists": hashicorp/terraform-provider-google issues"""
+        """Source of "already exists": GoogleCloudPlatform/terraform-google-three-tier-web-app#12"""
         self.settle()
         project, secret_id = self.project_of(call), call.get("secretId", "")
         check_id(secret_id)

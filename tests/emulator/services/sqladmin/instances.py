@@ -5,13 +5,13 @@ Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.backing import SqlBacking
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.patches import merged
 from tests.emulator.services.servicenetworking.connections import connection_name
 from tests.emulator.services.sqladmin import backups, private_ip, settings
 from tests.emulator.services.sqladmin.answers import etag, paged, refused, wrong_state
@@ -208,15 +208,6 @@ def _following(record: Record, before: Body, after: Body) -> Callable[[SqlBackin
     if before["activationPolicy"] == "NEVER":
         return lambda part: part.start(name, body)
     return lambda part: part.change(name, body)
-
-
-def merged(old: Any, new: Any) -> Any:
-    """A patch: objects merge, null takes away, lists and values are replaced. Source: `instances.patch`."""
-    if not isinstance(new, dict):
-        return copy.deepcopy(new)
-    old = old if isinstance(old, dict) else {}
-    kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
-    return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
 
 
 KINDS = (Instances,)

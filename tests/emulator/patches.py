@@ -1,4 +1,8 @@
-"""Update masks: which fields of a resource a patch is about. Source: https://google.aip.dev/161"""
+"""Patches: what a body is to be by an update mask, or by what was sent alone.
+
+Sources: https://google.aip.dev/161 (masks); RFC 7396, as https://cloud.google.com/storage/docs/json_api#patch and
+https://cloud.google.com/compute/docs/api/how-tos/patch have it
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.emulator import errors
+from tests.emulator.schema import without_nulls
 
 
 def paths(mask: str) -> list[str]:
@@ -30,3 +35,12 @@ def replaced(old: Mapping[str, Any], new: Mapping[str, Any], keys: Sequence[str]
     if not isinstance(inner, Mapping):
         raise errors.invalid(f"Invalid field mask path: {'.'.join(keys)}.")  # no source: words
     return kept | {head: replaced(inner, wanted if isinstance(wanted, Mapping) else {}, rest)}
+
+
+def merged(old: Any, new: Any) -> Any:
+    """A patch without a mask: objects merge, null removes, everything else is replaced."""
+    if not isinstance(new, dict):
+        return copy.deepcopy(without_nulls(new))
+    old = old if isinstance(old, dict) else {}
+    kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
+    return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
