@@ -79,7 +79,7 @@ def home(world: World, email: str) -> Project | None:
 def exists(world: World, email: str) -> bool:
     """Whether a policy may name it: an account of ours must be there, an agent of ours too; others are believed.
 
-    Source: "Service account … does not exist" in public issues, GoogleCloudPlatform/genai-for-marketing#139 for one.
+    Source: GoogleCloudPlatform/genai-for-marketing#139
     """
     if home(world, email):
         return account(world, email) is not None

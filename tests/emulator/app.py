@@ -187,5 +187,5 @@ NOT_FOUND_PAGE = (
     "<!DOCTYPE html>\n<html lang=en>\n  <title>Error 404 (Not Found)!!1</title>\n"
     "  <p><b>404.</b> <ins>That’s an error.</ins>\n  <p>The requested URL was not found on this server.\n"
 )
-"""What Google's front end answers where no method is. Source: seen in public issues, for instance
-googleapis/google-api-python-client, as "Error 404 (Not Found)!!1"."""
+"""What Google's front end answers where no method is. Source: hashicorp/terraform-provider-google#10872,
+"Error 404 (Not Found)!!1"."""

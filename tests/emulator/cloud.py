@@ -133,7 +133,8 @@ class Cloud:
     def check_enabled(self, call: Call, kind: Kind, method: Method) -> None:
         """403 where the project has not enabled the API.
 
-        Source: https://cloud.google.com/service-usage/docs/enabled-service and the words of public issues.
+        Source: https://cloud.google.com/service-usage/docs/enabled-service;
+        the words: googleapis/nodejs-secret-manager#58.
         """
         if method.service in ALWAYS_ON or not kind.guards(call)[-1].startswith("projects/"):
             return

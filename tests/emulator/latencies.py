@@ -1,7 +1,7 @@
 """How long each kind of work takes at Google, in seconds, and who says so.
 
 One scale factor multiplies all of them: near zero for tests, a realistic ratio for benches. Where no document or public
-issue gives a figure, the source says "no source" and the figure is an estimate of the right order, no more.
+issue was found that gives a figure, the source says "no source" and the figure is an estimate, no more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Latency:
 
 NONE = "no source: estimate"
 RELEASE = "https://cloud.google.com/run/docs/configuring/vpc-direct-vpc#delete-subnet"
-SQL_TIMES = "hashicorp/terraform-provider-google#9018 and others: creation logs of 8 to 15 minutes"
+SQL_TIMES = "hashicorp/terraform-provider-google#14770: 15 to 20 minutes are normal"
 
 LATENCIES: dict[str, Latency] = {
     "compute.insert": Latency(8, NONE),
@@ -36,7 +36,7 @@ LATENCIES: dict[str, Latency] = {
         30, "https://cloud.google.com/compute/docs/instances/stop-start-instance (90 s at most)"
     ),
     "compute.instances.start": Latency(10, NONE),
-    "sql.instances.insert": Latency(600, SQL_TIMES),
+    "sql.instances.insert": Latency(900, SQL_TIMES),
     "sql.instances.update": Latency(60, NONE),
     "sql.instances.delete": Latency(100, "hashicorp/terraform-provider-google#13887: 1m40s and more"),
     "sql.instances.clone": Latency(600, NONE),

@@ -24,7 +24,7 @@ class LocatedKind(Kind):
     def full(self, call: Call) -> str:
         """The same in a location that exists.
 
-        Source: "Permission denied on 'locations/…' (or it may not exist)." in public issues of several services.
+        Source: firezone/firezone#7711; barthr/Identicon#2 (Cloud Run).
         """
         path = self.path(call)
         location = path.split("/")[3:4]

@@ -178,7 +178,7 @@ def compute_shape(operation: Operation, base: str) -> dict[str, Any]:
 def _constant(reason: str) -> str:
     """`RESOURCE_IN_USE_BY_ANOTHER_RESOURCE` of `resourceInUseByAnotherResource`: how operations write reasons.
 
-    Source: the operations printed in hashicorp/terraform-provider-google issues.
+    No issue found that prints both; the constants are those of operations, the others those of refused calls.
     """
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).upper()
 

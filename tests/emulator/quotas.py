@@ -50,8 +50,8 @@ QUOTAS: dict[str, Quota] = {
     "DISKS_TOTAL_GB": Quota(4096, "region", REGION, at_once=True),
     "SSD_TOTAL_GB": Quota(500, "region", REGION, at_once=True),
     "iam.serviceAccounts": Quota(100, "global", "https://cloud.google.com/iam/quotas#limits"),
-    "sql.instances": Quota(1000, "global", "https://cloud.google.com/sql/docs/quotas#instance-limits"),
-    "run.services": Quota(1000, "region", "https://cloud.google.com/run/quotas#resource_limits"),
+    "sql.instances": Quota(1000, "global", "https://cloud.google.com/sql/docs/mysql/create-instance"),
+    "run.services": Quota(1000, "region", "https://cloud.google.com/run/quotas"),
 }
 """By metric: Compute Engine's own names in capitals, elsewhere the collection counted.
 

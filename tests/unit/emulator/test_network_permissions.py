@@ -1,7 +1,7 @@
 """Who may change a network: besides the method's permission, those on what it refers to.
 
 Source: "IAM Permissions" on the methods' pages of https://cloud.google.com/compute/docs/reference/rest/v1 and
-https://cloud.google.com/network-connectivity/docs/vpn/how-to/creating-ha-vpn#permissions (routers)
+world-federation-of-advertisers/cross-media-measurement#2956; no source found for routers and routes.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def test_a_reserved_range_uses_its_network(vpc: Vpc) -> None:
 
 
 def test_a_subnetworks_own_policy_gives_its_use(vpc: Vpc) -> None:
-    """Source: https://cloud.google.com/vpc/docs/access-control#subnet-level"""
+    """Source: https://cloud.google.com/vpc/docs/access-control"""
     theirs = limited(vpc, "compute.addresses.createInternal", "compute.addresses.get")
     where = {"project": vpc.project, "region": REGION, "resource": "sub"}
     policy = compute_v1.Policy(bindings=[compute_v1.Binding(role="roles/compute.networkUser", members=[LIMITED])])

@@ -35,7 +35,7 @@ def make_network(google: Emulated, name: str) -> compute_v1.Operation:
 
 
 def test_a_sixth_network_fails_and_leaves_nothing(google: Emulated) -> None:
-    """Source of the 5: `gcloud compute project-info describe` of new projects in public issues."""
+    """Source of the 5: `gcloud compute project-info describe` of new projects in public repositories."""
     for number in range(5):
         assert not make_network(google, f"network-{number}").error.errors
     failed = make_network(google, "network-5")

@@ -86,7 +86,7 @@ def test_a_change_of_what_another_has_changed_is_refused(google: Emulated, roles
 
 @pytest.mark.parametrize("permission", ["compute.networks.lsit", "compute.networks", "resourcemanager.projects.list"])
 def test_a_permission_that_there_is_not_is_refused(google: Emulated, roles: Any, permission: str) -> None:
-    """Sources: public issues, "is not valid"; https://cloud.google.com/iam/docs/custom-roles-permissions-support"""
+    """Sources: "is not valid", no issue found; https://cloud.google.com/iam/docs/custom-roles-permissions-support"""
     body = {"roleId": "wrong", "role": {"includedPermissions": [permission]}}
     error = refused(roles.create(parent=f"projects/{google.project}", body=body))
     assert (error.status_code, error.reason) == (400, f"Permission {permission} is not valid.")

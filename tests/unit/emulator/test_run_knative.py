@@ -85,7 +85,7 @@ def test_replacing_a_service_by_itself_makes_no_revision(google: Emulated, names
 
 
 def test_a_stale_version_is_refused(google: Emulated, namespaces: Any) -> None:
-    """gcloud's "ABORTED: Conflict for resource" in public issues."""
+    """gcloud's "ABORTED: Conflict for resource" in public repositories (no issue found)."""
     service = made_here(google, namespaces)
     name = name_of(google, "services")
     namespaces.services().replaceService(name=name, body=service).execute()

@@ -146,7 +146,7 @@ def test_what_is_missing_is_made_where_that_is_allowed(google: Emulated) -> None
 
 
 def test_a_stale_etag_is_refused(google: Emulated) -> None:
-    """https://google.aip.dev/154 and gcloud's "Conflict for resource" in public issues."""
+    """https://google.aip.dev/154; the words: see the emulator's run/base.py."""
     stale = made(google)
     updated(google, run_v2.Service(stale, description="newer"))
     with pytest.raises(Conflict, match=r"Conflict for resource 'hello': version '\d+' was specified but current"):

@@ -128,7 +128,7 @@ def test_a_service_in_use_is_not_disabled_where_that_is_asked(bare: Emulated, se
 
 
 def test_a_service_that_there_is_not(bare: Emulated, services: Any) -> None:
-    """Source: public issues, SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED"""
+    """Source: SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED; no issue found"""
     error = refused(services.enable(name=f"projects/{bare.project}/services/sql.googleapis.com", body={}))
     assert error.reason == "Not found or permission denied for service(s): sql.googleapis.com."
     assert error.error_details[0]["reason"] == "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED"

@@ -197,7 +197,7 @@ def test_what_is_gone_holds_it_for_a_while(slow_google: Emulated) -> None:
 
 
 def test_its_policy_is_its_own(vpc: Vpc, subnetworks: compute_v1.SubnetworksClient) -> None:
-    """Source: https://cloud.google.com/vpc/docs/access-control#subnet-level"""
+    """Source: https://cloud.google.com/vpc/docs/access-control"""
     vpc.subnetwork()
     who, where = "user:networker@example.com", {"project": vpc.project, "region": REGION, "resource": "sub"}
     binding = compute_v1.Binding(role="roles/compute.networkUser", members=[who])

@@ -285,7 +285,7 @@ def test_a_chain_of_delegates_needs_every_link(google: Emulated, key: dict[str, 
 
 
 def test_limits_of_a_token_in_an_accounts_name(google: Emulated, key: dict[str, Any]) -> None:
-    """Sources: generateAccessToken in the reference; "Gaia id not found for email" in public issues."""
+    """Sources: generateAccessToken in the reference; GoogleCloudPlatform/python-docs-samples#10759."""
     google.grant("roles/iam.serviceAccountTokenCreator", "user:a@example.com")
     accounts = client(google, "iamcredentials.v1", google.credentials_of("user:a@example.com")).projects()
     name, generate = f"projects/-/serviceAccounts/{key['client_email']}", accounts.serviceAccounts().generateAccessToken

@@ -33,7 +33,7 @@ class ProjectKind(Kind):
         return super().project_of(call)
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
-        """Source: https://cloud.google.com/resource-manager/docs/troubleshooting, public issues."""
+        """Source: no issue found; notes in public repositories print "denied on resource '//cloudresourcemanager…'"."""
         return access.denied(permission, f"//cloudresourcemanager.googleapis.com/{resource}")
 
     def shown(self, project: Project) -> Body:

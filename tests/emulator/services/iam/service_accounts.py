@@ -134,7 +134,7 @@ def _told(sent: Body) -> dict[str, str]:
 
 
 def _taken(account_id: str, project: str, email: str) -> errors.ApiError:
-    """Source of the words: terraform-provider-google, google_service_account, and public issues."""
+    """Source of the words: no issue found; notes in public repositories print them with their details."""
     error = errors.already_exists(f"Service account {account_id} already exists within project projects/{project}.")
     info = "type.googleapis.com/google.rpc.ResourceInfo"
     error.details = [{"@type": info, "resourceName": f"projects/{project}/serviceAccounts/{email}"}]

@@ -37,7 +37,7 @@ HEADERS = {
     "X-XSS-Protection": "0",
     "X-Frame-Options": "SAMEORIGIN",
 }
-"""On every answer. Source: what curl shows in public issues."""
+"""On every answer. No source found but what curl shows."""
 NAMED = r"(?:/(?P<instance>projects/[^/]+/zones/[^/]+/instances/[^/]+))?"
 V1 = rf"{NAMED}/computeMetadata/v1"
 ACCOUNT = rf"{V1}/(?P<path>instance/service-accounts/[^/]+)"
@@ -59,8 +59,8 @@ class Refused(Exception):
 def question(http: str, path: str) -> Callable[[Reply], Handle]:
     """`raw` for the metadata server: whoever is no instance, or asks without the header, gets no further.
 
-    Source of the words: "Missing Metadata-Flavor:Google header" in public issues; X-Forwarded-For is refused by the
-    documents, no source for the words.
+    Source of the words: notes in public repositories print "Missing Metadata-Flavor:Google header." (no issue found);
+    X-Forwarded-For is refused by the documents, no source for the words.
     """
 
     def mark(function: Reply) -> Handle:

@@ -1,6 +1,6 @@
 """What all kinds of Cloud Run share: names, versions, pages, refusals, IAM.
 
-Source: https://cloud.google.com/run/docs/reference/rest and, for the words, public issues that print them.
+Source: https://cloud.google.com/run/docs/reference/rest and, for the words, the issues named beside them.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class HasPolicy(RunKind, PolicyKind):
 
 
 def missing(word: str, full: str) -> errors.ApiError:
-    """Source: gcloud's NOT_FOUND in public issues: "Resource '…' of kind 'SERVICE' in region '…' in project '…' …"."""
+    """Source: GoogleCloudPlatform/generative-ai#1795"""
     parts = full.split("/")
     return errors.not_found(
         f"Resource '{parts[-1]}' of kind '{word}' in region '{parts[3]}' in project '{parts[1]}' does not exist."
@@ -142,7 +142,8 @@ def check_version(given: str | None, record: Record) -> None:
     """409 where a caller saw another version; `given` is an etag of v2 or a resourceVersion of v1.
 
     Source: https://google.aip.dev/154 (ABORTED) and, for the words, gcloud's "ABORTED: Conflict for resource '…':
-    version '…' was specified but current version is '…'." in public issues; that v2 says so of an etag has no source.
+    version '…' was specified but current version is '…'." in public repositories (no issue found). No source found for
+    what v2 says of an etag.
     """
     now = record.hidden["version"]
     if not given or given.strip('"') == etag_of(now).strip('"') or given == now:

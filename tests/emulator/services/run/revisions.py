@@ -187,8 +187,8 @@ def log_uri(project: Project, service: str, revision: str) -> str:
 def address_of(subnetwork: str, number: int) -> str:
     """What holds a subnetwork after the service is gone.
 
-    Source: https://cloud.google.com/run/docs/configuring/vpc-direct-vpc#delete-subnet; the name is from public issues
-    ("already being used by …/addresses/serverless-ipv4-…").
+    Source: https://cloud.google.com/run/docs/configuring/vpc-direct-vpc#delete-subnet; the name is from notes
+    in public repositories ("already being used by …/addresses/serverless-ipv4-…"; no issue found).
     """
     region = subnetwork.rsplit("/subnetworks/", 1)[0]
     return f"{region}/addresses/serverless-ipv4-{number}"

@@ -25,7 +25,7 @@ REGION_CODES = {
     "europe-west4": "ez",
     "europe-north1": "lz",
 }
-"""What older addresses call a region. Source: addresses in public issues; no document lists them."""
+"""What older addresses call a region. No source found but addresses of services in public places."""
 
 
 def traffic_rules(targets: list[Body], service: str) -> Iterator[Violation]:

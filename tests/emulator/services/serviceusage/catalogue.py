@@ -1,7 +1,7 @@
 """The services that can be enabled here: those that are emulated, and some that come with every project.
 
 Sources: https://cloud.google.com/service-usage/docs/enabled-service#default; which service needs which: the refusals
-in public issues, for instance GoogleCloudPlatform/magic-modules#4200 (Compute Engine needs OS Login).
+in GoogleCloudPlatform/magic-modules#4200 (Compute Engine needs OS Login).
 """
 
 from __future__ import annotations

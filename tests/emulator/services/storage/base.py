@@ -15,7 +15,6 @@ from starlette.responses import HTMLResponse, Response
 
 from tests.emulator import access, errors
 from tests.emulator.kind import Body, Call, Kind
-from tests.emulator.schema import without_nulls
 from tests.emulator.services.storage.lifecycle import expired
 from tests.emulator.services.storage.marks import lists_name, policy_name
 from tests.emulator.world import Project, Record
@@ -122,18 +121,6 @@ def shown_object(record: Record, call: Call) -> Body:
     path = f"/b/{quote(body['bucket'], safe='')}/o/{quote(body['name'], safe='')}"
     media = f"{call.base}/download/storage/v1{path}?generation={body['generation']}&alt=media"
     return {**body, "selfLink": f"{GOOGLE}/storage/v1{path}", "mediaLink": media}
-
-
-def merged(old: Any, new: Any) -> Any:
-    """A patch: objects merge, null removes, everything else is replaced.
-
-    Source: RFC 7396, as https://cloud.google.com/storage/docs/json_api#patch has it
-    """
-    if not isinstance(new, dict):
-        return without_nulls(new)
-    old = old if isinstance(old, dict) else {}
-    kept = {key: copy.deepcopy(value) for key, value in old.items() if key not in new}
-    return kept | {key: merged(old.get(key), value) for key, value in new.items() if value is not None}
 
 
 def page(names: list[str], call: Call, most: int = 1000) -> tuple[list[str], dict[str, str]]:

@@ -48,7 +48,7 @@ SOFT_DELETE_RANGE = (timedelta(days=7), timedelta(days=90))
 LONGEST_RETENTION = 3_155_760_000
 """Seconds: 100 years. Source: https://cloud.google.com/storage/docs/bucket-lock#retention-periods"""
 UNIFORM_LOCK = timedelta(days=90)
-"""Source: https://cloud.google.com/storage/docs/uniform-bucket-level-access#lock"""
+"""Source: https://cloud.google.com/storage/docs/uniform-bucket-level-access"""
 LABEL = re.compile(r"[\w-]{1,63}")
 PREVENTIONS = ("inherited", "enforced", "unspecified")
 
