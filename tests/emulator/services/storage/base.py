@@ -7,8 +7,6 @@ https://cloud.google.com/storage/docs/json_api/v1/status-codes and the public is
 from __future__ import annotations
 
 import base64
-import copy
-from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import HTMLResponse, Response

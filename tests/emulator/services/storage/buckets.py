@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from tests.emulator import errors
 from tests.emulator.kind import Answer, Body, Call, on
-from tests.emulator.services.storage.base import GOOGLE, StorageKind, merged, page
+from tests.emulator.patches import merged
+from tests.emulator.services.storage.base import GOOGLE, StorageKind, page
 from tests.emulator.services.storage.bucket_access import first_policies
 from tests.emulator.services.storage.bucket_settings import check_name, place, settled
 from tests.emulator.services.storage.marks import etag, lists_name, next_generation, policy_name, stamp

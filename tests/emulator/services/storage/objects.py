@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from tests.emulator import errors
 from tests.emulator.kind import Answer, Body, Call, on
-from tests.emulator.services.storage.base import in_words, merged, refuse_list, shown_object
+from tests.emulator.patches import merged
+from tests.emulator.services.storage.base import in_words, refuse_list, shown_object
 from tests.emulator.services.storage.downloads import download
 from tests.emulator.services.storage.generations import WRITABLE, ObjectKind, written
 from tests.emulator.services.storage.listing import listing
