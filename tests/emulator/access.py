@@ -111,7 +111,7 @@ class Access:
         notes in public repositories add the two ETags.
         """
         now = self.policy(resource)
-        if _plain(policy.get("etag") or now["etag"]) != _plain(now["etag"]):
+        if (policy.get("etag") or now["etag"]) != now["etag"]:
             raise ApiError(
                 409,
                 "There were concurrent policy changes. Please retry the whole read-modify-write with exponential "
@@ -163,11 +163,6 @@ class Access:
         self.tokens.clear()
         self.policies.clear()
         self.custom_roles.clear()
-
-
-def _plain(etag: str) -> str:
-    """Bytes come in either alphabet of base64: gcloud sends back the other than it got. Source: protobuf's JSON."""
-    return etag.replace("-", "+").replace("_", "/").rstrip("=")
 
 
 def denied(permission: str, resource: str) -> ApiError:

@@ -10,7 +10,7 @@ from tests.emulator.discovery import Document, Method
 from tests.emulator.errors import OLDER_SHAPE, ApiError, bad_request, invalid
 from tests.emulator.numbers import ENUM_NUMBERS
 from tests.emulator.router import Match
-from tests.emulator.schema import integer_enums, missing, violations, without_nulls
+from tests.emulator.schema import missing, plain, violations, without_nulls
 
 Wrong = list[tuple[str, str]]
 """What is wrong with a request: (field, description)."""
@@ -32,7 +32,7 @@ def body_of(document: Document, match: Match, content: bytes) -> tuple[dict[str,
         return {}, [("", f"Invalid JSON payload received. {error}")]
     if not isinstance(body, dict):
         return {}, [("", 'Invalid JSON payload received. Unknown name "": Root element must be a message.')]
-    body = integer_enums(document, method.request, body, ENUM_NUMBERS)
+    body = plain(document, method.request, body, ENUM_NUMBERS)
     wrong = [(each.where, each.message) for each in violations(document, method.request, body)]
     removes = method.http == "PATCH" and method.service in OLDER_SHAPE
     return body if removes else without_nulls(body), wrong

@@ -65,9 +65,11 @@ def missing(document: Document, method: Method, body: Mapping[str, Any]) -> list
     return [name for name in wanted if body.get(name) in (None, "", []) and (method.id, name) not in NOT_REQUIRED]
 
 
-def integer_enums(document: Document, schema: Schema, value: Any, numbers: Mapping[str, Mapping[int, str]]) -> Any:
-    """The value with each enum given as a number replaced by its name; clients over REST send numbers.
+def plain(document: Document, schema: Schema, value: Any, numbers: Mapping[str, Mapping[int, str]]) -> Any:
+    """The value in one form, whichever of those that JSON takes its client sent.
 
+    Enums given as numbers, as clients over REST do, get their names; bytes in the alphabet for URLs, as gcloud sends
+    them, get the usual one (https://protobuf.dev/programming-guides/json/ takes both and writes the latter).
     numbers has the enums whose numbers are not their places in the list, by schema name and property.
     """
     return _named(document, schema, value, numbers, "")
@@ -209,10 +211,15 @@ def _as_integer(value: Any) -> int | None:
     return None
 
 
+def _usual_base64(text: str) -> str:
+    """In the usual alphabet, and padded."""
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return bare + "=" * (-len(bare) % 4)
+
+
 def _is_base64(text: str) -> bool:
-    padded = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+        base64.b64decode(_usual_base64(text), validate=True)
     except (binascii.Error, ValueError):
         return False
     return True
@@ -233,6 +240,8 @@ def _named(document: Document, schema: Schema, value: Any, numbers: Mapping[str,
     if "enum" in schema and isinstance(value, int) and not isinstance(value, bool):
         known = numbers.get(key) or dict(enumerate(schema["enum"]))
         return known.get(value, value)
+    if schema.get("format") == "byte" and isinstance(value, str):
+        return _usual_base64(value) if _is_base64(value) else value
     if isinstance(value, list):
         return [_named(document, schema.get("items", {}), item, numbers, key) for item in value]
     if isinstance(value, dict):

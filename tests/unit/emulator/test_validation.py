@@ -126,6 +126,15 @@ def test_only_the_fields_asked_for(google: Emulated) -> None:
 PATH = Parameter("", "path", required=True, repeated=False, schema={})
 
 
+def test_bytes_come_in_either_alphabet_of_base64_and_go_out_in_the_usual_one(google: Emulated) -> None:
+    """Source: https://protobuf.dev/programming-guides/json/ (bytes); gcloud sends fingerprints and etags so."""
+    secrets = f"/secretmanager/v1/projects/{google.project}/secrets"
+    google.http().post(f"{secrets}?secretId=one", json={"replication": {"automatic": {}}}).raise_for_status()
+    added = google.http().post(f"{secrets}/one:addVersion", json={"payload": {"data": "_-8"}})
+    assert added.status_code == 200
+    assert google.http().get(f"{secrets}/one/versions/1:access").json()["payload"]["data"] == "/+8="
+
+
 def marked_as_required() -> list[tuple[Method, str]]:
     """(method, field of its body) that a document marks as required, of those that are emulated and take plain JSON."""
     found, cloud = [], Cloud()

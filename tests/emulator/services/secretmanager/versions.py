@@ -28,7 +28,7 @@ class NewVersions(SecretKind):
         """Source: https://cloud.google.com/secret-manager/docs/add-secret-version,
         https://cloud.google.com/secret-manager/docs/data-integrity (no source for the words of refusals)"""
         secret, payload = self.secret(call), call.body.get("payload", {})
-        data = base64.b64decode(payload.get("data", "").replace("-", "+").replace("_", "/"))
+        data = base64.b64decode(payload.get("data", ""))
         if not data or len(data) > LARGEST:
             raise errors.invalid(f"Secret payload must be between 1 and {LARGEST} bytes.")
         if "dataCrc32c" in payload and int(payload["dataCrc32c"]) != google_crc32c.value(data):
