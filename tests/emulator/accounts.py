@@ -98,8 +98,8 @@ def public_keys(world: World, email: str) -> dict[str, str]:
     """PEM by key id of an account's keys that are not disabled."""
     found = account(world, email)
     keys = world.under(f"{found.name}/keys/") if found else []
-    usable = (each for each in keys if each.hidden["public"] and not each.body.get("disabled"))
-    return {each.name.rpartition("/")[2]: each.hidden["public"] for each in usable}
+    enabled = (each for each in keys if each.hidden["public"] and not each.body.get("disabled"))
+    return {each.name.rpartition("/")[2]: each.hidden["public"] for each in enabled}
 
 
 def google_key(world: World, account: Record) -> tuple[str, str]:

@@ -22,12 +22,13 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from tests.emulator import accounts, metadata
+from tests.emulator import accounts
 from tests.emulator.access import TOKEN_LIFE
 from tests.emulator.errors import ApiError
 from tests.emulator.kind import Call, Handle, Kind, raw
 from tests.emulator.services.compute import guest_attributes
 from tests.emulator.services.compute.instance_kind import UP
+from tests.emulator.services.metadata import tree
 from tests.emulator.services.metadata.identity import identity_token
 from tests.emulator.world import Record
 
@@ -130,7 +131,7 @@ class MetadataServer(Kind):
         if call.get("wait_for_change", "").lower() == "true":
             await self.changed(call, path)
         node = self.node(call, path)
-        if metadata.is_directory(node) and not path.endswith("/"):
+        if tree.is_directory(node) and not path.endswith("/"):
             query = "&".join(
                 f"{name}={value}" for name, value in call.parameters.items() if name not in ("path", "instance")
             )
@@ -147,8 +148,8 @@ class MetadataServer(Kind):
         """
         clock, seconds = self.cloud.world.clock, call.get("timeout_sec", "")
         limit = clock.now() + timedelta(seconds=int(seconds)) if seconds.isdigit() else None
-        seen = call.get("last_etag") or metadata.etag(self.node(call, path))
-        while metadata.etag(self.node(call, path)) == seen and (limit is None or clock.now() < limit):
+        seen = call.get("last_etag") or tree.etag(self.node(call, path))
+        while tree.etag(self.node(call, path)) == seen and (limit is None or clock.now() < limit):
             await asyncio.sleep(LOOK)
             self.cloud.operations.advance()
 
@@ -185,9 +186,9 @@ class MetadataServer(Kind):
             raise Stranger(peer, len(running))
         return running[0]
 
-    def node(self, call: Call, path: str) -> metadata.Node:
+    def node(self, call: Call, path: str) -> tree.Node:
         """What is at a path for the instance that asks. Source of the 404: Google's page of HTML."""
-        found = metadata.find(metadata.tree(self.cloud, self.instance(call)), path)
+        found = tree.find(tree.told(self.cloud, self.instance(call)), path)
         if found is None:
             raise Refused(404, NOT_FOUND)
         return found
@@ -216,18 +217,18 @@ class Stranger(Refused):
         del self.response.headers["Metadata-Flavor"]
 
 
-def shown(call: Call, node: metadata.Node) -> Response:
+def shown(call: Call, node: tree.Node) -> Response:
     """A node as asked for: `recursive`, and `alt` as json or text. No source for JSON of a listing."""
     recursive = call.get("recursive", "").lower() == "true"
     as_json = call.get("alt", "json" if recursive else "text") == "json"
-    headers = {"ETag": metadata.etag(node)}
+    headers = {"ETag": tree.etag(node)}
     if as_json:
-        listed = metadata.is_directory(node) and not recursive
-        value = metadata.listing(node) if listed else metadata.as_json(node)
+        listed = tree.is_directory(node) and not recursive
+        value = tree.listing(node) if listed else tree.as_json(node)
         return _answer(json.dumps(value), "application/json", headers=headers)
-    if recursive and metadata.is_directory(node):
-        return _answer("".join(f"{line}\n" for line in metadata.as_lines(node)), headers=headers)
-    return _answer(metadata.as_text(node), headers=headers)
+    if recursive and tree.is_directory(node):
+        return _answer("".join(f"{line}\n" for line in tree.as_lines(node)), headers=headers)
+    return _answer(tree.as_text(node), headers=headers)
 
 
 def _has(record: Record, address: str) -> bool:

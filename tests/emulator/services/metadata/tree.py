@@ -48,7 +48,7 @@ class Untold:
     """A value that is listed but no part of what its directory holds: tokens."""
 
 
-def tree(cloud: Cloud, record: Record) -> Node:
+def told(cloud: Cloud, record: Record) -> Node:
     """All that the instance is told."""
     project = cloud.world.projects[record.name.split("/")[2]]
     common = compute_project(cloud, project).body["commonInstanceMetadata"]
