@@ -1,8 +1,8 @@
 """Values held against discovery schemas: requests as Google would refuse them, our own responses by the same rules.
 
 Source of the words: proto3 JSON transcoding as the Extensible Service Proxy does it
-(https://cloud.google.com/endpoints/docs/grpc/transcoding; the texts are those of public issues, for instance
-googleapis/google-cloud-python "Invalid JSON payload received. Unknown name"), types and formats by
+(https://cloud.google.com/endpoints/docs/grpc/transcoding; the texts are those of mnfst/llm-gateway#1858,
+"Invalid JSON payload received. Unknown name", and the same of other types), types and formats by
 https://developers.google.com/discovery/v1/type-format.
 """
 

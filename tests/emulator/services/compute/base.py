@@ -1,7 +1,7 @@
 """What all kinds of Compute Engine share: making, changing and deleting, operations, references.
 
-Source: https://cloud.google.com/compute/docs/reference/rest/v1 and, for the texts of errors, public issues of
-hashicorp/terraform-provider-google, which print them whole.
+Source: https://cloud.google.com/compute/docs/reference/rest/v1 and, for the texts of errors, the issues
+named beside them.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class ComputeKind(ReadKind):
             check_ready(found)
 
     def check_unused(self, record: Record) -> None:
-        """400 while something refers to it. Source: "is already being used by" in public issues."""
+        """400 while something refers to it. Source: apollosolutions/build-a-supergraph#34."""
         users = users_of(self.cloud, record.name)
         if users:
             raise in_use(self.singular, record.name.removeprefix("compute/"), users[0])
@@ -262,7 +262,7 @@ def in_use(what: str, name: str, user: str) -> errors.ApiError:
 
 
 def stale(message: str) -> errors.ApiError:
-    """Source: https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#fingerprint (412)"""
+    """Source: gravitational/teleport#43219 (412)"""
     return errors.ApiError(412, message, reason="conditionNotMet", status="FAILED_PRECONDITION")
 
 

@@ -2,7 +2,7 @@
 
 Sources: `Metadata` in https://cloud.google.com/compute/docs/reference/rest/v1/instances (512 KB in all, 256 KiB a
 value, keys) and https://cloud.google.com/compute/docs/troubleshooting/troubleshoot-os-login ("maximum size 262144
-character(s)", which public issues show with code 413).
+character(s)", with code 413 in notes of public repositories).
 """
 
 from __future__ import annotations

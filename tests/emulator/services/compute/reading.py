@@ -1,6 +1,6 @@
 """How resources of Compute Engine are named, found and listed.
 
-Source: https://cloud.google.com/compute/docs/reference/rest/v1 and, for the texts of errors, public issues.
+Source: https://cloud.google.com/compute/docs/reference/rest/v1 and, for the texts of errors, issues.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What answers of Cloud SQL are made of: links, pages, etags, refusals.
 
-Sources: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1 and, for the texts of errors, public issues of
-hashicorp/terraform-provider-google.
+Sources: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1 and, for the texts of errors, the
+issues named beside them.
 """
 
 from __future__ import annotations

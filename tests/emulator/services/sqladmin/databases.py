@@ -24,7 +24,7 @@ class Databases(SqlKind):
     collection = "sql.databases"
 
     def existing(self, call: Call, instance: Record) -> Record:
-        """Source: hashicorp/terraform-provider-google issues print "Error 404: Not Found, notFound"."""
+        """No source found for the words of a database; of others Google prints "Error 404: Not Found, notFound"."""
         record = self.cloud.world.find(f"{instance.name}/databases/{call['database']}")
         if record is None:
             raise errors.not_found("Not Found")

@@ -50,7 +50,7 @@ class Users(SqlKind):
 
     @on("insert", "cloudsql.users.create")
     def insert(self, call: Call) -> Body:
-        """Source of the words: a 400 in public issues: `failed to create user "…": role "…" does not exist`."""
+        """No issue found for the words `failed to create user "…": role "…" does not exist`."""
         instance, given = self.idle(self.running(call)), call.body
         name, password = given.get("name", ""), given.get("password", "")
         check_user(given)
