@@ -25,7 +25,7 @@ An ApiError raised here is how the operation fails."""
 
 @dataclass
 class Operation:
-    """One piece of work. `kind` is its key in the table of latencies, `verb` what the API calls it."""
+    """One piece of work. `verb` is what the API calls it; `target` is the resource, as its API shows that."""
 
     number: int
     service: str
