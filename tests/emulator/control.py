@@ -9,6 +9,7 @@ POST projects    {"projectId", "services"?, "owner"?}   a new project; answers w
 POST tokens      {"member", "seconds"?}         a token of any principal
 POST images      {"image", "digest"?, "tags"?}  an image in a repository, as if pushed (services/artifactregistry)
 POST domains     {"projectId", "domain", "pointed"?}    a domain whose ownership is verified; `pointed`: its DNS too
+POST suspensions {"project", "instance", "reason"}     suspend an instance of Cloud SQL; "" for a reason lifts it
 POST quotas      {"project", "metric", "limit", "region"?}   another limit than Google's (quotas.py)
 POST reset                                      forget everything
 """
@@ -27,6 +28,7 @@ from tests.emulator import coverage, quotas
 from tests.emulator.cloud import OWNER, Cloud
 from tests.emulator.services.artifactregistry.images import register
 from tests.emulator.services.run.domains import verify
+from tests.emulator.services.sqladmin.suspension import suspend
 
 
 def answer(cloud: Cloud, http: str, path: str, content: bytes) -> Response:
@@ -72,6 +74,10 @@ def _domains(cloud: Cloud, sent: dict[str, Any]) -> Any:
     return verify(cloud, sent["projectId"], sent["domain"], bool(sent.get("pointed"))).body
 
 
+def _suspensions(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    return suspend(cloud, sent["project"], sent["instance"], sent["reason"]).body
+
+
 def _reset(cloud: Cloud, _: dict[str, Any]) -> Any:
     cloud.reset()
     return {}
@@ -88,6 +94,7 @@ PATHS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("POST", "tokens"): _tokens,
     ("POST", "images"): _images,
     ("POST", "domains"): _domains,
+    ("POST", "suspensions"): _suspensions,
     ("POST", "quotas"): quotas.set_limit,
     ("POST", "reset"): _reset,
 }

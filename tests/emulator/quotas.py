@@ -138,6 +138,19 @@ def check_accounts(cloud: Cloud, project: Project) -> None:
         raise ApiError(429, message, reason="rateLimitExceeded")
 
 
+def check_sql_instances(cloud: Cloud, project: Project) -> None:
+    """Source: hashicorp/terraform-provider-google#15337."""
+    if left(cloud, project, "sql.instances") < 1:
+        message = "Failed to create instance because the project has reached the max instance per project limit."
+        raise ApiError(403, message, reason="errorMaxInstancePerLabel")
+
+
+def check_services(cloud: Cloud, project: Project, region: str) -> None:
+    """No source for code or words: those of Cloud Run's limits on rates (googleapis/repo-automation-bots#4469)."""
+    if left(cloud, project, "run.services", region) < 1:
+        raise ApiError(429, f"Quota exceeded for services of Cloud Run in region {region}.")
+
+
 # -- what a record counts for ------------------------------------------------------------------------------------------
 
 

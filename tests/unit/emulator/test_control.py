@@ -44,6 +44,7 @@ def test_a_token_ends(slow_google: Emulated) -> None:
         ("clock", {}),
         ("faults", []),
         ("images", {"image": 5}),
+        ("suspensions", {"project": "none", "instance": "none", "reason": "BILLING_ISSUE"}),
     ],
 )
 def test_what_cannot_be_taken_is_told(google: Emulated, path: str, sent: Any) -> None:

@@ -1,4 +1,4 @@
-"""The core knows no service: a kind is added without a change to it. Only the control paths name two."""
+"""The core knows no service: a kind is added without a change to it. Only the control paths name a few."""
 
 from __future__ import annotations
 

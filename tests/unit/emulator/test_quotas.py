@@ -6,17 +6,20 @@ mesosphere-backup/terraform-dcos#61 and openshift-evangelists/openshifter#15
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import Forbidden
-from google.cloud import compute_v1
+from google.api_core.exceptions import Forbidden, TooManyRequests
+from google.cloud import compute_v1, run_v2
 
 from tests.emulator import quotas
 from tests.emulator.world import Record
 from tests.unit.emulator.api_clients import account, iam, refused
 from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.machines import REGION, ZONE, Machines
+from tests.unit.emulator.run_clients import services_of, template
+from tests.unit.emulator.sql import Grpc, beta
 
 
 def lowered(google: Emulated, metric: str, limit: float, **more: str) -> None:
@@ -95,6 +98,31 @@ def test_a_project_has_at_most_100_service_accounts(google: Emulated) -> None:
     error = refused(accounts.create(name=f"projects/{google.project}", body={"accountId": "worker-2"}))
     assert (error.status_code, error.reason) == (429, "Maximum number of service accounts on project reached.")
     assert quotas.QUOTAS["iam.serviceAccounts"].limit == 100
+
+
+def test_an_instance_of_cloud_sql_beyond_the_project_s_limit(google: Emulated) -> None:
+    """Source: hashicorp/terraform-provider-google#15337; a clone is an instance too."""
+    sql = Grpc(google)
+    sql.made()
+    lowered(google, "sql.instances", 1)
+    words = "Failed to create instance because the project has reached the max instance per project limit."
+    with pytest.raises(Forbidden, match=re.escape(words)):
+        sql.made("two")
+    context = {"cloneContext": {"destinationInstanceName": "two"}}
+    error = refused(beta(google).instances().clone(project=google.project, instance="db", body=context))
+    assert (error.status_code, error.error_details[0]["reason"]) == (403, "errorMaxInstancePerLabel")
+    lowered(google, "sql.instances", 2)
+    assert sql.made("two").state.name == "RUNNABLE"
+
+
+def test_a_service_of_cloud_run_beyond_the_limit_of_its_region(google: Emulated) -> None:
+    lowered(google, "run.services", 1, region="us-central1")
+    services, service = services_of(google), run_v2.Service(template=template())
+    regions = {name: f"projects/{google.project}/locations/{name}" for name in ("us-central1", "europe-west1")}
+    services.create_service(parent=regions["us-central1"], service=service, service_id="one").result(timeout=5)
+    with pytest.raises(TooManyRequests, match="Quota exceeded for services of Cloud Run in region us-central1"):
+        services.create_service(parent=regions["us-central1"], service=service, service_id="two")
+    services.create_service(parent=regions["europe-west1"], service=service, service_id="two").result(timeout=5)
 
 
 def test_a_limit_that_there_is_not_is_refused(google: Emulated) -> None:

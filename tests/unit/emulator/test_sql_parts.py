@@ -134,3 +134,11 @@ def test_an_instance_whose_part_does_not_come_up_has_failed(sql: Grpc, memory: M
     memory.broken = "start"
     made(sql)
     assert sql.read().state.name == "FAILED"
+
+
+def test_a_suspension_stops_it_and_its_end_starts_it(sql: Grpc, memory: Memory) -> None:
+    made(sql)
+    for reason in ("OPERATIONAL_ISSUE", ""):
+        sent = {"project": "real", "instance": "db", "reason": reason}
+        sql.google.http().post("/_emulator/suspensions", json=sent).raise_for_status()
+    assert memory.told[-2:] == [("stop", "db"), ("start", "db")]

@@ -6,7 +6,7 @@ import copy
 import re
 from datetime import timedelta
 
-from tests.emulator import errors
+from tests.emulator import errors, quotas
 from tests.emulator.backing import Backing
 from tests.emulator.clock import rfc3339
 from tests.emulator.kind import Body, Call, on
@@ -108,6 +108,7 @@ class Services(HasPolicy):
         """A new service; only what it would be where the call is to validate alone."""
         if self.cloud.world.find(f"run/{full}"):
             raise errors.already_exists(f"Resource '{full.rpartition('/')[2]}' already exists.")
+        quotas.check_services(self.cloud, self.project_of(call), full.split("/")[3])
         record = Record(f"run/{full}", SERVICES, body)
         body |= {"name": full, "uid": unique(self.project_of(call), f"{full}/{self.cloud.world.number()}")}
         body |= {"createTime": self.now, "creator": call.email, "generation": "1"}

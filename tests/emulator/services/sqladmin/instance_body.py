@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.emulator import errors
+from tests.emulator import errors, quotas
 from tests.emulator.clock import rfc3339
 from tests.emulator.cloud import REGIONS, Cloud
 from tests.emulator.kind import Body
@@ -50,6 +50,7 @@ def new_instance(cloud: Cloud, project: Project, name: str, given: Body) -> Reco
     _check_name(project.id, name)
     _check_free(cloud, project, name)
     _check_emulated(given)
+    quotas.check_sql_instances(cloud, project)
     place = place_of(given)
     if "settings" not in given:
         raise refused("Missing parameter: settings")

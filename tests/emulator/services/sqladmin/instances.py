@@ -13,7 +13,7 @@ from tests.emulator.backing import SqlBacking
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.patches import merged
 from tests.emulator.services.servicenetworking.connections import connection_name
-from tests.emulator.services.sqladmin import backups, private_ip, settings
+from tests.emulator.services.sqladmin import backups, private_ip, settings, suspension
 from tests.emulator.services.sqladmin.answers import etag, paged, refused, wrong_state
 from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.services.sqladmin.databases import new_database
@@ -163,6 +163,7 @@ class Instances(InstanceKind):
     def delete(self, call: Call) -> Body:
         """Source: admin-api-error-messages, ERROR_PROTECTED_INSTANCE_DELETION_FAILURE."""
         record = self.idle(self.instance(call))
+        suspension.check_deletable(record)
         if record.body["settings"]["deletionProtectionEnabled"]:
             raise errors.invalid(
                 "The instance is protected. Please disable the deletion protection and try again. To disable deletion "
