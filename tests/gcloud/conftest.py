@@ -37,11 +37,15 @@ class Gcloud:
 
     def __call__(self, *argv: str) -> Any:
         """What a command answers in JSON; Refused with its words where it fails."""
-        command = ["gcloud", *argv, "--format=json", "--quiet"]
+        return json.loads(self.text(*argv, "--format=json") or "null")
+
+    def text(self, *argv: str) -> str:
+        """What a command writes, of those that know no format."""
+        command = ["gcloud", *argv, "--quiet"]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode:
             raise Refused(done.stderr)
-        return json.loads(done.stdout or "null")
+        return done.stdout
 
     @property
     def credentials(self) -> Credentials:
@@ -70,6 +74,14 @@ def gcloud(emulator: tuple[Cloud, str], tmp_path: Path) -> Iterator[Gcloud]:
     yield Gcloud(cloud, address, project, kept | told)
     complaints, cloud.complaints[:] = list(cloud.complaints), []
     assert complaints == []
+
+
+@pytest.fixture
+def beta(gcloud: Gcloud) -> Gcloud:
+    """gcloud with the commands of its beta track, a component of its own."""
+    if "beta" not in gcloud("version"):
+        pytest.skip("this gcloud has no beta commands: `gcloud components install beta`")
+    return gcloud
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,6 +20,10 @@ def test_a_rule_from_making_to_deleting(gcloud: Gcloud) -> None:
     gcloud(*RULES, "update", "rule", "--priority=7", "--source-ranges=10.1.0.0/16", "--enable-logging")
     updated = client.get(project=gcloud.project, firewall="rule")
     assert (updated.priority, list(updated.source_ranges), updated.log_config.enable) == (7, ["10.1.0.0/16"], True)
+    deny = compute_v1.Denied(I_p_protocol="udp")
+    made = compute_v1.Firewall(name="made", network="global/networks/one", denied=[deny], direction="EGRESS")
+    client.insert_unary(project=gcloud.project, firewall_resource=made)
+    assert gcloud(*RULES, "describe", "made")["denied"] == [{"IPProtocol": "udp"}]
     assert [each["name"] for each in gcloud(*RULES, "list", "--filter=network:one AND priority<10")] == ["rule"]
     with pytest.raises(Refused, match="Must be a valid IPV4 CIDR address range"):
         gcloud(*RULES, "create", "bad", "--network=one", "--allow=icmp", "--source-ranges=10.0.0.1/8")
@@ -30,5 +34,9 @@ def test_a_rule_from_making_to_deleting(gcloud: Gcloud) -> None:
 
 def test_regions_and_zones(gcloud: Gcloud) -> None:
     assert gcloud("compute", "regions", "describe", "europe-west1")["status"] == "UP"
+    assert {"europe-west1", "us-central1"} <= {each["name"] for each in gcloud("compute", "regions", "list")}
     zones = gcloud("compute", "zones", "list", "--filter=region:europe-west1")
     assert [each["name"] for each in zones] == [f"europe-west1-{letter}" for letter in "bcd"]
+    assert gcloud("compute", "zones", "describe", "europe-west1-b")["region"].endswith("/regions/europe-west1")
+    with pytest.raises(Refused, match="was not found"):
+        gcloud("compute", "zones", "describe", "europe-west1-z")

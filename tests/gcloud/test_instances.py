@@ -1,7 +1,8 @@
-"""Instances, their disks and images. Source: https://cloud.google.com/sdk/gcloud/reference/compute/instances"""
+"""Instances. Source: https://cloud.google.com/sdk/gcloud/reference/compute/instances"""
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from google.cloud import compute_v1
 
@@ -44,11 +45,19 @@ def test_an_instance_from_making_to_deleting(placed: Gcloud) -> None:
     assert (one.shielded_instance_config.enable_secure_boot, one.deletion_protection) == (True, True)
     assert [each["name"] for each in placed("compute", "instances", "list", "--filter=status=RUNNING")] == ["one"]
     placed("compute", "instances", "add-metadata", "one", IN_ZONE, "--metadata=extra=1")
+    placed("compute", "instances", "remove-metadata", "one", IN_ZONE, "--keys=role")
+    placed("compute", "instances", "add-tags", "one", IN_ZONE, "--tags=db")
+    placed("compute", "instances", "add-labels", "one", IN_ZONE, "--labels=e=f")
     placed("compute", "instances", "update", "one", IN_ZONE, "--no-deletion-protection", "--update-labels=c=d")
+    placed("compute", "instances", "reset", "one", IN_ZONE)
     placed("compute", "instances", "stop", "one", IN_ZONE)
+    placed("compute", "instances", "set-machine-type", "one", IN_ZONE, "--machine-type=e2-medium")
     described = placed("compute", "instances", "describe", "one", IN_ZONE)
-    assert (described["status"], described["labels"]) == ("TERMINATED", {"a": "b", "c": "d"})
-    assert {each["key"]: each["value"] for each in described["metadata"]["items"]} == {"role": "worker", "extra": "1"}
+    assert (described["status"], described["labels"]) == ("TERMINATED", {"a": "b", "c": "d", "e": "f"})
+    assert {each["key"]: each["value"] for each in described["metadata"]["items"]} == {"extra": "1"}
+    placed("compute", "instances", "start", "one", IN_ZONE)
+    one = instances(placed).get(**where)
+    assert (one.status, sorted(one.tags.items), one.machine_type[-9:]) == ("RUNNING", ["db", "web"], "e2-medium")
     placed("compute", "instances", "delete", "one", IN_ZONE)
     with pytest.raises(Refused, match="was not found"):
         placed("compute", "instances", "describe", "one", IN_ZONE)
@@ -62,39 +71,46 @@ def test_what_python_made_gcloud_changes(placed: Gcloud) -> None:
         disks=[compute_v1.AttachedDisk(boot=True, auto_delete=True, initialize_params=boot)],
         network_interfaces=[compute_v1.NetworkInterface(subnetwork="regions/europe-west1/subnetworks/hosts")],
         deletion_protection=True,
+        metadata=compute_v1.Metadata(items=[{"key": "enable-guest-attributes", "value": "TRUE"}]),
     )
     instances(placed).insert_unary(project=placed.project, zone=ZONE, instance_resource=body)
+    described = placed("compute", "instances", "describe", "two", IN_ZONE)
+    assert described["networkInterfaces"][0]["subnetwork"].endswith("/subnetworks/hosts")
     with pytest.raises(Refused, match="should be in the STOPPED state"):
         placed("compute", "instances", "set-machine-type", "two", IN_ZONE, "--machine-type=e2-medium")
     with pytest.raises(Refused, match="protected against deletion"):
         placed("compute", "instances", "delete", "two", IN_ZONE)
     placed("compute", "disks", "create", "data", IN_ZONE, "--size=10GB", "--type=pd-ssd")
     placed("compute", "instances", "attach-disk", "two", IN_ZONE, "--disk=data", "--device-name=data")
-    placed("compute", "disks", "resize", "data", IN_ZONE, "--size=20GB")
-    assert [each["users"] for each in placed("compute", "disks", "list", "--filter=name=data")]
     with pytest.raises(Refused, match="is already being used by"):
         placed("compute", "disks", "delete", "data", IN_ZONE)
+    placed("compute", "instances", "detach-disk", "two", IN_ZONE, "--device-name=data")
+    two = instances(placed).get(project=placed.project, zone=ZONE, instance="two")
+    assert [each.boot for each in two.disks] == [True]
     output = placed("compute", "instances", "get-serial-port-output", "two", IN_ZONE)
     assert "booted" in str(output)
+    attributes = ("compute", "instances", "get-guest-attributes", "two", IN_ZONE)
     with pytest.raises(Refused, match="of type 'Guest Attribute' was not found"):
-        placed("compute", "instances", "get-guest-attributes", "two", IN_ZONE, "--query-path=hostkeys/")
+        placed(*attributes, "--query-path=hostkeys/")
+    inside = f"{placed.address}/metadata/projects/{placed.project}/zones/{ZONE}/instances/two"
+    written = f"{inside}/computeMetadata/v1/instance/guest-attributes/state/phase"
+    httpx.put(written, content=b"ready", headers={"Metadata-Flavor": "Google"}).raise_for_status()
+    (told,) = placed(*attributes, "--query-path=state/")
+    assert (told["key"], told["value"]) == ("phase", "ready")
 
 
-def test_images_and_project_metadata(gcloud: Gcloud) -> None:
-    assert (
-        gcloud("compute", "images", "describe-from-family", "debian-12", "--project=debian-cloud")["status"] == "READY"
-    )
-    gcloud("compute", "disks", "create", "source", IN_ZONE, "--image-family=debian-12", "--image-project=debian-cloud")
-    gcloud("compute", "images", "create", "own", "--source-disk=source", f"--source-disk-zone={ZONE}", "--family=mine")
-    assert [each["family"] for each in gcloud("compute", "images", "list", "--no-standard-images")] == ["mine"]
-    gcloud("compute", "images", "deprecate", "own", "--state=DEPRECATED")
-    with pytest.raises(Refused, match="was not found"):
-        gcloud("compute", "images", "describe-from-family", "mine")
-    gcloud("compute", "images", "delete", "own")
+def test_project_metadata_and_machine_types(gcloud: Gcloud) -> None:
     gcloud("compute", "project-info", "add-metadata", "--metadata=enable-oslogin=TRUE")
     project = gcloud("compute", "project-info", "describe")
     assert {each["key"]: each["value"] for each in project["commonInstanceMetadata"]["items"]} == {
         "enable-oslogin": "TRUE"
     }
+    projects = compute_v1.ProjectsClient(credentials=gcloud.credentials, client_options=gcloud.options("compute"))
+    assert projects.get(project=gcloud.project).common_instance_metadata.items[0].key == "enable-oslogin"
+    gcloud("compute", "project-info", "remove-metadata", "--keys=enable-oslogin")
+    assert not projects.get(project=gcloud.project).common_instance_metadata.items
     types = gcloud("compute", "machine-types", "list", f"--zones={ZONE}", "--filter=name=e2-small")
     assert [(each["name"], each["guestCpus"]) for each in types] == [("e2-small", 2)]
+    assert gcloud("compute", "machine-types", "describe", "e2-medium", IN_ZONE)["memoryMb"] == 4096
+    with pytest.raises(Refused, match="was not found"):
+        gcloud("compute", "machine-types", "describe", "e2-none", IN_ZONE)

@@ -30,7 +30,12 @@ def test_a_router_and_its_nat_from_making_to_deleting(gcloud: Gcloud) -> None:
     assert [each["name"] for each in gcloud(*ROUTERS, "nats", "list", *nat)] == ["nat"]
     gcloud(*ROUTERS, "nats", "delete", "nat", *nat)
     assert nats() == []
-    assert [each["name"] for each in gcloud(*ROUTERS, "list")] == ["router"]
+    body = compute_v1.Router(name="made", network="global/networks/one", description="by Python")
+    client.insert_unary(project=gcloud.project, region="europe-west1", router_resource=body)
+    assert gcloud(*ROUTERS, "describe", "made", WHERE)["description"] == "by Python"
+    gcloud(*ROUTERS, "update", "made", WHERE, "--asn=64512")
+    assert client.get(project=gcloud.project, region="europe-west1", router="made").bgp.asn == 64512
+    assert [each["name"] for each in gcloud(*ROUTERS, "list")] == ["made", "router"]
     with pytest.raises(Refused, match="is not emulated"):
         gcloud(*ROUTERS, "get-status", "router", WHERE)
     gcloud(*ROUTERS, "delete", "router", WHERE)

@@ -45,13 +45,23 @@ def test_databases_and_users(gcloud: Gcloud) -> None:
     sql.made()
     gcloud("sql", "databases", "create", "prefect", "--instance=db")
     assert sql.databases.get(request=of(gcloud, database="prefect")).charset == "UTF8"
-    assert [each["name"] for each in gcloud("sql", "databases", "list", "--instance=db")] == ["postgres", "prefect"]
+    sql.databases.insert(request=of(gcloud, body={"name": "made"}))
+    assert gcloud("sql", "databases", "describe", "made", "--instance=db")["charset"] == "UTF8"
+    listed = gcloud("sql", "databases", "list", "--instance=db")
+    assert [each["name"] for each in listed] == ["made", "postgres", "prefect"]
     gcloud("sql", "databases", "delete", "prefect", "--instance=db")
+    with pytest.raises(Refused, match="Not Found"):
+        gcloud("sql", "databases", "delete", "prefect", "--instance=db")
     sql.users.insert(request=of(gcloud, body={"name": "prefect", "password": "one"}))
     gcloud("sql", "users", "set-password", "prefect", "--instance=db", "--password=two")
-    assert [each["name"] for each in gcloud("sql", "users", "list", "--instance=db")] == ["postgres", "prefect"]
+    gcloud("sql", "users", "create", "reader", "--instance=db", "--password=three")
+    assert sql.users.get(request=of(gcloud, name="reader")).name == "reader"
+    listed = gcloud("sql", "users", "list", "--instance=db")
+    assert [each["name"] for each in listed] == ["postgres", "prefect", "reader"]
+    with pytest.raises(Refused, match="already exists"):
+        gcloud("sql", "users", "create", "reader", "--instance=db", "--password=three")
     gcloud("sql", "users", "delete", "prefect", "--instance=db")
-    assert [each.name for each in sql.users.list(request=of(gcloud)).items] == ["postgres"]
+    assert [each.name for each in sql.users.list(request=of(gcloud)).items] == ["postgres", "reader"]
 
 
 def of(gcloud: Gcloud, **more: object) -> dict[str, object]:
@@ -64,15 +74,24 @@ def test_backups_restores_and_clones(gcloud: Gcloud) -> None:
     gcloud("sql", "backups", "create", "--instance=db", "--description=before")
     (run,) = gcloud("sql", "backups", "list", "--instance=db")
     assert (run["status"], run["description"]) == ("SUCCESSFUL", "before")
+    assert sql.runs.get(request=of(gcloud, id=int(run["id"]))).description == "before"
+    sql.runs.insert(request=of(gcloud, body={"description": "by Python"}))
+    made = max(int(each.id) for each in sql.runs.list(request=of(gcloud)).items)
+    assert gcloud("sql", "backups", "describe", str(made), "--instance=db")["description"] == "by Python"
+    with pytest.raises(Refused, match="The backup run does not exist"):
+        gcloud("sql", "backups", "describe", "1", "--instance=db")
     sql.databases.insert(request=of(gcloud, body={"name": "later"}))
     gcloud("sql", "backups", "restore", run["id"], "--restore-instance=db")
     assert [each.name for each in sql.databases.list(request=of(gcloud)).items] == ["postgres"]
     gcloud("sql", "instances", "clone", "db", "copy")
     assert sql.read("copy").state.name == "RUNNABLE"
-    kinds = {each["operationType"] for each in gcloud("sql", "operations", "list", "--instance=db")}
+    assert gcloud("sql", "instances", "describe", "db")["state"] == "RUNNABLE"
+    operations = gcloud("sql", "operations", "list", "--instance=db")
+    kinds = {each["operationType"] for each in operations}
     assert kinds == {"CREATE", "BACKUP_VOLUME", "CREATE_DATABASE", "RESTORE_VOLUME"}
+    assert gcloud("sql", "operations", "describe", operations[0]["name"])["status"] == "DONE"
     gcloud("sql", "backups", "delete", run["id"], "--instance=db")
-    assert list(sql.runs.list(request=of(gcloud)).items) == []
+    assert [int(each.id) for each in sql.runs.list(request=of(gcloud)).items] == [made]
 
 
 def test_a_dump_goes_out_and_comes_in(gcloud: Gcloud) -> None:

@@ -14,19 +14,27 @@ def client_of(gcloud: Gcloud) -> storage.Client:
     return storage.Client(gcloud.project, gcloud.credentials, client_options=gcloud.options("storage"))
 
 
-def test_a_bucket_from_making_to_deleting(gcloud: Gcloud) -> None:
+def test_a_bucket_from_making_to_deleting(gcloud: Gcloud, tmp_path: Path) -> None:
     url = f"gs://{gcloud.project}-bucket"
     gcloud("storage", "buckets", "create", url, "--location=europe-west1", "--uniform-bucket-level-access")
     made = client_of(gcloud).get_bucket(f"{gcloud.project}-bucket")
     assert made.iam_configuration.uniform_bucket_level_access_enabled
     assert [each["name"] for each in gcloud("storage", "buckets", "list")] == [made.name]
-    gcloud("storage", "buckets", "update", url, "--versioning", "--update-labels=team=data")
+    rules = tmp_path / "lifecycle.json"
+    rules.write_text('{"rule": [{"action": {"type": "Delete"}, "condition": {"age": 30}}]}')
+    update = ("--versioning", "--update-labels=team=data", f"--lifecycle-file={rules}")
+    gcloud("storage", "buckets", "update", url, *update)
+    made.reload()
+    assert [(rule["action"], rule["condition"]) for rule in made.lifecycle_rules] == [({"type": "Delete"}, {"age": 30})]
     shown = gcloud("storage", "buckets", "describe", url)
     assert (shown["versioning_enabled"], shown["labels"], shown["location"]) == (True, {"team": "data"}, "EUROPE-WEST1")
     member = "--member=user:ann@example.com"
     gcloud("storage", "buckets", "add-iam-policy-binding", url, member, "--role=roles/storage.objectViewer")
     roles = {each["role"]: each["members"] for each in made.get_iam_policy().bindings}
     assert roles["roles/storage.objectViewer"] == {"user:ann@example.com"}
+    gcloud("storage", "buckets", "remove-iam-policy-binding", url, member, "--role=roles/storage.objectViewer")
+    told = gcloud("storage", "buckets", "get-iam-policy", url)
+    assert "roles/storage.objectViewer" not in {each["role"] for each in told["bindings"]}
     gcloud("storage", "buckets", "delete", url)
     with pytest.raises(Refused, match="not found: 404"):
         gcloud("storage", "buckets", "describe", url)
@@ -42,14 +50,21 @@ def test_objects_from_copying_to_removing(gcloud: Gcloud, tmp_path: Path) -> Non
     bucket.blob("a/two.txt").upload_from_string("two")
     listed = gcloud("storage", "objects", "list", f"{url}/a/*")
     assert [each["name"] for each in listed] == ["a/one.txt", "a/two.txt"]
+    assert gcloud("storage", "buckets", "describe", url)["name"] == bucket.name
+    assert gcloud.text("storage", "ls", f"{url}/a/").split() == [f"{url}/a/one.txt", f"{url}/a/two.txt"]
+    assert gcloud.text("storage", "cat", f"{url}/a/two.txt") == "two"
     gcloud("storage", "cp", f"{url}/a/two.txt", str(target))
     assert target.read_text() == "two"
     gcloud("storage", "objects", "update", f"{url}/a/one.txt", "--cache-control=no-store")
     shown = gcloud("storage", "objects", "describe", f"{url}/a/one.txt")
     assert (shown["cache_control"], shown["size"]) == ("no-store", 5)
+    gcloud("storage", "objects", "compose", f"{url}/a/one.txt", f"{url}/a/two.txt", f"{url}/both.txt")
+    assert bucket.blob("both.txt").download_as_bytes() == b"hellotwo"
     gcloud("storage", "mv", f"{url}/a/one.txt", f"{url}/b.txt")
     gcloud("storage", "rm", f"{url}/a/two.txt")
-    assert [each.name for each in bucket.list_blobs()] == ["b.txt"]
+    assert [each.name for each in bucket.list_blobs()] == ["b.txt", "both.txt"]
+    agent = client_of(gcloud).get_service_account_email()
+    assert gcloud.text("storage", "service-agent").strip() == agent
 
 
 def test_a_large_object_goes_resumably(gcloud: Gcloud, tmp_path: Path) -> None:
