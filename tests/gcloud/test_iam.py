@@ -116,7 +116,7 @@ def test_impersonating_an_account(gcloud: Gcloud) -> None:
         gcloud(*read)
     gcloud.cloud.access.grant(f"projects/{gcloud.project}", "roles/viewer", f"serviceAccount:{made['email']}")
     assert gcloud(*read) == []
-    token = gcloud.text("auth", "print-identity-token", read[-1], "--audiences=https://hello.example.com")
+    token = gcloud.text("auth", "print-identity-token", read[-1], "--audiences=https://hello.example.com").strip()
     assert jwt.decode(token, verify=False)["aud"] == "https://hello.example.com"
     called = [each for each in gcloud.cloud.received if each.method == "secretmanager.projects.secrets.list"]
     assert {each.caller for each in called[-2:]} == {f"serviceAccount:{made['email']}"}
