@@ -13,6 +13,7 @@ from google.oauth2.credentials import Credentials
 from tests.emulator.clock import VirtualClock
 from tests.emulator.cloud import OWNER, Cloud
 from tests.emulator.server import running
+from tests.unit.emulator.vpc import Vpc
 
 NUMBERS = itertools.count(1)
 
@@ -93,3 +94,12 @@ def google(quick: tuple[Cloud, str]) -> Iterator[Emulated]:
 def slow_google(timed: tuple[Cloud, str]) -> Iterator[Emulated]:
     """A project in the timed emulator, all APIs enabled."""
     yield from in_project(timed)
+
+
+@pytest.fixture
+def vpc(google: Emulated) -> Vpc:
+    """A project with a network called one and a subnetwork of 10.0.0.0/24."""
+    made = Vpc(google)
+    made.network("one")
+    made.subnetwork()
+    return made

@@ -9,17 +9,7 @@ import pytest
 from google.api_core.exceptions import BadRequest, Conflict, PreconditionFailed
 from google.cloud import compute_v1
 
-from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.vpc import REGION, Vpc
-
-
-@pytest.fixture
-def vpc(google: Emulated) -> Vpc:
-    """A project with a network and a subnetwork of 10.0.0.0/24."""
-    made = Vpc(google)
-    made.network("one")
-    made.subnetwork()
-    return made
 
 
 def internal(vpc: Vpc, name: str = "ip", **fields: Any) -> compute_v1.Address:

@@ -12,20 +12,10 @@ import pytest
 from google.api_core.exceptions import Forbidden
 from google.cloud import compute_v1
 
-from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.vpc import REGION, Vpc
 
 LIMITED = "user:limited@example.com"
 Attempt = Callable[[Vpc], object]
-
-
-@pytest.fixture
-def vpc(google: Emulated) -> Vpc:
-    """A project with a network and a subnetwork."""
-    made = Vpc(google)
-    made.network("one")
-    made.subnetwork()
-    return made
 
 
 def limited(vpc: Vpc, *permissions: str) -> Vpc:

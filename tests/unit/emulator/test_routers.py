@@ -8,19 +8,9 @@ import pytest
 from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import compute_v1
 
-from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.vpc import REGION, Vpc
 
 EVERYTHING = "ALL_SUBNETWORKS_ALL_IP_RANGES"
-
-
-@pytest.fixture
-def vpc(google: Emulated) -> Vpc:
-    """A project with a network and a subnetwork."""
-    made = Vpc(google)
-    made.network("one")
-    made.subnetwork()
-    return made
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.cloud import compute_v1
 
 from tests.emulator.cloud import OWNER
-from tests.unit.emulator.conftest import Emulated
+
+if TYPE_CHECKING:
+    from tests.unit.emulator.conftest import Emulated
 
 REGION = "europe-west1"
 Client = TypeVar("Client")
