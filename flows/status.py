@@ -44,8 +44,11 @@ def look(stack: Stack) -> list[Condition]:
 def backup_is_recent(stack: Stack) -> Condition:
     """Whether the last verified backup is as young as the policy wants it."""
     made, now = stack.machine.home().created(), datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="backups-") as folder:
-        return backups.recent(Catalogue(stack.objects, Path(folder)).all(), stack.spec.backup, made, now)
+    try:
+        with tempfile.TemporaryDirectory(prefix="backups-") as folder:
+            return backups.recent(Catalogue(stack.objects, Path(folder)).all(), stack.spec.backup, made, now)
+    except Blocked as error:  # a damaged manifest
+        return Condition("BackupRecent", False, "Unreadable", str(error))
 
 
 def report(stack: Stack) -> dict[str, Any]:
