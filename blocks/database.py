@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.blocks.core import Block
 
 from blocks.host.agent.spec import Service
 from blocks.resource import Resource
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a database holds: its schema, the exact rows of each table, and a checksum over a sample of them."""
+
+    schema_revision: str | None
+    rows: Mapping[str, int]
+    digests: Mapping[str, str]
 
 
 class Database(Block, ABC):
@@ -44,8 +55,24 @@ class Database(Block, ABC):
         """Exact number of rows by table."""
 
     @abstractmethod
-    def dump(self, target: Path) -> None:
-        """Write a dump to a file, 0600, from one snapshot. Waits."""
+    def content(self) -> Content:
+        """What it holds now."""
+
+    @abstractmethod
+    def encrypted_block(self) -> str | None:
+        """What is stored of one block with secrets, encrypted; None where there is none."""
+
+    @abstractmethod
+    def dump(self, target: Path) -> Content:
+        """Write a dump to a file, 0600; returns what the dump holds, seen at the same moment. Waits."""
+
+    @abstractmethod
+    def scratch(self, name: str) -> AbstractContextManager[Database]:
+        """An empty database of that name beside this one, dropped at the end; one left by a killed caller is made anew.
+
+        Raises:
+            Blocked: the role may not create databases.
+        """
 
     @abstractmethod
     def restore(self, source: Path, keep_open: tuple[int, ...] = ()) -> None:

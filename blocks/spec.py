@@ -105,6 +105,7 @@ class Backup(_Part):
     keep: int = Field(7, ge=1, description="Newest backups that are always kept.")
     window_days: int = Field(14, ge=1, description="Days that any backup is kept.")
     minimum_redundancy: int = Field(2, ge=1, description="Verified backups which expiry never goes below.")
+    max_age_hours: int = Field(36, ge=1, description="Status is not well when the last verified backup is older.")
 
 
 class Alerts(_Part):

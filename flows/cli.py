@@ -6,11 +6,14 @@ import importlib.metadata
 import json
 import os
 import sys
+import tempfile
 import traceback
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +29,10 @@ from flows import launch, terminal
 from flows.progress import listen, step
 
 if TYPE_CHECKING:
+    from blocks.backups import Catalogue
     from blocks.host.agent.spec import Condition
     from blocks.host.temporary_server import TemporaryServer
+    from blocks.stack import Stack
 
 app = App(
     name="selfhost",
@@ -204,20 +209,81 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
 @app.command
 def status(where: Where = HERE, *, as_json: Json = False) -> None:
     """Look at the whole stack through its front door; exit status 1 where something is not well."""
-    spec, home = where.saved()
-    if launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[wanted.SERVER], home)
-    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
-    from blocks import catalog
+    stack = _asked(where)
     from flows import status as report
 
-    found = report.report(catalog.composed(spec.model_dump(mode="json")))
+    found = report.report(stack)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
         terminal.report(found)
     if not found["healthy"]:
         raise SystemExit(1)
+
+
+@app.command
+def backup(
+    where: Where = HERE,
+    *,
+    reason: Annotated[str, Parameter(help="Why; kept with the backup.")] = "by hand",
+    listing: Annotated[bool, Parameter(name="--list", negative="", help="List the backups, and make none.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the database and restore the copy to see that it is one; by a run on the stack's own server."""
+    stack = _asked(where)
+    if not listing:
+        from flows.follow import run_deployment
+
+        run_deployment(stack.door, "backup/backup", {"reason": reason}, terminal.err_line if as_json else terminal.say)
+    _list_backups(stack, as_json)
+
+
+@app.command
+def expire(where: Where = HERE, *, yes: Yes = False) -> None:
+    """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
+    stack = _asked(where)
+    from flows import expire as verb
+    from flows.follow import run_deployment
+
+    with _catalogue(stack) as catalogue:
+        leaving = verb.due(stack, catalogue)
+    if not leaving:
+        terminal.say("nothing to drop: the policy keeps all backups there are")
+        return
+    terminal.backups(leaving)
+    if not yes:
+        terminal.confirm(f"Drop {len(leaving)} backups?")
+    run_deployment(stack.door, "expire/expire", {}, terminal.say)
+
+
+def _asked(where: Where) -> Stack:
+    """The stack that is there, for a verb that is a run on its own server."""
+    spec, home = where.saved()
+    if launch.has_other_prefect(spec):
+        launch.become(wanted.read(home).releases[wanted.SERVER], home)
+    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    from blocks import catalog
+
+    return catalog.composed(spec.model_dump(mode="json"))
+
+
+@contextmanager
+def _catalogue(stack: Stack) -> Iterator[Catalogue]:
+    from blocks.backups import Catalogue
+
+    with tempfile.TemporaryDirectory(prefix="backups-") as folder:
+        yield Catalogue(stack.objects, Path(folder))
+
+
+def _list_backups(stack: Stack, as_json: bool) -> None:
+    from flows.backup import rows
+
+    with _catalogue(stack) as catalogue:
+        found = catalogue.all()
+    if as_json:
+        print(json.dumps({"backups": rows(found, datetime.now(UTC))}, indent=1))
+    else:
+        terminal.backups(found)
 
 
 @app.command
@@ -334,8 +400,6 @@ def main() -> int:
 
 
 def _keep_traceback() -> str:
-    import tempfile
-
     with tempfile.NamedTemporaryFile("w", prefix="selfhost-", suffix=".log", delete=False) as file:
         traceback.print_exc(file=file)
     return file.name

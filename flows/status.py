@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from blocks import catalog, verification
+from blocks import backups, catalog, verification
+from blocks.backups import Catalogue
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Condition
 from blocks.host.secret_files import AUTH_STRING
@@ -32,8 +36,19 @@ def status(stack: str | None = None) -> None:
 def look(stack: Stack) -> list[Condition]:
     """Every check of `blocks.verification` for this stack."""
     found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+    found.append(backup_is_recent(stack))
     alerts = stack.spec.alerts.notification_block
     return [*found, verification.alerts_reach(stack.door, alerts)] if alerts else found
+
+
+def backup_is_recent(stack: Stack) -> Condition:
+    """Whether the last verified backup is as young as the policy wants it."""
+    made, now = stack.machine.home().created(), datetime.now(UTC)
+    try:
+        with tempfile.TemporaryDirectory(prefix="backups-") as folder:
+            return backups.recent(Catalogue(stack.objects, Path(folder)).all(), stack.spec.backup, made, now)
+    except Blocked as error:  # a damaged manifest
+        return Condition("BackupRecent", False, "Unreadable", str(error))
 
 
 def report(stack: Stack) -> dict[str, Any]:

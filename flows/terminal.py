@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -21,6 +21,9 @@ from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
 from blocks.resource import Change
 from blocks.spec import StackSpec
 from flows.progress import Step
+
+if TYPE_CHECKING:
+    from blocks.backups import Manifest
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -65,6 +68,11 @@ def say(text: str) -> None:
     out.print(text)
 
 
+def err_line(text: str) -> None:
+    """A line beside an output that a program reads."""
+    err.print(text)
+
+
 def fail(error: SelfhostError) -> None:
     """The one line of an error, and its hint on a second."""
     out.file.flush()
@@ -95,6 +103,18 @@ def report(found: dict[str, Any]) -> None:
     for each in found["services"]:
         out.print(f"  {each['name']:<24}{each['state']:<14}{each['version']}")
     conditions([Condition(**each) for each in found["conditions"]])
+
+
+def backups(found: Sequence[Manifest]) -> None:
+    """Backups, a line each, the newest first."""
+    if not found:
+        out.print("no backups")
+    for each in reversed(found):
+        mark = ("✓ verified    ", "green") if each.verified else ("✗ not verified", "red")
+        size = f"{each.size / 1e6:.1f} MB, {sum(each.rows.values())} rows"
+        out.print(
+            Text.assemble(f"{each.id}  ", mark, f"  Prefect {each.prefect_version}  {size}  ", (each.reason, "dim"))
+        )
 
 
 def confirm(question: str) -> None:

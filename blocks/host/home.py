@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from blocks.errors import Blocked
@@ -82,6 +83,13 @@ class Home:
         """The `id` in the mark: another home has another one. None where there is no mark."""
         try:
             return str(json.loads(self.mark.read_text("utf-8"))["id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def created(self) -> datetime | None:
+        """When the mark was put there, UTC; None where there is none that says so."""
+        try:
+            return datetime.fromisoformat(json.loads(self.mark.read_text("utf-8"))["created"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

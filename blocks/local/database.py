@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field
 
-from blocks.database import Database
+from blocks.database import Content, Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
 from blocks.host.agent.spec import Health, Service
@@ -23,6 +24,7 @@ from blocks.waiting import wait_until
 MARK = "prefect-selfhost stack "
 """Start of the database's comment: the ownership mark, followed by the stack's name and its home's identity."""
 _REVISION = "SELECT version_num FROM alembic_version"
+_A_BLOCK = "SELECT data #>> '{}' FROM block_document ORDER BY created LIMIT 1"
 _HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
 
@@ -40,6 +42,7 @@ class LocalDatabase(Database):
     user: str = Field("", description="System user our own PostgreSQL runs as; empty for the one who runs us.")
     url: str | None = Field(None, description="postgresql://user@host:port/database of one that is already there.")
     password_file: Path | None = Field(None, description="File with the password for `url`.")
+    database: str = Field("", description="Another database of the same server, such as a scratch one.")
 
     def resources(self) -> list[Resource]:
         if self.url:
@@ -78,17 +81,39 @@ class LocalDatabase(Database):
         """The comment of a database of this stack: another home with a stack of the same name is another stack."""
         return f"{MARK}{self.stack} {Home(self.home).identity() or 'without a home'}"
 
-    def schema_revision(self) -> str | None:
-        if postgres.query(self.programs, self.login(), _HAS_REVISION) == [["f"]]:
+    def schema_revision(self, seen: str = "") -> str | None:
+        if postgres.query(self.programs, self.login(), postgres.at(seen) + _HAS_REVISION) == [["f"]]:
             return None
-        rows = postgres.query(self.programs, self.login(), _REVISION)
+        rows = postgres.query(self.programs, self.login(), postgres.at(seen) + _REVISION)
         return rows[0][0] if rows else None
 
     def row_counts(self) -> dict[str, int]:
         return postgres.row_counts(self.programs, self.login())
 
-    def dump(self, target: Path) -> None:
-        postgres.dump(self.programs, self.login(), target)
+    def content(self, seen: str = "") -> Content:
+        rows = postgres.row_counts(self.programs, self.login(), seen)
+        digests = postgres.digests(self.programs, self.login(), rows, seen)
+        return Content(self.schema_revision(seen), rows, digests)
+
+    def encrypted_block(self) -> str | None:
+        rows = postgres.query(self.programs, self.login(), _A_BLOCK)
+        return rows[0][0] if rows else None
+
+    def dump(self, target: Path) -> Content:
+        with postgres.snapshot(self.programs, self.login()) as seen:
+            postgres.dump(self.programs, self.login(), target, seen)
+            return self.content(seen)
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[LocalDatabase]:
+        drop, make = 'DROP DATABASE IF EXISTS :"name" WITH (FORCE)', 'CREATE DATABASE :"name" OWNER :"owner"'
+        variables = {"name": name, "owner": self.login().user}
+        maker = self.login() if self.url else self.admin()
+        postgres.query(self.programs, maker, f"{drop};\n{make}", variables)
+        try:
+            yield self.model_copy(update={"database": name})
+        finally:
+            postgres.query(self.programs, maker, drop, variables)
 
     def restore(self, source: Path, keep_open: tuple[int, ...] = ()) -> None:
         postgres.restore(self.programs, self.login(), source, keep_open)
@@ -103,9 +128,10 @@ class LocalDatabase(Database):
         """The login of the database's owner."""
         password = self.secret(DATABASE_PASSWORD)
         if not self.url:
-            return Login("127.0.0.1", self.port, OWNER, password)
+            return Login("127.0.0.1", self.port, OWNER, password, self.database or DATABASE)
         parts = urlsplit(self.url)
-        return Login(parts.hostname or "", parts.port or 5432, parts.username or "", unquote(password), parts.path[1:])
+        name = self.database or parts.path[1:]
+        return Login(parts.hostname or "", parts.port or 5432, parts.username or "", unquote(password), name)
 
     def _given_password(self) -> str:
         """The password of a PostgreSQL that is already there, fit for a URL."""

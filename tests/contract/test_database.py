@@ -9,10 +9,13 @@ import signal
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
+from blocks.backups import Manifest, drill, key_mark
 from blocks.database import Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
@@ -251,3 +254,113 @@ def test_a_password_file_that_cannot_be_read_is_named(home: Path, programs: Path
     with pytest.raises(Blocked, match="password_file") as caught:
         secrets_of(database)
     assert str(file) in str(caught.value)
+
+
+BLOCKS = "CREATE TABLE public.block_document (id uuid PRIMARY KEY, created timestamptz, data jsonb)"
+
+
+def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: LocalDatabase, home: Path) -> None:
+    fill(database)
+    said = database.dump(home / "dump")
+    assert said == database.content()
+    with database.scratch("drill-1") as scratch:
+        assert scratch.content().rows == {}
+        scratch.restore(home / "dump")
+        assert scratch.content() == said
+        postgres.query(database.programs, scratch.login(), "UPDATE flow SET name = 'other' WHERE id = 7")
+        changed = scratch.content()
+        assert (changed.rows, changed.digests == said.digests) == (said.rows, False)
+    assert database.content() == said
+
+
+def test_a_scratch_database_is_gone_afterwards_and_a_left_one_is_made_anew(database: LocalDatabase) -> None:
+    def names() -> set[str]:
+        return {
+            row[0] for row in postgres.query(database.programs, database.login(), "SELECT datname FROM pg_database")
+        }
+
+    with pytest.raises(KeyboardInterrupt), database.scratch("drill-2") as scratch:
+        postgres.query(database.programs, scratch.login(), "CREATE TABLE left_over (id int)")
+        assert "drill-2" in names()
+        raise KeyboardInterrupt
+    assert "drill-2" not in names()
+    with database.scratch("drill-2") as again:
+        assert again.row_counts() == {}
+        with database.scratch("drill-2") as anew:
+            assert anew.row_counts() == {}
+
+
+def test_what_is_written_meanwhile_is_not_in_a_dump(database: LocalDatabase, home: Path) -> None:
+    fill(database)
+    before = database.content()
+    with postgres.snapshot(database.programs, database.login()) as seen:
+        postgres.query(database.programs, database.login(), "DELETE FROM flow WHERE id < 500")
+        assert database.content(seen) == before
+        postgres.dump(database.programs, database.login(), home / "dump", seen)
+    assert database.content() != before
+    with database.scratch("drill-3") as scratch:
+        scratch.restore(home / "dump")
+        assert scratch.content() == before
+
+
+def test_one_stored_block_is_read_as_it_is_stored(database: LocalDatabase) -> None:
+    fill(database)
+    postgres.query(database.programs, database.login(), BLOCKS)
+    assert database.encrypted_block() is None
+    row = "INSERT INTO block_document VALUES (gen_random_uuid(), now(), to_jsonb('gAAAA='::text))"
+    postgres.query(database.programs, database.login(), row)
+    assert database.encrypted_block() == "gAAAA="
+
+
+def test_a_large_table_is_sampled_by_id_and_the_sample_is_the_same_in_a_copy(
+    database: LocalDatabase, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "SAMPLE", 10)
+    rows = "SELECT gen_random_uuid() AS id, n::text AS name FROM generate_series(1, 1000) AS n"
+    postgres.query(database.programs, database.login(), f"CREATE TABLE big AS {rows}")
+    said = database.dump(home / "dump")
+    with database.scratch("drill-4") as scratch:
+        scratch.restore(home / "dump")
+        assert scratch.content() == said
+        postgres.query(database.programs, scratch.login(), "UPDATE big SET name = name || '!'")
+        assert scratch.content().digests != said.digests
+
+
+def dumped(database: LocalDatabase, home: Path, key: str) -> Manifest:
+    """The manifest of a dump of a database with one encrypted block."""
+    fill(database)
+    encrypted = Fernet(key.encode()).encrypt(b"{}").decode()
+    row = f"INSERT INTO block_document VALUES (gen_random_uuid(), now(), to_jsonb('{encrypted}'::text))"
+    postgres.query(database.programs, database.login(), f"{BLOCKS};\n{row}")
+    said = database.dump(home / "dump")
+    return Manifest(
+        id="20261124T120000Z-000000",
+        stack="trial",
+        home="",
+        made="2026-11-24T12:00:00+00:00",
+        reason="by hand",
+        prefect_version="3.8.8",
+        schema_revision=said.schema_revision or "",
+        size=0,
+        sha256="",
+        key=key_mark(key),
+        rows=said.rows,
+        digests=said.digests,
+        seconds=0.0,
+    )
+
+
+def test_a_drill_restores_compares_and_leaves_nothing(database: LocalDatabase, home: Path) -> None:
+    key = Fernet.generate_key().decode()
+    manifest = dumped(database, home, key)
+    verified = drill(manifest, home / "dump", database, key)
+    assert verified.verified and verified.rows == manifest.rows
+    left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'drill-%'"
+    assert postgres.query(database.programs, database.login(), left) == [["0"]]
+
+
+def test_a_drill_that_finds_less_or_another_key_says_so(database: LocalDatabase, home: Path) -> None:
+    key = Fernet.generate_key().decode()
+    manifest = replace(dumped(database, home, key), rows={"flow": 1001})
+    with pytest.raises(Blocked, match=r"does not restore: flow: 1000 rows instead of 1001; its blocks cannot be read"):
+        drill(manifest, home / "dump", database, Fernet.generate_key().decode())

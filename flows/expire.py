@@ -1,0 +1,53 @@
+"""Dropping the backups that the policy no longer keeps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from blocks import backups, catalog
+from blocks.backups import Catalogue, Manifest
+from blocks.host import lease as leases
+from blocks.stack import Stack
+from flows.backup import as_task, publish, rows
+
+
+@flow(name="expire")
+def expire(only_show: bool = False, stack: str | None = None) -> None:
+    """Show the backups which the policy no longer keeps, then drop them. The last verified one always stays.
+
+    Args:
+        only_show: Leave the table and drop nothing.
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    loaded = catalog.load(stack)
+    home = loaded.machine.home()
+    lease = leases.acquire(home.lease, "expire backups")
+    try:
+        with tempfile.TemporaryDirectory(prefix="backup-", dir=home.run) as folder:
+            catalogue = Catalogue(loaded.objects, Path(folder))
+            leaving = due(loaded, catalogue)
+            publish_due(leaving)
+            if not only_show:
+                for each in leaving:
+                    as_task(f"drop {each.id}", partial(catalogue.remove, each))
+                publish(catalogue.all())
+    finally:
+        lease.release()
+
+
+def due(stack: Stack, catalogue: Catalogue) -> list[Manifest]:
+    """What the policy no longer keeps, the oldest first."""
+    return backups.expired(catalogue.all(), stack.spec.backup, datetime.now(UTC))
+
+
+def publish_due(leaving: Sequence[Manifest]) -> None:
+    """Leave what is to go as a table."""
+    table = rows(leaving, datetime.now(UTC))
+    create_table_artifact(table=table, key="expire", description="Backups the policy no longer keeps.")

@@ -1,0 +1,64 @@
+"""A deployment started from the command line: its log is followed, its end is ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, Log
+from prefect.client.schemas.sorting import LogSort
+
+from blocks.errors import Blocked, NotReady
+from blocks.front_door import FrontDoor
+
+EVERY = 1.0
+"""Seconds between two looks."""
+START_SECONDS = 120.0
+"""Seconds a worker gets to take the run: its poll, the start of a Python, the import of Prefect."""
+
+
+def run_deployment(door: FrontDoor, name: str, parameters: Mapping[str, Any], say: Callable[[str], None]) -> FlowRun:
+    """Start `flow/deployment`, say each line of its log, and return once it has completed.
+
+    Raises:
+        Blocked: it failed, was cancelled or crashed.
+        NotReady: no worker took it in time.
+    """
+    with door.client() as client:
+        deployment = client.read_deployment_by_name(name)
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=dict(parameters))
+        say(f"run {run.name}: {door.url}/runs/flow-run/{run.id}")
+        return _followed(client, run.id, say)
+
+
+def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None]) -> FlowRun:
+    told, began = 0, time.monotonic()
+    while True:
+        run = client.read_flow_run(run_id)
+        ended = run.state is not None and run.state.is_final()
+        lines = _lines(client, run_id, told)
+        told += len(lines)
+        for each in lines:
+            say(f"  {each.timestamp:%H:%M:%S}  {each.message}")
+        if ended:
+            return _completed(run)
+        if run.start_time is None and time.monotonic() - began > START_SECONDS:
+            raise NotReady(f"no worker took the run {run.name} in {START_SECONDS:.0f} s: selfhost status")
+        time.sleep(EVERY)
+
+
+def _lines(client: SyncPrefectClient, run_id: UUID, offset: int) -> list[Log]:
+    only_this = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    return client.read_logs(only_this, limit=200, offset=offset, sort=LogSort.TIMESTAMP_ASC)
+
+
+def _completed(run: FlowRun) -> FlowRun:
+    state = run.state
+    if state is None or not state.is_completed():
+        end = f"{state.name}: {state.message}" if state else "without a state"
+        raise Blocked(f"the run {run.name} ended {end}", "its log says more; the same command tries again")
+    return run

@@ -1,0 +1,70 @@
+"""Backups of a stack that is there: made and drilled by a run on its own server, listed, expired, refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from blocks.host import lease as leases
+from tests.e2e.test_operation import artifacts, run_deployment
+from tests.stack import Stack
+
+pytestmark = pytest.mark.e2e
+
+
+def backups(stack: Stack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(stack.run("backup", "--list", "--json").stdout)["backups"]
+    return found
+
+
+def test_a_backup_is_made_restored_and_listed(stack: Stack) -> None:
+    before = {each["id"] for each in backups(stack)}
+    told = stack.run("backup", "--reason", "before I try something")
+    assert "drill" in told.stdout and "✓ verified" in told.stdout
+    (made,) = [each for each in backups(stack) if each["id"] not in before]
+    assert (made["verified"], made["reason"]) == (True, "before I try something")
+    assert made["size"] > 0 and made["rows"] > 0 and made["drill_seconds"] > 0
+    files = list((stack.home / "store/backups" / made["id"]).iterdir())
+    assert sorted(each.name for each in files) == ["dump", "manifest.json"]
+    assert {each.stat().st_mode & 0o077 for each in files} == {0}
+    conditions = {each["type"]: each["status"] for each in stack.status()["conditions"]}
+    assert conditions["BackupRecent"] is True
+
+
+def test_a_person_starts_one_in_the_ui_and_finds_the_table(stack: Stack) -> None:
+    with stack.client() as client:
+        run = run_deployment(client, "backup/backup")
+        assert run.state is not None and run.state.is_completed(), run.state
+        table = json.loads(artifacts(client, run)["backups"])
+        names = {each.name.partition("-")[0] for each in client.read_task_runs() if each.flow_run_id == run.id}
+    assert table[0]["verified"] is True
+    assert names >= {"dump", "drill"}
+
+
+def test_the_policy_keeps_what_is_young(stack: Stack) -> None:
+    before = backups(stack)
+    assert "nothing to drop" in stack.run("expire", "--yes").stdout
+    with stack.client() as client:
+        run = run_deployment(client, "expire/expire")
+        assert run.state is not None and run.state.is_completed(), run.state
+    assert [each["id"] for each in backups(stack)] == [each["id"] for each in before]
+
+
+def test_it_does_not_begin_while_another_holds_the_lease(stack: Stack) -> None:
+    before = len(backups(stack))
+    lease = leases.acquire(stack.home / "lease.json", "something else")
+    try:
+        done = stack.call("backup", *stack.where)
+    finally:
+        lease.release()
+    assert done.status == 1
+    assert "the lease is held by" in done.stderr and "something else" in done.stderr
+    assert len(backups(stack)) == before
+
+
+def test_a_wrong_reason_is_a_wrong_call(stack: Stack) -> None:
+    done = stack.call("backup", *stack.where, "--reason", "")
+    assert done.status != 0 and "Traceback" not in done.output
+    assert "reason" in done.stderr
