@@ -26,6 +26,9 @@ from blocks.spec import StackSpec, Worker, build_spec
 
 SOCKET = "server"
 """Name of the held socket which both slots of the server accept on."""
+SLOTS = ("blue", "green")
+"""Places for a server on that socket. One is in use, but for the moment in which the other takes over."""
+SLOT_PREFIX = "server-"
 MAINTENANCE_POOL = "maintenance"
 STACK_VARIABLE = "SELFHOST_STACK"
 """Tells a flow on a worker which stack it belongs to."""
@@ -114,12 +117,10 @@ class HostServices(Resource):
         return None if applied is None else {**_parts(applied), "taken up": machine.has_taken_up(applied.generation)}
 
     def want(self) -> Attributes:
-        return {**_parts(host_spec(self._stack, generation=0)), "taken up": True}
+        return {**_parts(next_spec(self._stack)), "taken up": True}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        applied = self._stack.machine.applied()
-        generation = 1 if applied is None else applied.generation + 1
-        self._stack.machine.apply(host_spec(self._stack, generation))
+        self._stack.machine.apply(next_spec(self._stack))
 
     def delete(self) -> None:
         self._stack.machine.stop()
@@ -136,8 +137,30 @@ def _key(part: object) -> str:
     return str(part.id if isinstance(part, Release) else getattr(part, "name", ""))
 
 
-def host_spec(stack: Stack, generation: int, slot: str = "blue") -> HostSpec:
-    """What should run on the stack's host. Pure.
+def next_spec(stack: Stack) -> HostSpec:
+    """What the stack's host should be given now: the wanted server stays in the slot it runs in."""
+    applied = stack.machine.applied()
+    generation = 1 if applied is None else applied.generation + 1
+    return host_spec(stack, generation, active_slot(applied, stack.releases[SERVER]))
+
+
+def active_slot(applied: HostSpec | None, release: Release) -> str:
+    """The slot in which a release's server runs by a spec; where it does not yet, the slot of the one that does.
+
+    So while two run, as in an upgrade that was killed, the stack's own spec says which of them stays.
+    """
+    servers = [each for each in (applied.services if applied else ()) if each.name.startswith(SLOT_PREFIX)]
+    wanted = [each for each in servers if f"/{release.id}/" in each.argv[0]]
+    return next((each.name.removeprefix(SLOT_PREFIX) for each in (*wanted, *servers)), SLOTS[0])
+
+
+def other_slot(slot: str) -> str:
+    """The slot which a new server is started in."""
+    return SLOTS[1 - SLOTS.index(slot)]
+
+
+def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0]) -> HostSpec:
+    """What should run on the stack's host, its server in that slot. Pure.
 
     Services are listed in the order in which they depend on each other; they are stopped the other way round.
     """
@@ -151,7 +174,7 @@ def host_spec(stack: Stack, generation: int, slot: str = "blue") -> HostSpec:
         releases=tuple({each.id: each for each in stack.releases.values()}.values()),
         sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
         files=(
-            _server_toml(stack, home),
+            _server_toml(stack, home, slot),
             _client_toml(stack, home),
             *(_temporary_folder(home, each) for each in stack.spec.workers),
             *stack.proxy.files(),
@@ -169,13 +192,13 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
     server = stack.spec.server
     state = home.state / "server"
     return Service(
-        name=f"server-{slot}",
+        name=SLOT_PREFIX + slot,
         version=stack.spec.prefect_version,
         argv=(str(environment / "bin/python"), "-m", "blocks.host.serve", "--slot", slot, "--run-dir", str(home.run)),
-        cwd=str(home.etc / "server"),
+        cwd=str(home.etc / f"server-{slot}"),
         env={
             "PREFECT_HOME": str(state),
-            "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui"),
+            "PREFECT_UI_STATIC_DIRECTORY": str(state / f"ui-{slot}"),  # written at the start, by another version
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
             "PREFECT_SERVER_LOGGING_LEVEL": server.log_level,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -188,7 +211,7 @@ def _server(stack: Stack, home: Home, environment: Path, slot: str) -> Service:
         },
         secrets={"PREFECT_SERVER_ENCRYPTION_KEY": ENCRYPTION_KEY},
         sockets=(SOCKET,),
-        files=(str(home.etc / "server/prefect.toml"),),
+        files=(str(home.etc / f"server-{slot}/prefect.toml"),),
         health=Health("http", socket=str(home.run / f"server-{slot}.sock"), path="/api/ready"),
         ready_file=str(home.run / f"server-{slot}.json"),
         stop_timeout=45.0,
@@ -237,10 +260,13 @@ def _temporary_folder(home: Home, worker: Worker) -> File:
     )
 
 
-def _server_toml(stack: Stack, home: Home) -> File:
-    """`prefect.toml` of the server; only its own working folder is looked at, so it lies there."""
+def _server_toml(stack: Stack, home: Home, slot: str) -> File:
+    """`prefect.toml` of the server; only its own working folder is looked at, so it lies there.
+
+    Each slot has its own, so that a server on its way out keeps what it was started with.
+    """
     return File(
-        path=str(home.etc / "server/prefect.toml"),
+        path=str(home.etc / f"server-{slot}/prefect.toml"),
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
 [server.api]

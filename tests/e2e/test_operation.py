@@ -152,7 +152,7 @@ def test_damaged_state_files_are_mended(stack: Stack, paths: tuple[str, ...]) ->
     assert stack.pids() == pids, "a service was restarted for nothing"
 
 
-@pytest.mark.parametrize("path", ["etc/server/prefect.toml", "etc/nginx/site.conf"])
+@pytest.mark.parametrize("path", ["etc/server-blue/prefect.toml", "etc/nginx/site.conf"])
 def test_a_configuration_file_that_was_removed_comes_back(stack: Stack, path: str) -> None:
     before = (stack.home / path).read_text()
     (stack.home / path).unlink()

@@ -14,7 +14,7 @@ from tests.stack import SECRETS, Stack
 
 pytestmark = pytest.mark.e2e
 
-HOLDERS = {"etc/server/prefect.toml", "etc/client/prefect.toml", *(f"secrets/{name}" for name in SECRETS)}
+HOLDERS = {"etc/server-blue/prefect.toml", "etc/client/prefect.toml", *(f"secrets/{name}" for name in SECRETS)}
 """The only files which a secret's value may be in; each is readable by its owner alone."""
 CLOSED = ("secrets", "agent", "run", "logs", "postgres", "postgres/data")
 

@@ -126,7 +126,9 @@ def test_slots_share_a_socket_and_nothing_else(stack: Stack) -> None:
     assert (blue.name, green.name) == ("server-blue", "server-green")
     assert blue.ready_file != green.ready_file
     assert blue.health.socket != green.health.socket
-    assert blue.env == green.env  # one PREFECT_HOME: leases of concurrency limits outlive a switch
+    # One PREFECT_HOME: leases of concurrency limits outlive a switch.
+    assert blue.env["PREFECT_HOME"] == green.env["PREFECT_HOME"]
+    assert blue.cwd != green.cwd
 
 
 def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec) -> None:
@@ -137,7 +139,7 @@ def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec
 
 def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: HostSpec) -> None:
     server = service(spec, "server-blue")
-    toml = rendered(spec, "etc/server/prefect.toml")
+    toml = rendered(spec, "etc/server-blue/prefect.toml")
     assert server.cwd == str(Path(server.files[0]).parent)  # only the working folder's prefect.toml is read
     assert toml["server"]["api"]["auth_string"] == "${secret:auth-string}"
     assert toml["server"]["ui"]["api_url"] == "http://127.0.0.1:4200/api"
@@ -192,7 +194,7 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     stack = stack_of(home, database=database)
     spec = host_spec(stack, 1)
     assert next(each.name for each in spec.services) == "server-blue"
-    url = rendered(spec, "etc/server/prefect.toml")["server"]["database"]["connection_url"]
+    url = rendered(spec, "etc/server-blue/prefect.toml")["server"]["database"]["connection_url"]
     assert url == "postgresql+asyncpg://me:${secret:database-password}@db.example.org:5433/mine"
     assert sorted(stack.secret_makers()) == ["auth-string", "database-password", "encryption-key"]
     assert "database cluster" not in [each.name for each in stack.resources()]

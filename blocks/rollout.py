@@ -1,0 +1,60 @@
+"""From one `HostSpec` to another in steps that keep serving: a service at a time, a job in between. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from blocks.host.agent.spec import File, HostSpec, Job, Service
+
+
+def take(now: HostSpec, wanted: HostSpec, names: Collection[str]) -> HostSpec:
+    """`now` with these services as `wanted` has them: added, changed, or gone where it has none of that name.
+
+    What stays is left byte by byte, so nothing of it restarts. Releases of both are kept, for what goes may come back.
+    """
+    services = {each.name: each for each in now.services if each.name not in names}
+    taken = {each.name: each for each in wanted.services if each.name in names}
+    return replace(
+        now,
+        generation=now.generation + 1,
+        releases=tuple({each.id: each for each in (*now.releases, *wanted.releases)}.values()),
+        files=_files(now, wanted, taken.values()),
+        services=_in_order({**services, **taken}, now, wanted),
+        jobs=(),
+    )
+
+
+def with_job(now: HostSpec, job: Job, files: Iterable[File] = ()) -> HostSpec:
+    """`now` with this one job, and the files it reads."""
+    kept = {each.path: each for each in (*now.files, *files)}
+    return replace(now, generation=now.generation + 1, files=tuple(kept.values()), jobs=(job,))
+
+
+def with_releases(now: HostSpec, wanted: HostSpec) -> HostSpec:
+    """`now` with the releases of `wanted` installed beside its own."""
+    return take(now, wanted, ())
+
+
+def changed(now: HostSpec, wanted: HostSpec, prefix: str) -> list[str]:
+    """Names of the services with this beginning that differ, in order: added, changed (their files too), or gone."""
+    before, after = _definitions(now, prefix), _definitions(wanted, prefix)
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _definitions(spec: HostSpec, prefix: str) -> dict[str, tuple[Service, tuple[File, ...]]]:
+    files = {each.path: each for each in spec.files}
+    named = [each for each in spec.services if each.name.startswith(prefix)]
+    return {each.name: (each, tuple(files[path] for path in each.files)) for each in named}
+
+
+def _files(now: HostSpec, wanted: HostSpec, taken: Iterable[Service]) -> tuple[File, ...]:
+    read = {path for each in taken for path in each.files}
+    kept = {each.path: each for each in now.files}
+    kept |= {each.path: each for each in wanted.files if each.path in read or each.path not in kept}
+    return tuple(kept.values())
+
+
+def _in_order(services: dict[str, Service], now: HostSpec, wanted: HostSpec) -> tuple[Service, ...]:
+    places = {each.name: index for spec in (now, wanted) for index, each in enumerate(spec.services)}
+    return tuple(sorted(services.values(), key=lambda each: places[each.name]))

@@ -1,0 +1,68 @@
+"""Steps between two `HostSpec`s: only what is named changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from blocks.host.agent.spec import Artifact, File, HostSpec, Job, Release, Service
+from blocks.host.agent.validation import faults
+from blocks.rollout import changed, take, with_job, with_releases
+
+
+def release(name: str) -> Release:
+    return Release(name, "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+
+
+def service(name: str, version: str) -> Service:
+    return Service(name, (f"/r/{version}/bin/python",), files=(f"/etc/{name}",))
+
+
+def spec(version: str, *names: str, generation: int = 1) -> HostSpec:
+    return HostSpec(
+        stack="s",
+        generation=generation,
+        releases=(release(version),),
+        files=tuple(File(f"/etc/{name}", version) for name in names),
+        services=tuple(service(name, version) for name in names),
+    )
+
+
+OLD = spec("old", "postgres", "server-blue", "nginx", "worker-a", generation=7)
+NEW = spec("new", "postgres", "server-green", "nginx", "worker-a", "worker-b")
+
+
+def test_the_second_slot_is_added_and_nothing_else_changes() -> None:
+    both = take(OLD, NEW, ["server-green"])
+    assert [each.name for each in both.services] == ["postgres", "server-blue", "server-green", "nginx", "worker-a"]
+    assert all(each in both.services for each in OLD.services)
+    assert {each.id for each in both.releases} == {"old", "new"}
+    assert both.generation == 8
+    assert not list(faults(both))
+    assert {each.path: each.content for each in both.files}["/etc/worker-a"] == "old"
+
+
+def test_the_first_slot_goes_where_the_wanted_spec_lacks_it() -> None:
+    both = take(OLD, NEW, ["server-green"])
+    after = take(both, NEW, ["server-blue"])
+    assert [each.name for each in after.services] == ["postgres", "server-green", "nginx", "worker-a"]
+
+
+def test_taking_all_that_differs_leads_to_the_wanted_services() -> None:
+    names = changed(OLD, NEW, "")
+    assert names == ["nginx", "postgres", "server-blue", "server-green", "worker-a", "worker-b"]
+    assert take(OLD, NEW, names).services == NEW.services
+
+
+def test_a_changed_file_counts_as_a_changed_service() -> None:
+    edited = replace(OLD, files=tuple(replace(each, content=each.content + "!") for each in OLD.files))
+    assert changed(OLD, edited, "worker-") == ["worker-a"]
+    assert not changed(OLD, OLD, "")
+    assert {each.content for each in take(OLD, edited, ["worker-a"]).files} == {"old", "old!"}
+
+
+def test_a_job_comes_with_its_files_and_goes_with_the_next_step() -> None:
+    job = Job("migrate", ("/r/new/bin/python",), run="1")
+    working = with_job(with_releases(OLD, NEW), job, [File("/etc/job", "x")])
+    assert (working.jobs, working.generation) == ((job,), 9)
+    assert working.services == OLD.services
+    assert not take(working, NEW, ["server-green"]).jobs
