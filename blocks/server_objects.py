@@ -25,6 +25,7 @@ from prefect.workers.process import ProcessWorker
 
 from blocks.automations import MARK, Automation, automations, digest
 from blocks.errors import Blocked
+from blocks.pools import is_marked, resume
 from blocks.release import asset
 from blocks.resource import Attributes, Change, Resource
 from blocks.spec import StackSpec
@@ -80,12 +81,13 @@ class WorkPool(Resource):
 
     def find(self) -> Attributes | None:
         try:
-            return {"type": self._client.read_work_pool(self._pool).type}
+            found = self._client.read_work_pool(self._pool)
         except ObjectNotFound:
             return None
+        return {"type": found.type, "left paused by a change": is_marked(found)}
 
     def want(self) -> Attributes:
-        return {"type": self._kind}
+        return {"type": self._kind, "left paused by a change": False}
 
     def check(self, actual: Attributes) -> None:
         if actual["type"] != self._kind:
@@ -95,6 +97,9 @@ class WorkPool(Resource):
             )
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
+        if actual is not None:
+            resume(self._client, [self._pool])
+            return
         template = WORKERS[self._kind].get_default_base_job_template()
         pool = WorkPoolCreate(name=self._pool, type=self._kind, base_job_template=template, description=MARK)
         self._client.create_work_pool(pool)

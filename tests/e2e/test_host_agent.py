@@ -360,6 +360,21 @@ def test_a_worker_is_restarted_only_when_idle(host: Host) -> None:
     assert host.service("worker").pid != pid
 
 
+def test_a_worker_that_is_no_longer_wanted_ends_only_when_idle(host: Host) -> None:
+    child_file = host.home / "child"
+    host.want(services=(Service("worker", python(WORKER, str(child_file)), restart="when-idle"), sleeper("other")))
+    host.start()
+    host.converged()
+    pid = host.service("worker").pid
+    child = int(eventually(lambda: child_file.exists() and child_file.read_text(), "the child"))
+
+    host.want(services=(sleeper("other"),))
+    assert host.state("worker", "waiting-idle").pid == pid
+    os.kill(child, signal.SIGKILL)
+    host.converged()
+    assert [each.name for each in host.status().services] == ["other"]
+
+
 def test_a_job_runs_once_for_each_run_and_tells_its_end(host: Host) -> None:
     ran = host.home / "ran"
     code = "import os, sys; open(sys.argv[1], 'a').write('x'); print('told', os.environ['PW'][:2]); sys.exit(3)"

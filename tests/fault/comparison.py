@@ -31,7 +31,19 @@ LISTS = {
     "WHERE r.state_type IN ('RUNNING', 'PENDING', 'CANCELLING')",
 }
 """Name → SQL whose rows are compared as a bag."""
-FOLDERS = ("", "agent", "bin", "etc", "etc/server-blue", "etc/client", "etc/nginx", "secrets", "run", "store/locks", "state")
+FOLDERS = (
+    "",
+    "agent",
+    "bin",
+    "etc",
+    "etc/server-blue",
+    "etc/client",
+    "etc/nginx",
+    "secrets",
+    "run",
+    "store/locks",
+    "state",
+)
 
 
 def facts(stack: Stack) -> dict[str, Any]:

@@ -45,7 +45,8 @@ WORKER = dataclasses.replace(SERVICE, restart="when-idle")
         (wanted(WORKER, b"2"), running(wanted(WORKER)), "", True, "wait-idle"),
         (wanted(WORKER, b"2"), running(wanted(WORKER)), "", False, "stop"),
         (wanted(WORKER), running(wanted(WORKER)), "", True, "keep"),
-        (None, running(wanted()), "", True, "stop"),
+        (None, running(wanted()), "", False, "stop"),
+        (None, running(wanted(WORKER)), "", True, "wait-idle"),
     ],
 )
 def test_decisions(

@@ -207,8 +207,14 @@ class Convergence:
             self._watches.pop(name, None)
             self._service_manager.forget(name)
         else:
-            self._decisions[name] = decide(None, process, "", has_children=False)
-            self._service_manager.stop(name)
+            self._decisions[name] = decide(None, process, "", self._must_wait(name, process))
+            if self._decisions[name].action == "stop":
+                self._service_manager.stop(name)
+
+    def _must_wait(self, name: str, process: ServiceProcess) -> bool:
+        """Whether a service that is no longer wanted still has child processes it may not lose."""
+        is_worker = self._service_manager.known().get(name, {}).get("restart") == "when-idle"
+        return is_worker and not self._service_manager.is_stopping(name) and processes.has_children(process.record.pid)
 
     def _converge_service(self, wanted: Wanted, now: float) -> None:
         service, name = wanted.service, wanted.service.name

@@ -50,6 +50,7 @@ def service_definition(wanted: Wanted, config: AgentConfig) -> dict[str, Any]:
         "digest": wanted.digest,
         "files_digest": wanted.files_digest,
         "sockets": list(wanted.service.sockets),
+        "restart": wanted.service.restart,
         **_program(wanted.service, config),
     }
 

@@ -11,6 +11,9 @@ from .processes import ProcessRecord
 Action = Literal["start", "stop", "reload", "keep", "hold", "wait-idle"]
 
 
+WAITS_TO_GO = "no longer wanted; is ended once it has no child process"
+
+
 @dataclass(frozen=True)
 class ServiceProcess:
     """A living process of a service, as the exec wrapper recorded it."""
@@ -41,11 +44,11 @@ def decide(wanted: Wanted | None, process: ServiceProcess | None, obstacle: str,
         wanted: its definition, None where it is no longer in the spec.
         process: what runs now, None where nothing does.
         obstacle: why it cannot be (re)started now, such as a release still being installed; or empty.
-        has_children: whether the running process has child processes (matters for `when-idle`).
+        has_children: whether a process that is changed or ended only `when-idle` has child processes.
     """
     runs = process is not None and not process.held
     if wanted is None:
-        return Decision("stop", "no longer wanted")
+        return Decision("wait-idle", WAITS_TO_GO) if has_children else Decision("stop", "no longer wanted")
     if process is None or not runs:
         return Decision("hold", obstacle) if obstacle else Decision("start")
     if process.digest == wanted.digest and process.files_digest == wanted.files_digest:

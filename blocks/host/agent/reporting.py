@@ -96,6 +96,8 @@ def _services(findings: Findings, versions: Mapping[str, str], last_lines: Mappi
 def _leaving(name: str, findings: Findings) -> ServiceStatus:
     process = findings.processes.get(name)
     pid = process.record.pid if process is not None else 0
+    if findings.decisions[name].action == "wait-idle":
+        return ServiceStatus(name, "waiting-idle", pid=pid, message=findings.decisions[name].reason)
     return ServiceStatus(name, "stopped", pid=pid, message="no longer wanted; its process is being ended")
 
 

@@ -1,0 +1,82 @@
+"""Pausing work pools while their workers change, so that no run starts on a worker that is about to end.
+
+A pool paused by us says so in its description. So whoever finds one, after its pauser was killed, knows that no
+person wants it paused; a pool which a person paused is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkPool
+from prefect.exceptions import ObjectNotFound
+
+MARK = " [paused by selfhost while its workers change]"
+ALIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+"""States of a run that has a process, or is about to get one; a suspended one, which is PAUSED too, has none."""
+
+
+def pause(client: SyncPrefectClient, names: Iterable[str]) -> list[str]:
+    """Pause these pools with our mark; those that were paused already, or are not there, are left out."""
+    return [name for name in names if _pause(client, name)]
+
+
+def resume(client: SyncPrefectClient, names: Iterable[str]) -> list[str]:
+    """Resume those of these pools which carry our mark."""
+    return [name for name in names if _resume(client, name)]
+
+
+def is_marked(pool: WorkPool) -> bool:
+    """Whether the pool is paused by us and by nobody else."""
+    return MARK in (pool.description or "")
+
+
+def alive(client: SyncPrefectClient, names: Collection[str]) -> list[FlowRun]:
+    """Flow runs of these pools that have a process, or are about to get one."""
+    if not names:
+        return []
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ALIVE))),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(names))),
+    )
+    return [each for each in found if each.state_name != "Suspended"]
+
+
+def told(runs: Iterable[FlowRun]) -> str:
+    """Runs in words for a person."""
+    return ", ".join(f"{each.name} ({each.work_pool_name}, {each.state_name})" for each in runs) or "no run"
+
+
+def _pause(client: SyncPrefectClient, name: str) -> bool:
+    pool = _found(client, name)
+    if pool is None or (pool.is_paused and not is_marked(pool)):
+        return False
+    if not pool.is_paused:
+        described = (pool.description or "").replace(MARK, "") + MARK
+        client.update_work_pool(name, WorkPoolUpdate(is_paused=True, description=described))
+    return True
+
+
+def _resume(client: SyncPrefectClient, name: str) -> bool:
+    pool = _found(client, name)
+    if pool is None or not is_marked(pool):
+        return False
+    described = (pool.description or "").replace(MARK, "")
+    client.update_work_pool(name, WorkPoolUpdate(is_paused=False, description=described))
+    return True
+
+
+def _found(client: SyncPrefectClient, name: str) -> WorkPool | None:
+    try:
+        return client.read_work_pool(name)
+    except ObjectNotFound:
+        return None
