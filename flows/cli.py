@@ -2,98 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
 import tempfile
 import traceback
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import CycloptsError, Parameter
 
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import control, secret_files, wanted
 from blocks.host import lease as leases
-from blocks.host.home import HOME_VARIABLE, Home
-from blocks.release import PROJECT
-from blocks.spec import StackSpec, build_spec, read_spec
+from blocks.host.home import Home
+from blocks.spec import StackSpec
 from flows import launch, terminal
+from flows.maintenance_cli import asked
 from flows.progress import listen, step
+from flows.where import HERE, Json, Where, Yes, app
 
 if TYPE_CHECKING:
-    from blocks.backups import Catalogue
     from blocks.host.agent.spec import Condition
     from blocks.host.temporary_server import TemporaryServer
-    from blocks.stack import Stack
-
-app = App(
-    name="selfhost",
-    help="Own a self-hosted Prefect: make it, look at it, change it, remove it.",
-    version=lambda: importlib.metadata.version(PROJECT),
-)
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON with stable keys.")]
-Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Where:
-    """Which stack is meant."""
-
-    spec: Annotated[Path | None, Parameter(help="Spec file; left out: ./stack.toml, else the saved spec.")] = None
-    name: Annotated[str | None, Parameter(help="Name of the stack; left out: prefect.")] = None
-    home: Annotated[Path | None, Parameter(env_var=HOME_VARIABLE, help="Folder of the stack.")] = None
-    port: Annotated[int | None, Parameter(help="Port of the front door; server and database take the next two.")] = None
-
-    def wish(self) -> StackSpec:
-        """The spec that is asked for: the file's, else the saved one, else the defaults; options lie over it."""
-        home = str(self.home.resolve()) if self.home else None
-        options = {"name": self.name, "home": home, "ports.public": self.port}
-        path = self.spec or (Path("stack.toml") if Path("stack.toml").is_file() else None)
-        if path is not None:
-            return read_spec(path, options)
-        plain = read_spec(None, options)
-        if not wanted.exists(Home(plain.home_path)):
-            return plain
-        return build_spec(_overlaid(dict(wanted.read(Home(plain.home_path)).spec), options), "the saved spec")
-
-    def there(self) -> Home:
-        """The home of the stack that is there; its spec may be unreadable.
-
-        Raises:
-            Blocked: there is no stack, or another one than was named.
-        """
-        home = Home(self.home.resolve() if self.home else self.wish().home_path)
-        launch.require_ours(home, self.name)
-        return home
-
-    def saved(self) -> tuple[StackSpec, Home]:
-        """The spec of the stack that is there.
-
-        Raises:
-            Blocked: no stack was made in that home.
-        """
-        home = Home(self.home.resolve() if self.home else self.wish().home_path)
-        return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}"), home
-
-
-def _overlaid(saved: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    given = {key: value for key, value in options.items() if value is not None}
-    port = given.pop("ports.public", None)
-    ports = {**saved["ports"], "public": port} if port is not None else saved["ports"]
-    return {**saved, **given, "ports": ports}
-
-
-HERE = Where()
 
 
 @app.command
@@ -209,7 +142,7 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
 @app.command
 def status(where: Where = HERE, *, as_json: Json = False) -> None:
     """Look at the whole stack through its front door; exit status 1 where something is not well."""
-    stack = _asked(where)
+    stack = asked(where)
     from flows import status as report
 
     found = report.report(stack)
@@ -219,71 +152,6 @@ def status(where: Where = HERE, *, as_json: Json = False) -> None:
         terminal.report(found)
     if not found["healthy"]:
         raise SystemExit(1)
-
-
-@app.command
-def backup(
-    where: Where = HERE,
-    *,
-    reason: Annotated[str, Parameter(help="Why; kept with the backup.")] = "by hand",
-    listing: Annotated[bool, Parameter(name="--list", negative="", help="List the backups, and make none.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Copy the database and restore the copy to see that it is one; by a run on the stack's own server."""
-    stack = _asked(where)
-    if not listing:
-        from flows.follow import run_deployment
-
-        run_deployment(stack.door, "backup/backup", {"reason": reason}, terminal.err_line if as_json else terminal.say)
-    _list_backups(stack, as_json)
-
-
-@app.command
-def expire(where: Where = HERE, *, yes: Yes = False) -> None:
-    """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
-    stack = _asked(where)
-    from flows import expire as verb
-    from flows.follow import run_deployment
-
-    with _catalogue(stack) as catalogue:
-        leaving = verb.due(stack, catalogue)
-    if not leaving:
-        terminal.say("nothing to drop: the policy keeps all backups there are")
-        return
-    terminal.backups(leaving)
-    if not yes:
-        terminal.confirm(f"Drop {len(leaving)} backups?")
-    run_deployment(stack.door, "expire/expire", {}, terminal.say)
-
-
-def _asked(where: Where) -> Stack:
-    """The stack that is there, for a verb that is a run on its own server."""
-    spec, home = where.saved()
-    if launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[wanted.SERVER], home)
-    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
-    from blocks import catalog
-
-    return catalog.composed(spec.model_dump(mode="json"))
-
-
-@contextmanager
-def _catalogue(stack: Stack) -> Iterator[Catalogue]:
-    from blocks.backups import Catalogue
-
-    with tempfile.TemporaryDirectory(prefix="backups-") as folder:
-        yield Catalogue(stack.objects, Path(folder))
-
-
-def _list_backups(stack: Stack, as_json: bool) -> None:
-    from flows.backup import rows
-
-    with _catalogue(stack) as catalogue:
-        found = catalogue.all()
-    if as_json:
-        print(json.dumps({"backups": rows(found, datetime.now(UTC))}, indent=1))
-    else:
-        terminal.backups(found)
 
 
 @app.command

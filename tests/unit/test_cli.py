@@ -17,7 +17,7 @@ from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home, claim
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import read_spec
-from flows.cli import Where
+from flows.where import Where
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))

@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 from cyclopts import App
 
-from blocks import verification
+from blocks import backups, verification
 from blocks.automations import automations
 from blocks.host.agent.spec import Condition, ServiceState
 from blocks.host.home import Home
@@ -25,7 +25,19 @@ from tests.spec_table import Key, keys
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = ["bootstrap", "plan", "status", "start", "stop", "destroy", "connect", "logs", "open"]
+COMMANDS = [
+    "bootstrap",
+    "plan",
+    "status",
+    "backup",
+    "expire",
+    "start",
+    "stop",
+    "destroy",
+    "connect",
+    "logs",
+    "open",
+]
 
 
 def fenced(language: str) -> list[str]:
@@ -133,7 +145,8 @@ def test_status_example_has_the_stable_keys() -> None:
 
 def test_names_every_condition() -> None:
     kinds = re.findall(r'kind = f?"(\w+)', inspect.getsource(verification))
-    assert len(kinds) >= 6
+    kinds += re.findall(r'Condition\("(\w+)', inspect.getsource(backups))
+    assert len(kinds) >= 7
     assert not [kind for kind in kinds if f"`{kind}" not in chapter("Commands")]
 
 
