@@ -9,6 +9,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,8 +183,12 @@ def compare(manifest: Manifest, found: Content) -> list[str]:
     return wrong
 
 
-def drill(manifest: Manifest, dump: Path, database: Database, encryption_key: str) -> Manifest:
-    """Restore a dump into a scratch database and compare; the manifest with its drill.
+@contextmanager
+def drilled(
+    manifest: Manifest, dump: Path, database: Database, encryption_key: str
+) -> Iterator[tuple[Database, Manifest]]:
+    """Restore a dump into a scratch database and compare: the copy as long as the context lasts, and the manifest
+    with its drill.
 
     Raises:
         Blocked: something differs; the backup does not count.
@@ -194,10 +199,17 @@ def drill(manifest: Manifest, dump: Path, database: Database, encryption_key: st
         wrong = compare(manifest, scratch.content())
         if not _readable(scratch.encrypted_block(), encryption_key):
             wrong.append("its blocks cannot be read with the stack's encryption key")
-    if wrong:
-        raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")
-    now = datetime.now(UTC)
-    return replace(manifest, drill=Drill(now.isoformat(timespec="seconds"), (now - began).total_seconds()))
+        if wrong:
+            raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")
+        now = datetime.now(UTC)
+        done = Drill(now.isoformat(timespec="seconds"), (now - began).total_seconds())
+        yield scratch, replace(manifest, drill=done)
+
+
+def drill(manifest: Manifest, dump: Path, database: Database, encryption_key: str) -> Manifest:
+    """The same for the manifest's sake: restored, compared, and dropped."""
+    with drilled(manifest, dump, database, encryption_key) as (_, verified):
+        return verified
 
 
 def digest(path: Path) -> str:

@@ -23,6 +23,19 @@ class Content:
     digests: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Vitals:
+    """What a change of the schema should know of a database beforehand. Sizes are bytes."""
+
+    size: int
+    tables: Mapping[str, int]
+    """The largest tables with their indexes, largest first."""
+    invalid_indexes: tuple[str, ...]
+    """What an interrupted build of an index left; nothing reads it."""
+    long_transactions: tuple[str, ...]
+    """Transactions that have been open for a minute or more, in words: a migration would wait for them."""
+
+
 class Database(Block, ABC):
     """One database, reached by the stack's server as its owner."""
 
@@ -53,6 +66,10 @@ class Database(Block, ABC):
     @abstractmethod
     def row_counts(self) -> dict[str, int]:
         """Exact number of rows by table."""
+
+    @abstractmethod
+    def vitals(self) -> Vitals:
+        """What a change of the schema should know beforehand."""
 
     @abstractmethod
     def content(self) -> Content:

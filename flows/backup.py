@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from blocks import backups, catalog
 from blocks.backups import Catalogue, Manifest
+from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.host import lease as leases
 from blocks.host.secret_files import ENCRYPTION_KEY
@@ -93,12 +95,21 @@ def dump(stack: Stack, catalogue: Catalogue, reason: str, target: Path) -> Manif
 
 def drill(stack: Stack, catalogue: Catalogue, manifest: Manifest, copy: Path) -> Manifest:
     """Restore what the store holds, compare, and say so in the manifest."""
-    with step("drill") as detail:
-        catalogue.fetch(manifest, copy)
-        verified = backups.drill(manifest, copy, stack.database, stack.secrets.read(ENCRYPTION_KEY))
-        catalogue.update(verified)
-        detail.text = f"{manifest.id} restores: every table, its rows, and a secret block"
-    return verified
+    with drilled(stack, catalogue, manifest, copy) as (_, verified):
+        return verified
+
+
+@contextmanager
+def drilled(stack: Stack, catalogue: Catalogue, manifest: Manifest, copy: Path) -> Iterator[tuple[Database, Manifest]]:
+    """The same, and the restored copy as long as the context lasts."""
+    with ExitStack() as held:
+        with step("drill") as detail:
+            catalogue.fetch(manifest, copy)
+            key = stack.secrets.read(ENCRYPTION_KEY)
+            scratch, verified = held.enter_context(backups.drilled(manifest, copy, stack.database, key))
+            catalogue.update(verified)
+            detail.text = f"{manifest.id} restores: every table, its rows, and a secret block"
+        yield scratch, verified
 
 
 def rows(found: Sequence[Manifest], now: datetime) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from blocks.host.lease import Lease
 from blocks.host.temporary_server import TemporaryServer
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import StackSpec, preflight_arguments
+from blocks.wheel import build_wheel
 from flows.progress import step
 
 
@@ -62,7 +63,7 @@ def postgres_user(spec: StackSpec) -> str:
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
     needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
-    wheel = releases.keep(store, *releases.build_wheel())
+    wheel = releases.keep(store, *build_wheel())
     with ThreadPoolExecutor(len(needs) + 1) as executor:
         prepared = {
             name: executor.submit(releases.prepare, spec.prefect_version, wheel, store, packages)

@@ -223,6 +223,30 @@ def row_counts(bin_folder: Path, login: Login, seen: str = "") -> dict[str, int]
     return {name: int(count) for name, count in query(bin_folder, login, at(seen) + " UNION ALL ".join(each))}
 
 
+def sizes(bin_folder: Path, login: Login) -> dict[str, int]:
+    """Bytes of every table in schema `public` with its indexes, the largest first."""
+    sql = "SELECT relname, pg_total_relation_size(oid) AS size FROM pg_class WHERE relkind = 'r' "
+    rows = query(bin_folder, login, sql + "AND relnamespace = 'public'::regnamespace ORDER BY size DESC")
+    return {name: int(size) for name, size in rows}
+
+
+def invalid_indexes(bin_folder: Path, login: Login) -> list[str]:
+    """Indexes which an interrupted build left."""
+    sql = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid ORDER BY 1"
+    return [row[0] for row in query(bin_folder, login, sql)]
+
+
+def long_transactions(bin_folder: Path, login: Login) -> list[str]:
+    """Transactions in this database that have been open for a minute or more, in words; no text of their queries."""
+    sql = """
+    SELECT format('process %s of %s, %s, open for %s s', pid, usename, state, extract(epoch FROM now() - xact_start)::int)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    AND xact_start < now() - interval '1 minute' ORDER BY xact_start
+    """
+    return [row[0] for row in query(bin_folder, login, sql)]
+
+
 def digests(bin_folder: Path, login: Login, rows: Mapping[str, int], seen: str = "") -> dict[str, str]:
     """A checksum over a sample of each table's rows, now or at a snapshot; the same rows in any copy of it.
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field
 
-from blocks.database import Content, Database
+from blocks.database import Content, Database, Vitals
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
 from blocks.host.agent.spec import Health, Service
@@ -23,6 +23,8 @@ from blocks.waiting import wait_until
 
 MARK = "prefect-selfhost stack "
 """Start of the database's comment: the ownership mark, followed by the stack's name and its home's identity."""
+LARGEST = 8
+"""Tables a report names."""
 _REVISION = "SELECT version_num FROM alembic_version"
 _A_BLOCK = "SELECT data #>> '{}' FROM block_document ORDER BY created LIMIT 1"
 _HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
@@ -74,8 +76,9 @@ class LocalDatabase(Database):
         secret = f"${{secret:{DATABASE_PASSWORD}}}"
         if self.url:
             parts = urlsplit(self.url)
-            return f"postgresql+asyncpg://{parts.username}:{secret}@{parts.netloc.split('@')[1]}{parts.path}"
-        return f"postgresql+asyncpg://{OWNER}:{secret}@127.0.0.1:{self.port}/{DATABASE}"
+            path = f"/{self.database}" if self.database else parts.path
+            return f"postgresql+asyncpg://{parts.username}:{secret}@{parts.netloc.split('@')[1]}{path}"
+        return f"postgresql+asyncpg://{OWNER}:{secret}@127.0.0.1:{self.port}/{self.database or DATABASE}"
 
     def mark(self) -> str:
         """The comment of a database of this stack: another home with a stack of the same name is another stack."""
@@ -89,6 +92,16 @@ class LocalDatabase(Database):
 
     def row_counts(self) -> dict[str, int]:
         return postgres.row_counts(self.programs, self.login())
+
+    def vitals(self) -> Vitals:
+        where = (self.programs, self.login())
+        size = postgres.query(*where, "SELECT pg_database_size(current_database())")
+        return Vitals(
+            size=int(size[0][0]),
+            tables=dict(list(postgres.sizes(*where).items())[:LARGEST]),
+            invalid_indexes=tuple(postgres.invalid_indexes(*where)),
+            long_transactions=tuple(postgres.long_transactions(*where)),
+        )
 
     def content(self, seen: str = "") -> Content:
         rows = postgres.row_counts(self.programs, self.login(), seen)

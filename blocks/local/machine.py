@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from pydantic import Field
@@ -88,6 +89,9 @@ class LocalMachine(Machine):
 
     def observe(self) -> HostStatus | None:
         return control.observe(self.home())
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.root).free
 
     def start(self) -> None:
         control.start(self.home())

@@ -15,19 +15,23 @@ from pathlib import Path
 import pytest
 
 from blocks import release
+from blocks.errors import Blocked
 from blocks.host.agent.spec import HostSpec, to_json
 from blocks.host.agent.validation import read_spec
 from blocks.release import (
     PROJECT,
     TOOLS,
     asset,
-    build_wheel,
     constraints,
     drop_cut_bytecode,
     keep,
     locked_version,
+    project_of,
     requirements,
+    running_project,
+    stored_wheel,
 )
+from blocks.wheel import build_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = b"prefect==3.8.8 \\\n    --hash=sha256:00\nembedded-postgres==18.6.3 ; sys_platform == 'linux' \\\n"
@@ -80,7 +84,7 @@ def test_a_release_rebuilds_the_wheel_it_was_installed_from(wheel: tuple[str, by
     install = [uv, "pip", "install", "-q", "--no-deps", "--offline", "--python", str(python), str(tmp_path / name)]
     subprocess.run(install, cwd=tmp_path, env=environment, check=True)
     # Other packages come from here; our own must come from there.
-    script = "import sys; sys.path.append(sys.argv[1]); from blocks import release; n, c = release.build_wheel(); "
+    script = "import sys; sys.path.append(sys.argv[1]); from blocks import wheel; n, c = wheel.build_wheel(); "
     script += "sys.stdout.buffer.write(n.encode() + b'\\n' + c)"
     packages = next(each for each in sys.path if each.endswith("site-packages"))
     done = subprocess.run([python, "-c", script, packages], cwd=tmp_path, capture_output=True, check=True)
@@ -90,7 +94,7 @@ def test_a_release_rebuilds_the_wheel_it_was_installed_from(wheel: tuple[str, by
 
 
 def test_requirements_pin_prefect_and_nothing_of_the_developers() -> None:
-    found = requirements("3.8.5")
+    found = requirements("3.8.5", running_project())
     assert found[0] == "prefect==3.8.5"
     assert [each for each in found if re.match(r"prefect\b(?!-)", each)] == ["prefect==3.8.5"]
     assert any(each.startswith("fastapi<") for each in found)
@@ -98,9 +102,24 @@ def test_requirements_pin_prefect_and_nothing_of_the_developers() -> None:
 
 
 def test_pins_hold_for_the_version_they_were_made_for() -> None:
-    pinned = next(each for each in constraints("3.8.8") if each.startswith("prefect=="))
+    pinned = next(each for each in constraints("3.8.8", running_project()) if each.startswith("prefect=="))
     assert pinned == "prefect==3.8.8"
-    assert constraints("3.8.3") == []
+    assert constraints("3.8.3", running_project()) == []
+
+
+def test_a_wheel_tells_what_its_version_depends_on(wheel: tuple[str, bytes], tmp_path: Path) -> None:
+    kept = keep(tmp_path, *wheel)
+    found = project_of(tmp_path / "sha256" / kept.sha256)
+    assert list(found.pins) == list(running_project().pins)
+    assert sorted(found.requirements) == sorted(running_project().requirements)
+    assert stored_wheel(tmp_path, kept.sha256) == kept
+
+
+@pytest.mark.parametrize("content", [b"", b"no wheel", b"PK\x05\x06" + b"\0" * 18])
+def test_what_is_no_wheel_of_ours_is_refused(content: bytes, tmp_path: Path) -> None:
+    kept = keep(tmp_path, "w.whl", content)
+    with pytest.raises(Blocked, match="is no wheel of prefect-selfhost"):
+        stored_wheel(tmp_path, kept.sha256)
 
 
 def test_a_lock_is_resolved_once_for_each_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +168,7 @@ def test_version_is_read_off_the_lock(tmp_path: Path) -> None:
 
 
 def test_tools_are_dependencies_of_ours() -> None:
-    declared = {re.split(r"[^A-Za-z0-9-]", each)[0] for each in requirements("3.8.8")}
+    declared = {re.split(r"[^A-Za-z0-9-]", each)[0] for each in requirements("3.8.8", running_project())}
     assert set(TOOLS) <= declared
 
 
