@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from blocks import release
+from blocks.errors import WrongCall
 from blocks.host import wanted
+from blocks.wheel import build_wheel
 from flows import launch, terminal
 from flows.where import HERE, Json, Where, Yes, app
 
@@ -54,6 +58,39 @@ def expire(where: Where = HERE, *, yes: Yes = False) -> None:
     if not yes:
         terminal.confirm(f"Drop {len(leaving)} backups?")
     run_deployment(stack.door, "expire/expire", {}, terminal.say)
+
+
+@app.command
+def upgrade(
+    where: Where = HERE,
+    *,
+    to: Annotated[str | None, Parameter(help="Prefect version; left out: the newest that is known to work.")] = None,
+    self_: Annotated[bool, Parameter(name="--self", negative="", help="Bring this selfhost, not a Prefect.")] = False,
+    wheel: Annotated[str | None, Parameter(show=False)] = None,
+    approve: Annotated[bool, Parameter(negative="", help="Wait for a person in the UI before the switch.")] = False,
+    drain: Annotated[int, Parameter(help="Minutes that flows on your workers get to end.")] = 30,
+) -> None:
+    """Upgrade Prefect while flows run: rehearsed on a restored copy, rolled back where it fails."""
+    if self_:
+        if to is not None:
+            raise WrongCall("--self and --to are two upgrades", "one after the other")
+        wheel = _store_own_wheel(where)
+    stack = asked(where)
+    from flows.follow import run_deployment
+    from flows.upgrade import NEWEST
+
+    version = stack.spec.prefect_version if wheel else to or NEWEST
+    parameters = {"to": version, "approve": approve, "drain_minutes": drain, "wheel": wheel}
+    run_deployment(stack.door, "upgrade/upgrade", parameters, terminal.say)
+    terminal.say(f"the stack runs Prefect {version}; the report is the artifact `upgrade` in the UI")
+
+
+def _store_own_wheel(where: Where) -> str:
+    """Put the wheel of this selfhost into the stack's store; its sha256, which whoever we become is called with."""
+    _, home = where.saved()
+    wheel = release.keep(home.store, *build_wheel()).sha256
+    sys.argv = [word for each in sys.argv for word in (("--wheel", wheel) if each == "--self" else (each,))]
+    return wheel
 
 
 def asked(where: Where) -> Stack:

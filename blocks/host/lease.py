@@ -12,6 +12,8 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,20 @@ def acquire(path: Path, reason: str) -> Lease:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(_claim(reason)).encode(), 0)
     return Lease(path, descriptor)
+
+
+@contextmanager
+def held(path: Path, reason: str) -> Iterator[Lease]:
+    """The lease as long as the context lasts.
+
+    Raises:
+        Conflict: see `acquire`.
+    """
+    lease = acquire(path, reason)
+    try:
+        yield lease
+    finally:
+        lease.release()
 
 
 def _locked(path: Path) -> int:

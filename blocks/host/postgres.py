@@ -239,8 +239,8 @@ def invalid_indexes(bin_folder: Path, login: Login) -> list[str]:
 def long_transactions(bin_folder: Path, login: Login) -> list[str]:
     """Transactions in this database that have been open for a minute or more, in words; no text of their queries."""
     sql = """
-    SELECT format('process %s of %s, %s, open for %s s', pid, usename, state, extract(epoch FROM now() - xact_start)::int)
-    FROM pg_stat_activity
+    SELECT format('process %s of %s, %s, open for %s s', pid, usename, state, round(extract(epoch FROM age)))
+    FROM (SELECT *, now() - xact_start AS age FROM pg_stat_activity) AS seen
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND xact_start < now() - interval '1 minute' ORDER BY xact_start
     """

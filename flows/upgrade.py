@@ -1,0 +1,348 @@
+"""An upgrade: preflight, rehearsal on a restored copy, then a new server takes over from the old one while all runs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from blocks import catalog, resource, rollout, verification
+from blocks.backups import Catalogue
+from blocks.database import Database
+from blocks.errors import Blocked
+from blocks.host import control
+from blocks.host import lease as leases
+from blocks.host.agent.spec import HostSpec, Job, Service
+from blocks.host.wanted import SERVER
+from blocks.resource import Apply, visit
+from blocks.server_objects import server_objects
+from blocks.spec import StackSpec
+from blocks.stack import (
+    MAINTENANCE_POOL,
+    SLOT_PREFIX,
+    Stack,
+    active_slot,
+    host_spec,
+    next_spec,
+    other_slot,
+    server_toml,
+)
+from flows import backup, change, stall, upgrade_preflight
+from flows import status as seen_from_outside
+from flows.backup import as_task
+from flows.converge import this_server
+from flows.upgrade_report import Report, markdown, rehearsed
+
+T = TypeVar("T")
+NEWEST: str = StackSpec.model_fields["prefect_version"].default
+To = Annotated[
+    str,
+    Field(pattern=r"^\d+\.\d+\.\d+$", description="Prefect version to upgrade to; the newest that is known to work."),
+]
+Approve = Annotated[
+    bool, Field(description="Pause before the switch, with the rehearsal's report, until a person resumes the run.")
+]
+Hours = Annotated[int, Field(ge=1, le=168, description="Hours a person gets for that; then the run ends unswitched.")]
+Minutes = Annotated[
+    int, Field(ge=0, le=1440, description="Minutes that flows on your own workers get to end; their pools are paused.")
+]
+Wheel = Annotated[
+    str | None,
+    Field(
+        pattern="^[0-9a-f]{64}$",
+        description="Leave it empty; selfhost upgrade --self fills it: sha256 of a wheel of ours.",
+    ),
+]
+
+
+class Approval(RunInput):
+    """What a person answers."""
+
+    switch: Literal["yes", "no"] = "yes"
+
+
+@dataclass(frozen=True)
+class Way:
+    """From one form of a stack to another, and the slots their servers run in."""
+
+    old: Stack
+    new: Stack
+    old_slot: str
+    new_slot: str
+    revision: str
+    """Of the schema before."""
+    rolling: bool = True
+    """Whether the old server lives on the new schema, so that both may run at one time."""
+
+    def old_spec(self) -> HostSpec:
+        return host_spec(self.old, 0, self.old_slot)
+
+    def new_spec(self) -> HostSpec:
+        return host_spec(self.new, 0, self.new_slot)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the new form is the wanted one already; a run that was killed may still have to finish it."""
+        return self.old.releases == self.new.releases
+
+
+@flow(name="upgrade")
+def upgrade(
+    to: To = NEWEST,
+    approve: Approve = False,
+    approval_hours: Hours = 24,
+    drain_minutes: Minutes = 30,
+    wheel: Wheel = None,
+    stack: str | None = None,
+) -> None:
+    """Upgrade this server, its database and its workers while flows run.
+
+    Checks first, makes a backup and restores it, rehearses the whole upgrade on that copy, then lets the new server
+    take over. Whatever fails is rolled back. The report is the artifact `upgrade`.
+
+    Args:
+        to: Prefect version to upgrade to.
+        approve: Whether to wait for a person before the switch.
+        approval_hours: How long.
+        drain_minutes: How long flows on workers get to end before their worker is left as it is.
+        wheel: sha256 of another wheel of this project in the stack's store.
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    old = catalog.load(stack)
+    lease = old.machine.home().lease
+    report = Report(old.releases[SERVER].id, "", to)
+    try:
+        with leases.held(lease, f"upgrade to Prefect {to}: rehearsal"):
+            way = prepare(old, to, wheel, report)
+            if not way.is_done:
+                way = rehearse(way, report)
+        if approve and not way.is_done:
+            ask(report, approval_hours)
+        with leases.held(lease, f"upgrade to Prefect {to}: switch"):
+            require_unchanged(old, stack)
+            carry_out(way, report, drain_minutes)
+    finally:
+        publish(report)
+
+
+def prepare(old: Stack, to: str, wheel: str | None, report: Report) -> Way:
+    """Resolve what is wanted, check what can be checked, install it beside what runs."""
+    new = timed(report, "preflight", lambda: preflight(old, to, wheel, report))
+    report.new = new.releases[SERVER].id
+    revision = old.database.schema_revision() or ""
+    slot = active_slot(change.current(old), new.releases[SERVER])
+    way = Way(old, new, slot, other_slot(slot), revision)
+    if not way.is_done:
+        timed(report, "install", lambda: install(way))
+    return way
+
+
+def preflight(old: Stack, to: str, wheel: str | None, report: Report) -> Stack:
+    """Refuse with all faults together; the stack as it would be."""
+    new = upgrade_preflight.wished_form(old, to, wheel)
+    report.checked.append(f"release `{new.releases[SERVER].id}` resolves: Prefect {to} exists, its requirements agree")
+    with this_server() as client:
+        facts = upgrade_preflight.look(old, client)
+    upgrade_preflight.require(upgrade_preflight.faults(facts))
+    report.checked += upgrade_preflight.notes(facts)
+    return new
+
+
+def install(way: Way) -> None:
+    """Install the new releases beside the old ones; what a server needs is imported once."""
+    way.old.machine.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
+
+
+def rehearse(way: Way, report: Report) -> Way:
+    """Backup, drill, and the whole upgrade on the restored copy."""
+    stack, home = way.old, way.old.machine.home()
+    with tempfile.TemporaryDirectory(prefix="backup-", dir=home.run) as folder:
+        catalogue = Catalogue(stack.objects, Path(folder))
+        catalogue.sweep()
+        reason = f"before the upgrade to Prefect {report.version}"
+        manifest = timed(report, "dump", lambda: backup.dump(stack, catalogue, reason, Path(folder) / "dump"))
+        report.backup = manifest.id
+
+        def drill_and_rehearse() -> dict[str, Any]:
+            with backup.drilled(stack, catalogue, manifest, Path(folder) / "copy") as (copy, _):
+                return change.run_job(stack, *rehearsal_job(way, copy))
+
+        found = timed(report, "drill and rehearsal", drill_and_rehearse)
+        backup.publish(catalogue.all())
+    report.rehearsal = found
+    return replace(way, rolling=bool(found["old_serves"]))
+
+
+def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
+    """The rehearsal as a program on the stack's host, and the files it reads."""
+    home, server = way.old.machine.home(), server_of(way.new_spec(), way.new_slot)
+    state = home.state / "rehearsal"
+    own = {"PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
+    old_python = server_of(way.old_spec(), way.old_slot).argv[0]
+    options = {
+        "--run-dir": str(home.run / "rehearsal"),
+        "--old-python": old_python,
+        "--old-version": way.old.spec.prefect_version,
+        "--new-version": way.new.spec.prefect_version,
+        "--revision-before": way.revision,
+    }
+    job = Job(
+        name="rehearse",
+        argv=(server.argv[0], "-P", "-m", "blocks.host.rehearse", *(word for each in options.items() for word in each)),
+        run="",
+        cwd=str(home.etc / "rehearsal"),
+        env={**server.env, **own},
+        secrets=server.secrets,
+        timeout=3600.0,
+    )
+    return job, [server_toml(way.new, home.etc / "rehearsal", copy)]
+
+
+def migration_job(way: Way, to: str = "head") -> tuple[Job, list[Any]]:
+    """The migration of the stack's own database, by the new release, which knows the way back too."""
+    spec = way.new_spec()
+    server = server_of(spec, way.new_slot)
+    argv = (server.argv[0], "-P", "-m", "blocks.host.migrate", "--to", to)
+    job = Job("migrate", argv, "", cwd=server.cwd, env=server.env, secrets=server.secrets, timeout=3600.0)
+    return job, [each for each in spec.files if each.path in server.files]
+
+
+def server_of(spec: HostSpec, slot: str) -> Service:
+    """The server in a slot."""
+    return next(each for each in spec.services if each.name == SLOT_PREFIX + slot)
+
+
+def ask(report: Report, hours: int) -> None:
+    """Pause until a person has read the rehearsal's report. The lease is free meanwhile: backups go on."""
+    text = "\n".join([f"**Switch to Prefect {report.version}?**", "", *rehearsed(report.rehearsal)])
+    publish(report)
+    try:
+        answer = pause_flow_run(
+            wait_for_input=Approval.with_initial_data(description=text), timeout=hours * 3600, poll_interval=2
+        )
+    except FlowPauseTimeout as error:
+        report.outcome = f"nobody approved it within {hours} h; nothing was switched"
+        raise Blocked(report.outcome, "start it again when somebody is there") from error
+    if answer is None or answer.switch != "yes":
+        report.outcome = "refused by a person; nothing was switched"
+        raise Blocked(report.outcome)
+
+
+def require_unchanged(old: Stack, stack: str | None) -> None:
+    """Refuse to go on from another form of the stack than the one that was rehearsed."""
+    now = catalog.load(stack)
+    if (now.spec, now.releases) != (old.spec, old.releases):
+        raise Blocked("the stack was changed while this run waited", "start it again: it rehearses anew")
+
+
+def carry_out(way: Way, report: Report, drain_minutes: int) -> None:
+    """Switch, or finish a switch that was begun; roll back where it fails."""
+    try:
+        with stall.watched(way.old.door) as seen:
+            if not way.is_done:
+                timed(report, "switch", lambda: switch(way))
+            late = timed(report, "workers", lambda: settle(way, drain_minutes * 60.0))
+            busy = timed(report, "verify", lambda: verify(way.new))
+    except Exception as error:
+        if not way.is_done:
+            timed(report, "roll back", lambda: roll_back(way))
+            report.outcome = f"rolled back to release {way.old.releases[SERVER].id}, as it failed: {error}"
+        raise
+    report.stall = str(seen)
+    report.outcome = "; ".join(filter(None, ("done", late, busy)))
+
+
+def switch(way: Way) -> None:
+    """Move the schema, start the new server beside the old one, make the new form the wanted one."""
+    if not way.rolling:
+        change.drop_server(way.old, way.new_spec(), way.old_slot)  # calls wait in the held socket from here on
+    change.run_job(way.old, *migration_job(way))
+    change.start_server(way.old, way.new_spec(), way.new_slot)
+    with this_server() as client:
+        change.keep(way.new, client)
+
+
+def settle(way: Way, drain_seconds: float) -> str:
+    """Bring everything else to the wanted form. Returns which workers go on as before, in words."""
+    new, slot = way.new, active_slot(change.current(way.new), way.new.releases[SERVER])
+    wished = host_spec(new, 0, slot)
+    if any(each.name == SLOT_PREFIX + other_slot(slot) for each in change.current(new).services):
+        change.drop_server(new, wished, other_slot(slot))
+    own = {f"worker-{each.name}" for each in new.spec.workers if each.pool == MAINTENANCE_POOL}
+    with this_server() as client:
+        names = [each for each in rollout.changed(change.current(new), wished, "worker-") if each not in own]
+        late = change.change_workers(new, wished, names, client, drain_seconds)
+        if late:
+            # The workers of this very flow are restarted once it has ended.
+            new.machine.apply(rollout.take(change.current(new), wished, own))
+        else:
+            for each in resource.in_order(new.resources()):
+                visit(each, Apply())
+        for each in resource.in_order(server_objects(new.spec, new.blocks(), client)):
+            visit(each, Apply())
+    return late
+
+
+def verify(new: Stack) -> str:
+    """Look at the stack through its front door. Returns which pools did not run a probe, in words: they may be busy,
+    which is no fault of the new version.
+
+    Raises:
+        Blocked: the server is not as it should be.
+    """
+    control.wait_ready(new.machine.home(), change.current(new).generation)
+    version, names = new.spec.prefect_version, seen_from_outside.pools(new)
+    found = verification.verify(new.door, version, names, new.machine.observe())
+    probes = [each for each in found if each.type.startswith("WorkerRuns/")]
+    seen_from_outside.require([each for each in found if each not in probes])
+    return "; ".join(f"{each.type}: {each.message}" for each in probes if not each.status)
+
+
+def roll_back(way: Way) -> None:
+    """Bring the old form back: its server, the schema where that moved, its workers."""
+    old, before = way.old, way.old_spec()
+    if way.rolling:
+        change.start_server(old, before, way.old_slot)
+    change.drop_server(old, before, way.new_slot)
+    if old.database.schema_revision() != way.revision:
+        change.run_job(old, *migration_job(way, way.revision))
+    if not way.rolling:
+        change.start_server(old, before, way.old_slot)
+    with this_server() as client:
+        change.keep(old, client)
+        own = {f"worker-{each.name}" for each in old.spec.workers if each.pool == MAINTENANCE_POOL}
+        names = [each for each in rollout.changed(change.current(old), before, "worker-") if each not in own]
+        change.change_workers(old, before, names, client, change.SERVER_SECONDS)
+    old.machine.apply(next_spec(old))
+
+
+def timed(report: Report, name: str, work: Callable[[], T]) -> T:
+    """Do it as a task of this name; the report tells how long it took, and whether it failed."""
+    with _noted(report, name):
+        return as_task(name, work)
+
+
+@contextmanager
+def _noted(report: Report, name: str) -> Iterator[None]:
+    began, end = time.monotonic(), "failed"
+    try:
+        yield
+        end = "done"
+    finally:
+        report.steps.append((name, time.monotonic() - began, end))
+
+
+def publish(report: Report) -> None:
+    """Leave the report as an artifact."""
+    create_markdown_artifact(markdown(report), key="upgrade", description=f"Upgrade to Prefect {report.version}")

@@ -1,0 +1,133 @@
+"""What can be known before an upgrade: whether it may be, and what it would be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import WorkPoolFilter
+
+from blocks import catalog, pools, release
+from blocks.database import Vitals
+from blocks.errors import Blocked, WrongCall
+from blocks.host.agent.spec import Artifact, Release
+from blocks.host.wanted import SERVER, TOOLS
+from blocks.spec import StackSpec, build_spec
+from blocks.stack import Stack
+
+RELEASE_BYTES = 700_000_000
+"""Disk of a release with its byte code."""
+COPIES = 3.0
+"""Times a database's size that a dump, a restored copy and the building of indexes may take."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found; `faults` and `notes` judge it."""
+
+    vitals: Vitals
+    free_bytes: int
+    running: str
+    """Flow runs that have a process now, in words."""
+    strangers: tuple[str, ...]
+    """Workers that are online and not of this stack."""
+
+
+def wished_spec(now: StackSpec, to: str) -> StackSpec:
+    """The stack's spec with the other version.
+
+    Raises:
+        WrongCall: it is no version, below the floor, not known to work, or a downgrade.
+    """
+    wished = build_spec({**now.model_dump(mode="json"), "prefect_version": to}, "upgrade")
+    if wished.version_parts < now.version_parts:
+        hint = "selfhost restore brings back a backup which was made with the older version"
+        raise WrongCall(f"{to} is older than {now.prefect_version}, which runs: there is no downgrade", hint)
+    return wished
+
+
+def wished_form(old: Stack, to: str, wheel: str | None) -> Stack:
+    """The stack as it would be: its releases resolved, their locks and our wheel kept in its store.
+
+    Args:
+        wheel: sha256 of another wheel of ours in the store; None for the one that runs.
+
+    Raises:
+        Blocked: the version does not exist, or its requirements contradict each other.
+    """
+    spec = wished_spec(old.spec, to)
+    store = old.machine.home().store
+    ours = release.stored_wheel(store, wheel) if wheel else old.releases[SERVER].wheels[0]
+    return catalog.compose(spec, {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]})
+
+
+def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
+    store = old.machine.home().store
+    needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
+    with ThreadPoolExecutor(len(needs)) as executor:
+        resolved = {
+            name: executor.submit(release.prepare, spec.prefect_version, wheel, store, packages)
+            for name, packages in needs.items()
+        }
+    return {name: _as_now(each.result(), old.releases.get(name)) for name, each in resolved.items()}
+
+
+def _as_now(resolved: Release, now: Release | None) -> Release:
+    """The same release is no change where only another environment's uv would make it."""
+    return now if now and now.id == resolved.id else resolved
+
+
+def look(old: Stack, client: SyncPrefectClient) -> Facts:
+    """Gather what there is to know; changes nothing."""
+    named = [each.name for each in client.read_work_pools(work_pool_filter=WorkPoolFilter())]
+    ours = {each.name for each in old.spec.workers}
+    online = [
+        f"{worker.name} on {pool}"
+        for pool in named
+        for worker in client.read_workers_for_work_pool(pool)
+        if worker.name not in ours and worker.status == "ONLINE"
+    ]
+    return Facts(
+        vitals=old.database.vitals(),
+        free_bytes=old.machine.free_bytes(),
+        running=pools.told(pools.alive(client, named)),
+        strangers=tuple(online),
+    )
+
+
+def faults(facts: Facts) -> list[str]:
+    """Everything that is in the way, each a sentence with its hint."""
+    needed = RELEASE_BYTES + int(COPIES * facts.vitals.size)
+    found = []
+    if facts.free_bytes < needed:
+        found.append(f"{facts.free_bytes / 1e9:.1f} GB of disk are free, {needed / 1e9:.1f} are needed: make room")
+    if facts.vitals.long_transactions:
+        open_ = "; ".join(facts.vitals.long_transactions)
+        found.append(f"a migration would wait for transactions in the database: {open_}: end them first")
+    return found
+
+
+def notes(facts: Facts) -> list[str]:
+    """What a person should know, a line each."""
+    tables = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in facts.vitals.tables.items())
+    told = [
+        f"disk: {facts.free_bytes / 1e9:.1f} GB free, the database has {facts.vitals.size / 1e6:.0f} MB",
+        f"largest tables: {tables}",
+        f"running now: {facts.running}",
+    ]
+    if facts.vitals.invalid_indexes:
+        told.append(f"invalid indexes, which the migration rebuilds: {', '.join(facts.vitals.invalid_indexes)}")
+    if facts.strangers:
+        told.append(
+            f"workers which this stack does not upgrade: {', '.join(facts.strangers)}; "
+            "they may stay older, and must not become newer, than the server"
+        )
+    return told
+
+
+def require(found: Sequence[str]) -> None:
+    """Raise Blocked with all faults together."""
+    if found:
+        raise Blocked("; ".join(found), "nothing was changed")
