@@ -39,17 +39,31 @@ class Observation:
     problem: str = ""
 
 
-def installed_lineage() -> Lineage:
-    """Read the installed Prefect's PostgreSQL migrations, without a database. Takes about 0.4 s."""
+@dataclass(frozen=True)
+class Migration:
+    """One step of the schema: the revision it leads to, and the Python that does it."""
+
+    revision: str
+    source: str
+
+
+def installed_migrations() -> tuple[Migration, ...]:
+    """The installed Prefect's PostgreSQL migrations, the oldest first, without a database. Takes about 0.4 s."""
     import prefect.server.database
     from alembic.script import ScriptDirectory
 
-    migrations = Path(prefect.server.database.__file__).parent / "_migrations"
-    scripts = ScriptDirectory(str(migrations), version_locations=[str(migrations / "versions" / "postgresql")])
-    head = scripts.get_current_head()
-    if head is None:
-        raise RuntimeError(f"{migrations} holds no migration: the Prefect installation is incomplete")
-    return Lineage(head, frozenset(each.revision for each in scripts.walk_revisions()))
+    folder = Path(prefect.server.database.__file__).parent / "_migrations"
+    scripts = ScriptDirectory(str(folder), version_locations=[str(folder / "versions" / "postgresql")])
+    found = [Migration(each.revision, Path(each.path).read_text("utf-8")) for each in scripts.walk_revisions()]
+    if not found:
+        raise RuntimeError(f"{folder} holds no migration: the Prefect installation is incomplete")
+    return tuple(reversed(found))
+
+
+def installed_lineage() -> Lineage:
+    """The revisions among them."""
+    migrations = installed_migrations()
+    return Lineage(migrations[-1].revision, frozenset(each.revision for each in migrations))
 
 
 def standing(revisions: frozenset[str], lineage: Lineage) -> Standing:

@@ -56,6 +56,8 @@ class Options:
     """Addresses whose X-Forwarded-* headers are believed: comma-separated IPs or networks, or `*`."""
     migrate: bool = False
     """Bring the schema to this release's head instead of waiting for it: for a server alone on its database."""
+    services: bool = True
+    """Off on a copy of a database: nothing is scheduled there, no automation fires and no notification is sent."""
 
     @property
     def ready_file(self) -> Path:
@@ -89,8 +91,11 @@ def read_options(argv: list[str] | None = None) -> Options:
     parser.add_argument("--drain-seconds", type=float, default=8.0, help="more than the keep-alive timeout")
     parser.add_argument("--forwarded-allow-ips", default="127.0.0.1", help="proxies to believe")
     parser.add_argument("--migrate", action="store_true", help="bring the schema up to date: alone on the database")
+    parser.add_argument("--no-services", action="store_true", help="the API alone, as on a copy of a database")
     given = parser.parse_args(argv)
-    return Options(given.slot, given.run_dir, given.drain_seconds, given.forwarded_allow_ips, given.migrate)
+    return Options(
+        given.slot, given.run_dir, given.drain_seconds, given.forwarded_allow_ips, given.migrate, not given.no_services
+    )
 
 
 def _slot_name(text: str) -> str:
@@ -125,23 +130,28 @@ def require_servable(settings: Settings) -> None:
     Raises:
         WrongCall: migrations on start are on, or the database is not PostgreSQL.
     """
-    database = settings.server.database
-    if database.migrate_on_start:
+    if settings.server.database.migrate_on_start:
         raise WrongCall(
             "migrations are a job of their own, as nothing locks them; "
             "set PREFECT_SERVER_DATABASE_MIGRATE_ON_START=false"
         )
+    require_postgresql(settings)
+
+
+def require_postgresql(settings: Settings) -> None:
+    """Raises WrongCall where the database is not PostgreSQL."""
+    database = settings.server.database
     url = database.connection_url.get_secret_value() if database.connection_url else ""
     if not url.startswith("postgresql"):
         raise WrongCall("PREFECT_SERVER_DATABASE_CONNECTION_URL must be set and be a postgresql+asyncpg URL")
 
 
-def build_app() -> ASGIApp:
+def build_app(services: bool = True) -> ASGIApp:
     """Prefect's whole application. Layers of our own are wrapped round it here, the outermost last."""
     from prefect.server.api.server import create_app
     from sqlalchemy.orm import configure_mappers
 
-    app: ASGIApp = create_app(final=True)
+    app: ASGIApp = create_app(final=True, webserver_only=not services)
     configure_mappers()
     return app
 
@@ -180,7 +190,7 @@ def prepare(options: Options) -> tuple[SlotServer, Lineage]:
     from blocks.host.schema import installed_lineage
     from blocks.host.serve_uvicorn import SlotServer, server_config
 
-    config = server_config(build_app(), options.forwarded_allow_ips)
+    config = server_config(build_app(options.services), options.forwarded_allow_ips)
     config.load()
     load_prefect_collections()
     lineage = installed_lineage()
