@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,13 +43,19 @@ def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None
         ended = run.state is not None and run.state.is_final()
         lines = _lines(client, run_id, told)
         told += len(lines)
-        for each in lines:
+        for each in filter(is_of_interest, lines):
             say(f"  {each.timestamp:%H:%M:%S}  {each.message}")
         if ended:
             return _completed(run)
         if run.start_time is None and time.monotonic() - began > START_SECONDS:
             raise NotReady(f"no worker took the run {run.name} in {START_SECONDS:.0f} s: selfhost status")
         time.sleep(EVERY)
+
+
+def is_of_interest(line: Log) -> bool:
+    """Whether it is a line of ours, of the run itself, or a warning; Prefect's account of every task is not."""
+    ours = line.name == "prefect.flow_runs" or line.name.startswith(("flows", "blocks"))
+    return ours or line.level >= logging.WARNING
 
 
 def _lines(client: SyncPrefectClient, run_id: UUID, offset: int) -> list[Log]:

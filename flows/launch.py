@@ -88,7 +88,7 @@ def refuse_version_change(spec: StackSpec, home: Home) -> None:
         if saved != spec.prefect_version:
             raise Blocked(
                 f"this stack runs Prefect {saved}, the spec asks for {spec.prefect_version}",
-                "a bootstrap does not upgrade: put the version back",
+                f"a bootstrap does not upgrade: selfhost upgrade --to {spec.prefect_version}, or put the version back",
             )
 
 

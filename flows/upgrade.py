@@ -42,6 +42,7 @@ from flows import backup, change, stall, upgrade_preflight
 from flows import status as seen_from_outside
 from flows.backup import as_task
 from flows.converge import this_server
+from flows.progress import step
 from flows.upgrade_report import Report, markdown, rehearsed
 
 T = TypeVar("T")
@@ -329,7 +330,7 @@ def roll_back(way: Way) -> None:
 
 def timed(report: Report, name: str, work: Callable[[], T]) -> T:
     """Do it as a task of this name; the report tells how long it took, and whether it failed."""
-    with _noted(report, name):
+    with step(name), _noted(report, name):
         return as_task(name, work)
 
 
