@@ -40,6 +40,8 @@ ATTEMPTS = 20
 PASSING = {"55P03": "no lock in time", "40P01": "a deadlock", "XX000": "another change of the same table"}
 """SQLSTATEs after which the next attempt may do. XX000 is `tuple concurrently updated`, among other things."""
 BUILDER_END_SECONDS = 60.0
+OTHERS_SECONDS = 10.0
+"""Time for connections that are just being closed, such as those of the server booted before."""
 
 Direction = Literal["stay", "up", "down"]
 
@@ -51,6 +53,7 @@ class Options:
     to: str
     lock_timeout: float
     attempts: int
+    alone: bool
 
 
 @dataclass
@@ -76,8 +79,8 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
     parser.add_argument("--to", default="head", metavar="REVISION", help="`head`, or a revision this release knows")
     parser.add_argument("--lock-timeout", type=_positive, default=5.0, help="longest wait for a lock, seconds")
     parser.add_argument("--attempts", type=int, default=ATTEMPTS, help="tries where locks are not had in time")
-    given = parser.parse_args(argv)
-    return Options(given.to, given.lock_timeout, given.attempts)
+    parser.add_argument("--alone", action="store_true", help="refuse a database that others are connected to")
+    return Options(**vars(parser.parse_args(argv)))
 
 
 def _positive(text: str) -> float:
@@ -165,11 +168,34 @@ def run(options: Options, journal: Journal) -> dict[str, object]:
     wanted = target(options.to, migrations)
     with opened("selfhost migrate", lambda sql: lock_seconds(sql, options.lock_timeout)) as session:
         journal.started = time.monotonic()
+        if options.alone:
+            require_alone(session)
         take_turn(session, journal)
         began_at = revision(session)
         attempt_until_done(session, wanted, migrations, options, journal)
         verify(session, wanted)
         return {"from": began_at, "to": wanted, "seconds": round(journal.seconds, 3), "steps": journal.steps}
+
+
+def require_alone(session: SqlSession) -> None:
+    """Refuse a database that is in use: a rehearsal with the wrong settings would be the real thing.
+
+    Raises:
+        Blocked: others are connected, and stay so.
+    """
+    try:
+        wait_until(lambda: not session.query(_OTHERS), "their end", timeout=OTHERS_SECONDS, every=0.2)
+    except NotReady as error:
+        names = ", ".join(f"{row[0] or 'unnamed'} (database process {row[1]})" for row in session.query(_OTHERS))
+        raise Blocked(
+            f"the database {session.query('SELECT current_database()')[0][0]!r} is in use by {names}"
+        ) from error
+
+
+_OTHERS = """
+SELECT application_name, pid FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY pid LIMIT 3
+"""
 
 
 def take_turn(session: SqlSession, journal: Journal, patience: float = TURN_PATIENCE) -> None:
