@@ -44,7 +44,7 @@ def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None
         lines = _lines(client, run_id, told)
         told += len(lines)
         for each in filter(is_of_interest, lines):
-            say(f"  {each.timestamp:%H:%M:%S}  {each.message}")
+            say(f"  {each.timestamp:%H:%M:%S}  {each.message.splitlines()[0]}")  # a traceback stays in the log
         if ended:
             return _completed(run)
         if run.start_time is None and time.monotonic() - began > START_SECONDS:

@@ -47,7 +47,8 @@ def rehearsed(rehearsal: Rehearsal | None) -> list[str]:
         return []
     lines = [f"- the schema moves in {rehearsal['migration_seconds']:.1f} s: {_moves(rehearsal['steps'])}"]
     new = rehearsal["new"]
-    lines.append(f"- the new server is ready after {new['ready_seconds']:.1f} s; {', '.join(new['checks'])} work")
+    checks = ", ".join(f"{each['name']} ({each['found']})" for each in new["checks"])
+    lines.append(f"- the new server is ready after {new['ready_seconds']:.1f} s; it answers: {checks}")
     lines.append(
         "- the old server lives on the new schema: servers change without a pause"
         if rehearsal["old_serves"]

@@ -18,7 +18,7 @@ WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), 20 * GB, "no run", ())
 REHEARSED: dict[str, Any] = {
     "migration_seconds": 6.5,
     "steps": [{"what": "upgraded", "seconds": 6.4}],
-    "new": {"ready_seconds": 8.0, "checks": ["ready", "version"]},
+    "new": {"ready_seconds": 8.0, "checks": [{"name": "version", "found": "3.8.8", "seconds": 0.1}]},
     "old_serves": True,
     "old_reason": "",
     "downgrade_seconds": 14.0,
@@ -81,7 +81,7 @@ def test_report_has_all_that_was_done() -> None:
         "`3.8.8-bbb`",
         "- the version exists",
         "6.5 s: upgraded 6.4 s",
-        "ready after 8.0 s; ready, version work",
+        "ready after 8.0 s; it answers: version (3.8.8)",
         "goes back in 14.0 s",
         "| switch | 20.7 | done |",
         "longest stall 0.6 s",
