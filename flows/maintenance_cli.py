@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from blocks import release
 from blocks.errors import WrongCall
+from blocks.host import lease as leases
 from blocks.host import wanted
 from blocks.wheel import build_wheel
 from flows import launch, terminal
@@ -83,6 +84,25 @@ def upgrade(
     parameters = {"to": version, "approve": approve, "drain_minutes": drain, "wheel": wheel}
     run_deployment(stack.door, "upgrade/upgrade", parameters, terminal.say)
     terminal.say(f"the stack runs Prefect {version}; the report is the artifact `upgrade` in the UI")
+
+
+@app.command
+def lease(
+    where: Where = HERE,
+    *,
+    break_for: Annotated[
+        str | None, Parameter(name="--break", help="Why: end what a dead holder left at work.")
+    ] = None,
+) -> None:
+    """Say who changes the stack at this moment; the lease of a holder that died can be broken."""
+    home = where.there()
+    if leases.is_free(home.lease):
+        terminal.say("nobody holds the lease")
+    elif break_for is None:
+        terminal.say(f"held by {leases.described(home.lease)}")
+    else:
+        ended = leases.end_orphans(home.lease)
+        terminal.say(f"broken for: {break_for}; ended processes {', '.join(map(str, ended))} of a holder that is dead")
 
 
 def _store_own_wheel(where: Where) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -259,9 +260,11 @@ def carry_out(way: Way, report: Report, drain_minutes: int) -> None:
         if not way.is_done:
             timed(report, "roll back", lambda: roll_back(way))
             report.outcome = f"rolled back to release {way.old.releases[SERVER].id}, as it failed: {error}"
+        else:
+            report.outcome = f"not finished, start it again: {error}"
         raise
     report.stall = str(seen)
-    report.outcome = "; ".join(filter(None, ("done", late, busy)))
+    report.outcome = "; ".join(filter(None, ("done", late, busy, have_new_code_finish(way))))
 
 
 def switch(way: Way) -> None:
@@ -308,6 +311,20 @@ def verify(new: Stack) -> str:
     probes = [each for each in found if each.type.startswith("WorkerRuns/")]
     seen_from_outside.require([each for each in found if each not in probes])
     return "; ".join(f"{each.type}: {each.message}" for each in probes if not each.status)
+
+
+def have_new_code_finish(way: Way) -> str:
+    """Another wheel of ours brings deployments, automations and a host agent of its own, which its own code puts in
+    place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns what is told."""
+    if way.old.releases[SERVER].wheels == way.new.releases[SERVER].wheels:
+        return ""
+    home = way.new.machine.home()
+    python = server_of(change.current(way.new), active_slot(change.current(way.new), way.new.releases[SERVER])).argv[0]
+    workers = tuple(f"worker-{each.name}" for each in way.new.spec.workers if each.pool == MAINTENANCE_POOL)
+    argv = (python, "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
+    job = Job("bootstrap", argv, uuid.uuid4().hex, env={"HOME": str(Path.home())}, after=workers, timeout=1800.0)
+    way.new.machine.apply(rollout.with_job(change.current(way.new), job))
+    return f"its own code brings the rest in line: {home.logs / 'job-bootstrap.log'}"
 
 
 def roll_back(way: Way) -> None:

@@ -13,11 +13,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from blocks.errors import Conflict
+from blocks.errors import Blocked, Conflict
+from blocks.host.agent.processes import end, record_of
 
 INHERITED = "SELFHOST_LEASE_FD"
 """Descriptor of a lease that was taken before this process image replaced the launcher's."""
@@ -98,6 +99,45 @@ def holder(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def end_orphans(path: Path) -> list[int]:
+    """End what still holds the lease of a holder that is dead, such as a restore it had started. Returns their pids.
+
+    Raises:
+        Blocked: the holder lives, so that the lease is not ours to break.
+    """
+    pid = holder(path).get("pid")
+    if isinstance(pid, int) and pid in _with_open(path):
+        raise Blocked(f"its holder lives: {_described(holder(path))}", f"wait for it, or end process {pid}")
+    orphans = [record_of(each) for each in _with_open(path)]
+    for each in orphans:
+        end(each)
+    return [each.pid for each in orphans]
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody holds it."""
+    try:
+        os.close(_locked(path))
+    except Conflict:
+        return False
+    return True
+
+
+def described(path: Path) -> str:
+    """Who holds it, in words."""
+    return _described(holder(path))
+
+
+def _with_open(path: Path) -> list[int]:
+    """Processes which have the lease open, as its holder does and whoever inherited it; ourselves left out."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if each.samefile(path) and int(each.parts[2]) != os.getpid():
+                found.append(int(each.parts[2]))
+    return sorted(set(found))
 
 
 def _claim(reason: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blocks.errors import Conflict
-from blocks.host.lease import INHERITED, acquire, holder
+from blocks.errors import Blocked, Conflict
+from blocks.host.lease import INHERITED, acquire, end_orphans, held, holder, is_free
 
 HOLD = "import sys; from pathlib import Path; from blocks.host.lease import acquire; "
 HOLD += "lease = acquire(Path(sys.argv[1]), 'bootstrap'); print('held', flush=True); sys.stdin.read()"
@@ -147,3 +147,31 @@ def test_is_readable_so_that_others_see_who_holds_it(path: Path) -> None:
     assert path.stat().st_mode & 0o444 == 0o444
     assert json.loads(path.read_text())["reason"] == "bootstrap"
     lease.release()
+
+
+LEAVE = "import subprocess, sys; from pathlib import Path; from blocks.host.lease import acquire; "
+LEAVE += "lease = acquire(Path(sys.argv[1]), 'restore'); "
+LEAVE += "child = subprocess.Popen(['sleep', '1000'], pass_fds=(lease.descriptor,), stdin=subprocess.DEVNULL, "
+LEAVE += "stdout=subprocess.DEVNULL); print('held', child.pid, flush=True); sys.stdin.read()"
+
+
+def test_what_a_dead_holder_left_at_work_holds_the_lease_until_it_is_broken(path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEAVE, str(path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline().split()[1])
+    with pytest.raises(Blocked, match=f"its holder lives: .*process {process.pid}"):
+        end_orphans(path)
+    process.kill()
+    process.wait()
+    assert not is_free(path)
+    assert end_orphans(path) == [child]
+    assert is_free(path)
+    assert end_orphans(path) == []
+
+
+def test_a_lease_is_held_as_long_as_the_context_lasts(path: Path) -> None:
+    with held(path, "backup"):
+        assert not is_free(path)
+    assert is_free(path)
