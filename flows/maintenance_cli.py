@@ -81,7 +81,7 @@ def upgrade(
     from flows.upgrade import NEWEST
 
     version = stack.spec.prefect_version if wheel else to or NEWEST
-    parameters = {"to": version, "approve": approve, "drain_minutes": drain, "wheel": wheel}
+    parameters = {"to": version, "approve": approve, "drain_minutes": drain, "wheel": wheel or ""}
     run_deployment(stack.door, "upgrade/upgrade", parameters, terminal.say)
     terminal.say(f"the stack runs Prefect {version}; the report is the artifact `upgrade` in the UI")
 

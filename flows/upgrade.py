@@ -48,24 +48,10 @@ from flows.upgrade_report import Report, markdown, rehearsed
 
 T = TypeVar("T")
 NEWEST: str = StackSpec.model_fields["prefect_version"].default
-To = Annotated[
-    str,
-    Field(pattern=r"^\d+\.\d+\.\d+$", description="Prefect version to upgrade to; the newest that is known to work."),
-]
-Approve = Annotated[
-    bool, Field(description="Pause before the switch, with the rehearsal's report, until a person resumes the run.")
-]
-Hours = Annotated[int, Field(ge=1, le=168, description="Hours a person gets for that; then the run ends unswitched.")]
-Minutes = Annotated[
-    int, Field(ge=0, le=1440, description="Minutes that flows on your own workers get to end; their pools are paused.")
-]
-Wheel = Annotated[
-    str | None,
-    Field(
-        pattern="^[0-9a-f]{64}$",
-        description="Leave it empty; selfhost upgrade --self fills it: sha256 of a wheel of ours.",
-    ),
-]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+Hours = Annotated[int, Field(ge=1, le=168)]
+Minutes = Annotated[int, Field(ge=0, le=1440)]
+Wheel = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
 
 
 class Approval(RunInput):
@@ -101,11 +87,11 @@ class Way:
 
 @flow(name="upgrade")
 def upgrade(
-    to: To = NEWEST,
-    approve: Approve = False,
+    to: Version = NEWEST,
+    approve: bool = False,
     approval_hours: Hours = 24,
     drain_minutes: Minutes = 30,
-    wheel: Wheel = None,
+    wheel: Wheel = "",
     stack: str | None = None,
 ) -> None:
     """Upgrade this server, its database and its workers while flows run.
@@ -114,11 +100,12 @@ def upgrade(
     take over. Whatever fails is rolled back. The report is the artifact `upgrade`.
 
     Args:
-        to: Prefect version to upgrade to.
-        approve: Whether to wait for a person before the switch.
-        approval_hours: How long.
-        drain_minutes: How long flows on workers get to end before their worker is left as it is.
-        wheel: sha256 of another wheel of this project in the stack's store.
+        to: Prefect version to upgrade to, such as 3.8.8. The default is the newest that is known to work.
+        approve: Pause before the switch, with the rehearsal's report, until a person resumes this run.
+        approval_hours: Hours a person gets for that; then the run ends and nothing was switched.
+        drain_minutes: Minutes that flows on your own workers get to end, their pools paused; then a worker that still
+            runs some is left on the old version.
+        wheel: Leave it empty. `selfhost upgrade --self` puts the sha256 of another wheel of this project here.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     old = catalog.load(stack)
@@ -138,7 +125,7 @@ def upgrade(
         publish(report)
 
 
-def prepare(old: Stack, to: str, wheel: str | None, report: Report) -> Way:
+def prepare(old: Stack, to: str, wheel: str, report: Report) -> Way:
     """Resolve what is wanted, check what can be checked, install it beside what runs."""
     new = timed(report, "preflight", lambda: preflight(old, to, wheel, report))
     report.new = new.releases[SERVER].id
@@ -150,7 +137,7 @@ def prepare(old: Stack, to: str, wheel: str | None, report: Report) -> Way:
     return way
 
 
-def preflight(old: Stack, to: str, wheel: str | None, report: Report) -> Stack:
+def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
     """Refuse with all faults together; the stack as it would be."""
     new = upgrade_preflight.wished_form(old, to, wheel)
     report.checked.append(f"release `{new.releases[SERVER].id}` resolves: Prefect {to} exists, its requirements agree")

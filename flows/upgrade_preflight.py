@@ -48,11 +48,11 @@ def wished_spec(now: StackSpec, to: str) -> StackSpec:
     return wished
 
 
-def wished_form(old: Stack, to: str, wheel: str | None) -> Stack:
+def wished_form(old: Stack, to: str, wheel: str) -> Stack:
     """The stack as it would be: its releases resolved, their locks and our wheel kept in its store.
 
     Args:
-        wheel: sha256 of another wheel of ours in the store; None for the one that runs.
+        wheel: sha256 of another wheel of ours in the store; empty for the one that runs.
 
     Raises:
         Blocked: the version does not exist, or its requirements contradict each other.
