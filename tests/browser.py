@@ -1,0 +1,129 @@
+"""A real browser for tests: headless, with an empty profile, and patient."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+from selenium import webdriver
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.stack import Stack
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+PATIENCE = 60.0
+"""Seconds for a page to show what is expected: the machine may be busy."""
+STALE = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+)
+"""What a page answers that is just being drawn."""
+QUIET = ("disable-background-networking", "disable-component-update", "disable-sync", "disable-quic", "no-first-run")
+
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER),
+        reason="no browser here: the Debian packages chromium and chromium-driver have one (.ci/run installs them)",
+    ),
+]
+"""For a module, or a test, that wants one."""
+
+
+@contextmanager
+def running(profile: Path) -> Iterator[WebDriver]:
+    """A headless Chromium with an empty profile, which looks nothing up by itself."""
+    options = Options()
+    options.binary_location = str(BROWSER)
+    switches = (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        f"user-data-dir={profile}",
+        *QUIET,
+    )
+    for switch in (*switches, "window-size=1400,1000"):
+        options.add_argument(f"--{switch}")
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def log_in(browser: WebDriver, stack: Stack) -> WebDriver:
+    """The UI with its user logged in."""
+    browser.get(stack.url)
+    field = WebDriverWait(browser, PATIENCE).until(lambda each: each.find_element(By.TAG_NAME, "input"))
+    field.send_keys(stack.secret("auth-string"))
+    browser.find_element(By.XPATH, "//button[contains(., 'Login')]").click()
+    shows(browser, "Flow Runs")
+    return browser
+
+
+def shows(page: WebDriver, *texts: str) -> str:
+    """Wait until the page shows all these texts; returns all that it shows."""
+
+    def found(driver: WebDriver) -> str | None:
+        body = driver.find_element(By.TAG_NAME, "body").text
+        return body if all(text in body for text in texts) else None
+
+    message = f"{texts} on {page.current_url}"
+    return str(WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(found, message))
+
+
+def reloaded_until(page: WebDriver, *texts: str) -> None:
+    """Reload the page until it shows all these texts: the log tab does not follow a run that has just ended."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(text in page.find_element(By.TAG_NAME, "body").text for text in texts):
+        assert time.monotonic() < deadline, f"{texts} on {page.current_url}"
+        page.refresh()
+        shows(page, "Logs")
+        time.sleep(2)
+
+
+def newest(stack: Stack, flow_name: str) -> list[FlowRun]:
+    """Runs of a flow on the stack's server, the newest first."""
+    with stack.client() as client:
+        return client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow_name])), sort=FlowRunSort.EXPECTED_START_TIME_DESC
+        )
+
+
+def click(page: WebDriver, by: str, what: str) -> None:
+    try:
+        WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(lambda each: _clicked(each, by, what))
+    except TimeoutException:
+        shown = page.find_element(By.TAG_NAME, "body").text
+        pytest.fail(f"nothing to click by {by} {what!r} on {page.current_url}, which shows:\n{shown}")
+
+
+def _clicked(page: WebDriver, by: str, what: str) -> bool:
+    page.find_element(by, what).click()
+    return True
+
+
+def shot(page: WebDriver, folder: Path, name: str) -> None:
+    """Keep a picture for whoever wants to look."""
+    page.save_screenshot(str(folder / f"{name}.png"))
