@@ -16,14 +16,14 @@ from blocks.errors import Blocked
 from blocks.host import lease as leases
 from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
-from blocks.resource import Apply, plan, visit
+from blocks.resource import Apply, in_order, plan, visit
 from blocks.server_objects import server_objects
 from blocks.spec import StackSpec, Worker
 from blocks.stack import MAINTENANCE_POOL, HostServices, Stack, next_spec
 from blocks.workers import WORKER_PREFIX, Action, Asked, planned
 from flows import change
 from flows.backup import as_task
-from flows.converge import RUNNER, this_server, visit_all
+from flows.converge import this_server
 from flows.progress import step
 
 NAME = r"^([a-z]([a-z0-9-]{0,30}[a-z0-9])?)?$"
@@ -33,7 +33,7 @@ BLOCK = r"^([a-z0-9-]+/[a-z0-9-]+)?$"
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-@flow(name="workers", task_runner=RUNNER)
+@flow(name="workers")
 def workers(
     action: Annotated[
         Action, Field(description="What to do. `list` leaves a table; so do the others at their end.")
@@ -100,7 +100,7 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
         wished = as_task("plan", lambda: wish(now, asked, client))
         as_task("install", lambda: install(now, wished))
         as_task("keep the spec", lambda: keep(wished, client))
-        visit_all(server_objects(wished.spec, wished.blocks(), client), Apply())
+        as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
         late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
         if late:
             go_back(now, client, late)
@@ -173,6 +173,15 @@ def keep(stack: Stack, client: SyncPrefectClient) -> None:
         change.keep(stack, client)
 
 
+def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
+    """Make what the server keeps for the stack match its spec, the new pool and its probe above all."""
+    with step("pools and probes") as detail:
+        listed = in_order(server_objects(stack.spec, stack.blocks(), client))
+        done = [visit(each, Apply()) for each in listed]
+        changed = [f"{each.action} {each.resource}" for each in done if each.action != "keep"]
+        detail.text = ", ".join(changed) or "nothing to change"
+
+
 def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wait_seconds: float) -> str:
     """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
     with step("drain and change") as detail:
@@ -196,7 +205,7 @@ def go_back(before: Stack, client: SyncPrefectClient, late: str) -> None:
     with step("the spec as it was"):
         change.keep(before, client)
         visit(HostServices(before), Apply())
-    visit_all(server_objects(before.spec, before.blocks(), client), Apply())
+    bring_objects_in_line(before, client)
     raise Blocked(late, "nothing was changed; wait for these runs or cancel them, or give it more minutes")
 
 
