@@ -13,6 +13,7 @@ from pydantic import Field
 
 from blocks import catalog, git_credentials, pools, release, rollout, verification
 from blocks.errors import Blocked
+from blocks.host import control
 from blocks.host import lease as leases
 from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
@@ -149,7 +150,9 @@ def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:
 
 def _prepared(now: Stack, worker: Worker) -> Release:
     (wheel,) = now.releases[SERVER].wheels
-    return release.prepare(now.spec.prefect_version, wheel, now.machine.home().store, worker.packages)
+    home = now.machine.home()
+    reach = control.agent_environment(home)
+    return release.prepare(now.spec.prefect_version, wheel, home.store, worker.packages, reach)
 
 
 def install(now: Stack, wished: Stack) -> None:
