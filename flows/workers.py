@@ -217,7 +217,7 @@ def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
     with step("verify") as detail:
         worker = next((each for each in wished.spec.workers if each.name == asked.name), None)
         if worker is None or worker.pool == MAINTENANCE_POOL:
-            detail.text = f"{asked.name} is gone" if worker is None else "its next run will tell"
+            detail.text = f"{asked.name} is gone, its pool stays" if worker is None else "its next run will tell"
         elif client.read_work_pool(worker.pool).is_paused:
             detail.text = f"the pool {worker.pool} is paused, so that no run was tried"
         else:

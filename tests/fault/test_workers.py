@@ -1,4 +1,4 @@
-"""Changes of workers that are disturbed: killed at every step, met by another one, by a dead server, by a bad package."""
+"""Changes of workers that are disturbed: killed at every step, met by another, by a dead server, by a bad package."""
 
 from __future__ import annotations
 
