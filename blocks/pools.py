@@ -40,6 +40,11 @@ def is_marked(pool: WorkPool) -> bool:
     return MARK in (pool.description or "")
 
 
+def marked(client: SyncPrefectClient) -> list[str]:
+    """Pools that carry our mark: while nobody holds the lease, what a pauser that was killed has left."""
+    return sorted(each.name for each in client.read_work_pools() if is_marked(each))
+
+
 def alive(client: SyncPrefectClient, names: Collection[str]) -> list[FlowRun]:
     """Flow runs of these pools that have a process, or are about to get one."""
     if not names:

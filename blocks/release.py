@@ -17,7 +17,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,13 @@ def stored_wheel(store: Path, sha256: str) -> Artifact:
     return Artifact(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", sha256)
 
 
-def prepare(prefect_version: str, wheel: Artifact, store: Path, packages: Sequence[str] = ()) -> Release:
+def prepare(
+    prefect_version: str,
+    wheel: Artifact,
+    store: Path,
+    packages: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Release:
     """Resolve and store what a release of the server or of a worker needs; nothing is installed yet.
 
     Args:
@@ -100,13 +106,14 @@ def prepare(prefect_version: str, wheel: Artifact, store: Path, packages: Sequen
         wheel: Our own, as `keep` stored it.
         store: The object store's folder; artifacts are put to `sha256/<digits>`, locks to `locks/`.
         packages: Further requirements, for a worker whose flows need them.
+        environment: Added to this process's own for uv: what of it is needed to reach an index.
 
     Raises:
         Blocked: the version does not exist, requirements contradict each other, or the index is out of reach.
     """
     project = project_of(store / "sha256" / wheel.sha256)
     wanted = [*requirements(prefect_version, project), *packages]
-    lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store))
+    lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
     return _release(prefect_version, lock, (wheel,), () if packages else SMOKE)
 
 
@@ -232,23 +239,25 @@ def _pins(pyproject: str) -> list[str]:
     return pins
 
 
-def _lock(requirements: Sequence[str], constraints: Sequence[str], store: Path) -> bytes:
+def _lock(
+    requirements: Sequence[str], constraints: Sequence[str], store: Path, environment: Mapping[str, str] | None = None
+) -> bytes:
     """The lock for these requirements, resolved now or found in the store."""
     wanted, pins = "\n".join(requirements), "\n".join(constraints)
     key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{sys.version_info[:2]}".encode()).hexdigest()
     stored = store / "locks" / f"{key}.txt"
     if not stored.exists():
-        content = _resolve(wanted, pins)
+        content = _resolve(wanted, pins, {**os.environ, **(environment or {})})
         stored.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(stored, content, 0o644)
     return stored.read_bytes()
 
 
-def _resolve(wanted: str, pins: str) -> bytes:
+def _resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:
     """A lock with hashes. With every version pinned, what uv has in its cache gives the same one without a call."""
-    done = _compile(wanted, pins, "--offline") if pins else None
+    done = _compile(wanted, pins, environment, "--offline") if pins else None
     if done is None or done.returncode:
-        done = _compile(wanted, pins)
+        done = _compile(wanted, pins, environment)
     if done.returncode:
         reason = " ".join(done.stderr.decode(errors="replace").split())[-600:]
         what = f"no lock for {wanted.splitlines()[0]}: {reason}"
@@ -256,7 +265,9 @@ def _resolve(wanted: str, pins: str) -> bytes:
     return done.stdout
 
 
-def _compile(wanted: str, pins: str, *options: str) -> subprocess.CompletedProcess[bytes]:
+def _compile(
+    wanted: str, pins: str, environment: Mapping[str, str], *options: str
+) -> subprocess.CompletedProcess[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         constraint_file = Path(folder) / "constraints.txt"
         constraint_file.write_text(pins)
@@ -264,4 +275,6 @@ def _compile(wanted: str, pins: str, *options: str) -> subprocess.CompletedProce
         argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*sys.version_info)]
         # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.
         argv += ["--python", sys.executable, "--constraints", str(constraint_file), "-"]
-        return subprocess.run(argv, input=wanted.encode(), cwd=folder, capture_output=True, check=False)
+        return subprocess.run(
+            argv, input=wanted.encode(), cwd=folder, env=environment, capture_output=True, check=False
+        )

@@ -25,7 +25,7 @@ from prefect.workers.process import ProcessWorker
 
 from blocks.automations import MARK, Automation, automations, digest
 from blocks.errors import Blocked
-from blocks.pools import is_marked, resume
+from blocks.pools import marked, resume
 from blocks.release import asset
 from blocks.resource import Attributes, Change, Resource
 from blocks.spec import StackSpec
@@ -51,7 +51,7 @@ def server_objects(
     pools = {worker.pool: worker.type for worker in spec.workers}
     kept: list[Resource] = [WorkPool(name, kind, client) for name, kind in sorted(pools.items())]
     kept += [Deployment(entry, client, paused=paused) for entry in deployments(sorted(pools))]
-    kept.append(UnneededProbes(sorted(pools), client))
+    kept += [UnneededProbes(sorted(pools), client), PoolsLeftPaused(client)]
     kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
     kept += [Automation(name, make, client) for name, make in automations(spec.alerts).items()]
     return kept
@@ -84,10 +84,10 @@ class WorkPool(Resource):
             found = self._client.read_work_pool(self._pool)
         except ObjectNotFound:
             return None
-        return {"type": found.type, "left paused by a change": is_marked(found)}
+        return {"type": found.type}
 
     def want(self) -> Attributes:
-        return {"type": self._kind, "left paused by a change": False}
+        return {"type": self._kind}
 
     def check(self, actual: Attributes) -> None:
         if actual["type"] != self._kind:
@@ -97,9 +97,6 @@ class WorkPool(Resource):
             )
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        if actual is not None:
-            resume(self._client, [self._pool])
-            return
         template = WORKERS[self._kind].get_default_base_job_template()
         pool = WorkPoolCreate(name=self._pool, type=self._kind, base_job_template=template, description=MARK)
         self._client.create_work_pool(pool)
@@ -243,6 +240,30 @@ class UnneededProbes(Resource):
         probes = FlowFilter(name=FlowFilterName(any_=["probe"]))
         found = self._client.read_deployments(flow_filter=probes, deployment_filter=ours)
         return {f"probe/{each.name}": each.id for each in found if each.name not in self._pools}
+
+
+class PoolsLeftPaused(Resource):
+    """Pools which a change of workers paused, and was killed: resumed, also where no worker serves them any more.
+
+    Whoever visits this holds the lease, so that no such change is under way.
+    """
+
+    name = "pools left paused by a change"
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
+
+    def find(self) -> Attributes:
+        return {"pools": marked(self._client)}
+
+    def want(self) -> Attributes:
+        return {"pools": []}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self.delete()
+
+    def delete(self) -> None:
+        resume(self._client, marked(self._client))
 
 
 class StackDocument(Resource):

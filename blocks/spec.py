@@ -90,6 +90,12 @@ class Worker(_Part):
         (), description="Further requirements for the flows it runs, such as `pandas==2.2.3`; pinned with hashes."
     )
     env: dict[str, str] = Field({}, description="Environment of the flows it runs. Not for secrets: use blocks.")
+    git_credentials: str | None = Field(
+        None,
+        description="A block on the server with the token for `git clone` in its runs, `<block type slug>/<name>`, "
+        "such as `secret/git` or `github-credentials/ours`.",
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+    )
 
     @field_validator("name")
     @classmethod
@@ -97,6 +103,29 @@ class Worker(_Part):
         if value in (wanted.SERVER, wanted.TOOLS):
             raise ValueError(f"{value!r} is the name of a release of the stack's own: a worker's may be named after it")
         return value
+
+    @field_validator("packages")
+    @classmethod
+    def _requirements(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """An option or a second line among them would speak to uv."""
+        for each in value:
+            if not re.fullmatch(r"[A-Za-z0-9][^\r\n]*", each):
+                raise ValueError(f"{each!r} is no requirement such as pandas==2.2.3")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name of an environment variable")
+        return value
+
+    @model_validator(mode="after")
+    def _one_configuration_of_git(self) -> Worker:
+        if self.git_credentials and "GIT_CONFIG_COUNT" in self.env:
+            raise ValueError("git_credentials and GIT_CONFIG_COUNT in env do not go together")
+        return self
 
 
 class Backup(_Part):

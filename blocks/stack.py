@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,12 +245,27 @@ def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
         version=stack.spec.prefect_version,
         argv=(*argv, "--type", worker.type, "--limit", str(worker.concurrency)),
         cwd=str(home.etc / "client"),
-        env={**worker.env, **own},
+        env={**worker.env, **_git(python, worker.git_credentials), **own},
         files=(str(home.etc / "client/prefect.toml"), _temporary_folder(home, worker).path),
         restart="when-idle",
         # Flows it runs die with it; a drain pauses its pool first.
         stop_timeout=30.0,
     )
+
+
+def _git(python: Path, credentials: str | None) -> dict[str, str]:
+    """Environment by which git asks our credential helper, and no other: a helper that stores would be given the
+    secret, and would write it down."""
+    if credentials is None:
+        return {}
+    return {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "credential.helper",
+        "GIT_CONFIG_VALUE_0": "",  # forgets the helpers of this machine's own configuration
+        "GIT_CONFIG_KEY_1": "credential.helper",
+        "GIT_CONFIG_VALUE_1": f"!{shlex.quote(str(python))} -P -m blocks.git_credentials {credentials}",
+        "GIT_TERMINAL_PROMPT": "0",
+    }
 
 
 def _temporary_folder(home: Home, worker: Worker) -> File:

@@ -100,14 +100,15 @@ def change_workers(
     """Give these worker services their wished form, each once nothing runs on it, while their pools are paused.
 
     Where something still runs after `wait_seconds`, its worker goes on as it was. Returns what that is, in words;
-    empty where all have changed.
+    empty where all have changed. For a worker that is new nothing needs to be paused.
     """
     if not names:
         return ""
     before = current(stack)
-    paused = pools.pause(client, sorted(_pools_of(names, before, wished)))
+    drained = sorted(_pools_of(names, before))
+    paused = pools.pause(client, drained)
     try:
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS if drained else 0)
         stack.machine.apply(rollout.take(before, wished, names))
         late = _wait_for_workers(stack, names, wait_seconds)
         if late:
@@ -136,8 +137,8 @@ def _unchanged(stack: Stack, names: Collection[str]) -> list[str]:
     return sorted(name for name in names if states.get(name) != ("ready" if name in expected else None))
 
 
-def _pools_of(names: Collection[str], *specs: HostSpec) -> set[str]:
-    services = [each for spec in specs for each in spec.services if each.name in names]
+def _pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
+    services = [each for each in spec.services if each.name in names]
     return {each.argv[each.argv.index("--pool") + 1] for each in services}
 
 

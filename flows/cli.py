@@ -23,10 +23,13 @@ from flows import launch, terminal
 from flows.maintenance_cli import asked
 from flows.progress import listen, step
 from flows.where import HERE, Json, Where, Yes, app
+from flows.workers_cli import workers
 
 if TYPE_CHECKING:
     from blocks.host.agent.spec import Condition
     from blocks.host.temporary_server import TemporaryServer
+
+app.command(workers)
 
 
 @app.command

@@ -18,6 +18,8 @@ from blocks.front_door import FrontDoor
 
 EVERY = 1.0
 """Seconds between two looks."""
+QUIET_LOOKS = 2
+"""Looks without a new line after which an ended run has said all: its last lines are sent when its process ends."""
 START_SECONDS = 120.0
 """Seconds a worker gets to take the run: its poll, the start of a Python, the import of Prefect."""
 
@@ -37,7 +39,7 @@ def run_deployment(door: FrontDoor, name: str, parameters: Mapping[str, Any], sa
 
 
 def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None]) -> FlowRun:
-    told, began = 0, time.monotonic()
+    told, quiet, began = 0, 0, time.monotonic()
     while True:
         run = client.read_flow_run(run_id)
         ended = run.state is not None and run.state.is_final()
@@ -45,9 +47,10 @@ def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None
         told += len(lines)
         for each in filter(is_of_interest, lines):
             say(f"  {each.timestamp:%H:%M:%S}  {each.message.splitlines()[0]}")  # a traceback stays in the log
-        if ended:
+        quiet = 0 if lines or not ended else quiet + 1
+        if quiet == QUIET_LOOKS:
             return _completed(run)
-        if run.start_time is None and time.monotonic() - began > START_SECONDS:
+        if not ended and run.start_time is None and time.monotonic() - began > START_SECONDS:
             raise NotReady(f"no worker took the run {run.name} in {START_SECONDS:.0f} s: selfhost status")
         time.sleep(EVERY)
 

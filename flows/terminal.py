@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,11 @@ def say(text: str) -> None:
     out.print(text)
 
 
+def plain(text: str) -> None:
+    """Text for a person to copy: nothing in it is markup."""
+    out.print(Text(text))
+
+
 def err_line(text: str) -> None:
     """A line beside an output that a program reads."""
     err.print(text)
@@ -115,6 +120,15 @@ def backups(found: Sequence[Manifest]) -> None:
         out.print(
             Text.assemble(f"{each.id}  ", mark, f"  Prefect {each.prefect_version}  {size}  ", (each.reason, "dim"))
         )
+
+
+def workers(found: Sequence[Mapping[str, Any]]) -> None:
+    """Workers, a line each."""
+    for each in found:
+        pool = f"pool {each['pool']}{' (paused)' if each['pool_paused'] else ''}, {each['pool_runs']} run now"
+        what = f"{each['state']:<14}{each['version']:<10}at most {each['concurrency']}  {pool}"
+        more = " ".join([*each["packages"], each["git_credentials"] or ""])
+        out.print(Text.assemble(f"{each['name']:<24}", what, (f"  {more}".rstrip(), "dim")))
 
 
 def confirm(question: str) -> None:

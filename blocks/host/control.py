@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from blocks.errors import Blocked, NotReady
 from blocks.host.agent import processes
@@ -99,6 +100,21 @@ def _ready(home: Home, generation: int) -> HostStatus:
     if waiting or not seen.services:
         raise NotReady("; ".join(waiting) or "no service is there")
     return seen
+
+
+def agent_environment(home: Home) -> dict[str, str]:
+    """The environment the host agent installs releases with: how an index is reached, certificates and proxies too.
+
+    A worker has none of it, so a flow that resolves a release takes it from here. It was filtered when the agent was
+    started (`NOT_FOR_THE_AGENT`), and may hold a login for an index: it goes to uv alone. Empty where the agent does
+    not run, or on a system without /proc.
+    """
+    try:
+        content = Path(f"/proc/{_agent_pid(home)}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (each.partition("=") for each in content.decode(errors="surrogateescape").split("\0"))
+    return {key: value for key, sign, value in pairs if sign}
 
 
 def _agent_pid(home: Home) -> int:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_what_is_no_wheel_of_ours_is_refused(content: bytes, tmp_path: Path) -> 
 def test_a_lock_is_resolved_once_for_each_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def resolve(wanted: str, pins: str) -> bytes:
+    def resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:
         asked.append(wanted)
         return f"{wanted} under {pins}".encode()
 

@@ -1,0 +1,130 @@
+"""Adding, removing and scaling a worker, as a change of the stack's spec; and workers in words. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from blocks.errors import WrongCall
+from blocks.spec import StackSpec, Worker, build_spec
+from blocks.stack import MAINTENANCE_POOL
+
+WORKER_PREFIX = "worker-"
+"""How the service of every worker begins."""
+Action = Literal["list", "add", "remove", "scale"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person fills in. What does not apply to an action is ignored."""
+
+    action: Action
+    name: str = ""
+    pool: str = ""
+    """Empty for the worker's name."""
+    type: str = "process"
+    concurrency: int = 10
+    packages: Sequence[str] = ()
+    env: Sequence[str] = ()
+    """Each `KEY=VALUE`."""
+    git_credentials: str = ""
+    """Empty for none."""
+
+    @property
+    def service(self) -> str:
+        return WORKER_PREFIX + self.name
+
+
+def planned(spec: StackSpec, asked: Asked, services: Collection[str]) -> StackSpec:
+    """The spec as it is afterwards; the same one where all that is asked for is so already.
+
+    Args:
+        services: Names of the services on the host: of a worker whose removal was cut short, its service is left.
+
+    Raises:
+        WrongCall: it cannot be done; nothing was touched.
+    """
+    if not asked.name:
+        raise WrongCall(f"{asked.action} wants the name of a worker", f"there are {_names(spec)}")
+    workers = {"add": _added, "remove": _removed, "scale": _scaled}[asked.action](spec, asked, services)
+    return build_spec({**spec.model_dump(mode="json"), "workers": workers}, f"{asked.action} {asked.name}")
+
+
+def _added(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dict[str, Any]]:
+    wished = _worker(asked)
+    found = _find(spec, asked.name)
+    if wished["pool"] == MAINTENANCE_POOL:
+        raise WrongCall(f"the pool {MAINTENANCE_POOL} has its worker", "selfhost workers scale gives it more runs")
+    if found is not None and _plain(found) != wished:
+        raise WrongCall(f"the name {asked.name!r} is taken by a worker on the pool {found.pool!r}", "choose another")
+    return [_plain(each) for each in spec.workers] + ([] if found else [wished])
+
+
+def _removed(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dict[str, Any]]:
+    found = _find(spec, asked.name)
+    if found is None and asked.service not in services:
+        raise _unknown(spec, asked.name)
+    if found is not None and found.pool == MAINTENANCE_POOL:
+        raise WrongCall(
+            f"the worker {asked.name!r} serves the pool {MAINTENANCE_POOL}, which runs backups and upgrades: it stays",
+            "selfhost workers scale changes its number of runs",
+        )
+    return [_plain(each) for each in spec.workers if each.name != asked.name]
+
+
+def _scaled(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dict[str, Any]]:
+    if _find(spec, asked.name) is None:
+        raise _unknown(spec, asked.name)
+    changed = {"concurrency": asked.concurrency}
+    return [_plain(each) | (changed if each.name == asked.name else {}) for each in spec.workers]
+
+
+def _worker(asked: Asked) -> dict[str, Any]:
+    pairs = [each.partition("=") for each in asked.env]
+    wrong = [key for key, sign, _ in pairs if not sign]
+    if wrong:
+        raise WrongCall(f"env: {wrong[0]!r} is not KEY=VALUE", "such as TZ=Europe/Berlin")
+    return {
+        "name": asked.name,
+        "pool": asked.pool or asked.name,
+        "type": asked.type,
+        "concurrency": asked.concurrency,
+        "packages": list(asked.packages),
+        "env": {key: value for key, _, value in pairs},
+        "git_credentials": asked.git_credentials or None,
+    }
+
+
+def _plain(worker: Worker) -> dict[str, Any]:
+    return worker.model_dump(mode="json")
+
+
+def _find(spec: StackSpec, name: str) -> Worker | None:
+    return next((each for each in spec.workers if each.name == name), None)
+
+
+def _unknown(spec: StackSpec, name: str) -> WrongCall:
+    return WrongCall(f"there is no worker {name!r}", f"there are {_names(spec)}")
+
+
+def _names(spec: StackSpec) -> str:
+    return ", ".join(each.name for each in spec.workers)
+
+
+def as_toml(workers: Iterable[Worker]) -> str:
+    """Workers as the `[[workers]]` of a spec file; what has its default is left out."""
+    return "\n".join("\n".join(["[[workers]]", *_lines(each)]) + "\n" for each in workers)
+
+
+def _lines(worker: Worker) -> list[str]:
+    given = worker.model_dump(mode="json", exclude_defaults=True)
+    return [f"{key} = {_toml(value)}" for key, value in given.items()]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    # JSON's texts, numbers and lists are TOML's, but for one character that must be escaped there.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,273 @@
+"""Workers of the stack, from the UI: add one, remove one, change how many runs it takes, list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+from pydantic import Field
+
+from blocks import catalog, git_credentials, pools, release, rollout, verification
+from blocks.errors import Blocked
+from blocks.host import control
+from blocks.host import lease as leases
+from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
+from blocks.host.wanted import SERVER
+from blocks.resource import Apply, in_order, plan, visit
+from blocks.server_objects import server_objects
+from blocks.spec import StackSpec, Worker
+from blocks.stack import MAINTENANCE_POOL, HostServices, Stack, next_spec
+from blocks.workers import WORKER_PREFIX, Action, Asked, planned
+from flows import change
+from flows.backup import as_task
+from flows.converge import this_server
+from flows.progress import step
+
+NAME = r"^([a-z]([a-z0-9-]{0,30}[a-z0-9])?)?$"
+POOL = r"^[A-Za-z0-9_-]{0,60}$"
+PAIR = r"^[A-Za-z_][A-Za-z0-9_]*=.*$"
+BLOCK = r"^([a-z0-9-]+/[a-z0-9-]+)?$"
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+@flow(name="workers")
+def workers(
+    action: Annotated[
+        Action, Field(description="What to do. `list` leaves a table; so do the others at their end.")
+    ] = "list",
+    name: Annotated[str, Field(pattern=NAME, description="The worker; needed for all but `list`.")] = "",
+    pool: Annotated[
+        str,
+        Field(pattern=POOL, description="For `add`: its work pool, made if missing. Empty: called like the worker."),
+    ] = "",
+    type: Annotated[
+        Literal["process"], Field(description="For `add`: `process` runs flows on this machine.")
+    ] = "process",
+    concurrency: Annotated[
+        int, Field(ge=1, le=1000, description="For `add` and `scale`: flow runs at one time; more wait in the pool.")
+    ] = 10,
+    packages: Annotated[
+        list[Text], Field(description="For `add`: requirements of the flows it runs, such as pandas==2.2.3.")
+    ] = [],  # noqa: B006 (Prefect reads the default off; nobody changes it)
+    env: Annotated[
+        list[Annotated[str, Field(pattern=PAIR)]],
+        Field(description="For `add`: environment of the flows it runs, each KEY=VALUE. Not for secrets: use blocks."),
+    ] = [],  # noqa: B006
+    git_credentials: Annotated[
+        str,
+        Field(
+            pattern=BLOCK,
+            description="For `add`: a block with the token for git clone in its runs, such as secret/git. Empty: none.",
+        ),
+    ] = "",
+    wait_minutes: Annotated[
+        int,
+        Field(ge=0, le=1440, description="For `remove` and `scale`: minutes that what runs on it gets to end."),
+    ] = 60,
+    stack: str | None = None,
+) -> None:
+    """Add, remove or scale a worker of the stack, or list them. No run is lost: a worker ends when nothing runs on it.
+
+    Args:
+        action: What to do.
+        name: The worker.
+        pool: Its work pool.
+        type: Type of the work pool.
+        concurrency: Flow runs at one time.
+        packages: Further requirements for its flows.
+        env: Environment of its flows.
+        git_credentials: Block with the token for git.
+        wait_minutes: Time that what runs gets; afterwards the worker goes on as it was.
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    asked = Asked(action, name, pool, type, concurrency, packages, env, git_credentials)
+    with this_server() as client:
+        try:
+            if action != "list":
+                carry_out(asked, stack, client, wait_minutes * 60.0)
+        finally:
+            publish(catalog.load(stack), client)
+
+
+def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_seconds: float) -> None:
+    """Change the stack's spec and then the stack, under its lease."""
+    lease = leases.acquire(catalog.load(name).machine.home().lease, f"workers {asked.action} {asked.name}")
+    try:
+        now = catalog.load(name)
+        wished = as_task("plan", lambda: wish(now, asked, client))
+        as_task("install", lambda: install(now, wished))
+        as_task("keep the spec", lambda: keep(wished, client))
+        as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
+        late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
+        if late:
+            go_back(now, client, late)
+        as_task("verify", lambda: verify(wished, asked, client))
+    finally:
+        lease.release()
+
+
+def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
+    """The stack as it is asked for, its releases resolved; everything that refuses does so here.
+
+    Raises:
+        Blocked: it cannot be done; nothing was changed.
+    """
+    with step("plan") as detail:
+        services = [each.name for each in change.current(now).services]
+        spec = planned(now.spec, asked, services)
+        require_block(asked.git_credentials, client)
+        wished = catalog.compose(spec, releases_of(now, spec))
+        plan(server_objects(spec, wished.blocks(), client))
+        detail.text = "the spec changes" if spec != now.spec else "the spec says so already"
+    return wished
+
+
+def require_block(reference: str, client: SyncPrefectClient) -> None:
+    """Refuse git credentials which no block holds."""
+    if not reference:
+        return
+    slug, _, name = reference.partition("/")
+    try:
+        data = client.read_block_document_by_name(name, slug, include_secrets=True).data
+    except ObjectNotFound as error:
+        raise Blocked(f"there is no block {reference} on the server", "make it in the UI, below Blocks") from error
+    if git_credentials.login(slug, data) is None:
+        fields = ", ".join(git_credentials.PASSWORD_FIELDS)
+        raise Blocked(f"the block {reference} has none of the fields {fields}", "name a block with a token")
+
+
+def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:
+    """The releases of a changed spec: those that are there stay as they are, a new worker's own is resolved."""
+    wanted = {each.name: each for each in spec.workers if each.packages}
+    before = {each.name for each in now.spec.workers}
+    kept = {name: each for name, each in now.releases.items() if name in wanted or name not in before}
+    return kept | {name: _prepared(now, each) for name, each in wanted.items() if name not in kept}
+
+
+def _prepared(now: Stack, worker: Worker) -> Release:
+    (wheel,) = now.releases[SERVER].wheels
+    home = now.machine.home()
+    reach = control.agent_environment(home)
+    return release.prepare(now.spec.prefect_version, wheel, home.store, worker.packages, reach)
+
+
+def install(now: Stack, wished: Stack) -> None:
+    """Install a new release beside the others, before anything is kept; where that fails, all is as it was."""
+    with step("install") as detail:
+        there = {each.id for each in change.current(now).releases}
+        new = [each.id for each in wished.releases.values() if each.id not in there]
+        detail.text = f"release {new[0]}" if new else "nothing new"
+        if not new:
+            return
+        try:
+            now.machine.apply(rollout.with_releases(change.current(now), next_spec(wished)))
+        except Blocked:
+            visit(HostServices(now), Apply())
+            raise
+
+
+def keep(stack: Stack, client: SyncPrefectClient) -> None:
+    """Make this the wanted form of the stack: from now on a bootstrap, too, would finish the change."""
+    with step("keep the spec"):
+        change.keep(stack, client)
+
+
+def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
+    """Make what the server keeps for the stack match its spec, the new pool and its probe above all."""
+    with step("pools and probes") as detail:
+        listed = in_order(server_objects(stack.spec, stack.blocks(), client))
+        done = [visit(each, Apply()) for each in listed]
+        changed = [f"{each.action} {each.resource}" for each in done if each.action != "keep"]
+        detail.text = ", ".join(changed) or "nothing to change"
+
+
+def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wait_seconds: float) -> str:
+    """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
+    with step("drain and change") as detail:
+        host = next_spec(wished)
+        if serves_maintenance(wished.spec, asked.name):
+            detail.text = f"{asked.service} restarts once nothing runs on it, this run among it; nobody waits for that"
+        else:
+            late = change.change_workers(wished, host, [asked.service], client, wait_seconds)
+            if late:
+                return late
+        visit(HostServices(wished), Apply())  # releases and files which nothing needs any more
+    return ""
+
+
+def go_back(before: Stack, client: SyncPrefectClient, late: str) -> None:
+    """The worker went on as it was, so the spec says that again.
+
+    Raises:
+        Blocked: always, with what still runs.
+    """
+    with step("the spec as it was"):
+        change.keep(before, client)
+        visit(HostServices(before), Apply())
+    bring_objects_in_line(before, client)
+    raise Blocked(late, "nothing was changed; wait for these runs or cancel them, or give it more minutes")
+
+
+def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
+    """See that the worker runs a flow, where it can be asked to."""
+    with step("verify") as detail:
+        worker = next((each for each in wished.spec.workers if each.name == asked.name), None)
+        if worker is None or worker.pool == MAINTENANCE_POOL:
+            detail.text = f"{asked.name} is gone, its pool stays" if worker is None else "its next run will tell"
+        elif client.read_work_pool(worker.pool).is_paused:
+            detail.text = f"the pool {worker.pool} is paused, so that no run was tried"
+        else:
+            found = verification.probe(wished.door, worker.pool)
+            if not found.status:
+                raise Blocked(
+                    found.message, f"the worker {worker.name} is there; selfhost workers remove takes it away"
+                )
+            detail.text = found.message
+
+
+def serves_maintenance(spec: StackSpec, name: str) -> bool:
+    """Whether this worker runs this very flow, so that nobody can wait here for its end."""
+    return any(each.name == name and each.pool == MAINTENANCE_POOL for each in spec.workers)
+
+
+def rows(stack: Stack, client: SyncPrefectClient) -> list[dict[str, Any]]:
+    """What `selfhost workers list --json` tells of each worker of the spec; keys are stable."""
+    host = stack.machine.observe()
+    return [_row(each, _services(host), client) for each in stack.spec.workers]
+
+
+def _services(host: HostStatus | None) -> Mapping[str, ServiceStatus]:
+    return {each.name: each for each in (host.services if host else ())}
+
+
+def _row(worker: Worker, services: Mapping[str, ServiceStatus], client: SyncPrefectClient) -> dict[str, Any]:
+    service = services.get(WORKER_PREFIX + worker.name)
+    return {
+        "name": worker.name,
+        "pool": worker.pool,
+        "type": worker.type,
+        "concurrency": worker.concurrency,
+        "packages": list(worker.packages),
+        "git_credentials": worker.git_credentials,
+        "state": service.state if service else "missing",
+        "version": service.version if service else "",
+        "pool_paused": _is_paused(client, worker.pool),
+        "pool_runs": len(pools.alive(client, [worker.pool])),
+    }
+
+
+def _is_paused(client: SyncPrefectClient, pool: str) -> bool:
+    try:
+        return client.read_work_pool(pool).is_paused
+    except ObjectNotFound:
+        return False
+
+
+def publish(stack: Stack, client: SyncPrefectClient) -> None:
+    """Leave the workers as a table."""
+    table = [{**each, "packages": " ".join(each["packages"])} for each in rows(stack, client)]
+    create_table_artifact(table=table, key="workers", description="Workers of the stack, and what runs on their pools.")

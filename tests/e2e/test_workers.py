@@ -1,0 +1,181 @@
+"""A worker of one's own: added with a package and a token for git, used, scaled and removed under running flows."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import BlockDocumentCreate
+
+from blocks.pools import is_marked
+from tests import git_server
+from tests.e2e.test_operation import artifacts, run_deployment
+from tests.stack import CALL_SECONDS, Result, Stack, eventually
+
+pytestmark = pytest.mark.e2e
+
+NAME = "ours"
+FLOW = """\
+import os
+import time
+from pathlib import Path
+
+import iniconfig
+from prefect import flow
+
+
+@flow
+def held(gate: str) -> None:
+    Path(gate + ".began").write_text(f"{iniconfig.__name__} {os.environ['GREETING']}")
+    while not Path(gate).exists():
+        time.sleep(0.1)
+"""
+
+
+class Held:
+    """A run of a flow which the worker clones from a git server, and which goes on until its gate is opened."""
+
+    def __init__(self, client: SyncPrefectClient, deployment: UUID, gate: Path) -> None:
+        self._client, self._gate = client, gate
+        self.id = client.create_flow_run_from_deployment(deployment, parameters={"gate": str(gate)}).id
+        self.said = eventually(self._began, "the beginning of the flow", 90)
+
+    def _began(self) -> str:
+        state = self._client.read_flow_run(self.id).state
+        assert state is None or not state.is_final(), state
+        path = self._gate.with_name(self._gate.name + ".began")
+        return path.read_text() if path.exists() else ""
+
+    def open(self) -> None:
+        self._gate.touch()
+
+    def require_completed(self) -> None:
+        state = eventually(self._final, "the end of the flow", 60)
+        assert state.is_completed(), state
+
+    def _final(self) -> Any:
+        state = self._client.read_flow_run(self.id).state
+        return state if state is not None and state.is_final() else None
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[SyncPrefectClient]:
+    with stack.client() as client:
+        yield client
+
+
+@pytest.fixture
+def token(client: SyncPrefectClient) -> Iterator[str]:
+    """A token which a secret block on the server holds."""
+    value = secrets.token_hex(16)
+    kind = client.read_block_type_by_slug("secret")
+    (schema,) = [each for each in client.read_block_schemas() if each.block_type_id == kind.id][:1]
+    made = client.create_block_document(
+        BlockDocumentCreate(name="git", data={"value": value}, block_type_id=kind.id, block_schema_id=schema.id)
+    )
+    yield value
+    client.delete_block_document(made.id)
+
+
+@pytest.fixture
+def repository(token: str, tmp_path: Path) -> Iterator[str]:
+    bare = git_server.commit(tmp_path / "git", {"flow.py": FLOW})
+    with git_server.serving(bare.parent, "x-access-token", token) as url:
+        yield f"{url}/{bare.name}"
+
+
+def workers(stack: Stack, verb: str, *options: str) -> Result:
+    return stack.call("workers", verb, *options, *stack.where)
+
+
+def listed(stack: Stack) -> dict[str, dict[str, Any]]:
+    done = workers(stack, "list", "--json")
+    assert done.status == 0, done.output
+    return {each["name"]: each for each in json.loads(done.stdout)["workers"]}
+
+
+def deploy(client: SyncPrefectClient, repository: str) -> UUID:
+    return client.create_deployment(
+        flow_id=client.create_flow_from_name("held"),
+        name=NAME,
+        entrypoint="flow.py:held",
+        work_pool_name=NAME,
+        pull_steps=[{"prefect.deployments.steps.git_clone": {"repository": repository}}],
+    )
+
+
+def begin(stack: Stack, client: SyncPrefectClient, verb: str, *options: str) -> subprocess.Popen[str]:
+    """Begin a change, and return once its pool is paused because of it."""
+    process = stack.start("workers", verb, *options, *stack.where)
+    eventually(lambda: is_marked(client.read_work_pool(NAME)), "the pool paused", 90)
+    return process
+
+
+def end(stack: Stack, process: subprocess.Popen[str]) -> Result:
+    return stack.ended(process, ("workers", "…"), *process.communicate(timeout=CALL_SECONDS))
+
+
+def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
+    stack: Stack, client: SyncPrefectClient, token: str, repository: str, tmp_path: Path
+) -> None:
+    (stack.folder / "stack.toml").write_text("# the defaults\n")
+    options = ("--packages", "iniconfig", "--env", "GREETING=hello", "--git-credentials", "secret/git")
+    added = workers(stack, "add", NAME, *options)
+    (stack.folder / "stack.toml").unlink()
+    assert added.status == 0, added.output
+    assert "stack.toml would undo it" in added.stdout and 'git_credentials = "secret/git"' in added.stdout
+    deployment = deploy(client, repository)
+
+    first = Held(client, deployment, tmp_path / "first")
+    assert first.said == "iniconfig hello"
+    scaling = begin(stack, client, "scale", NAME, "3")
+    first.open()
+    first.require_completed()
+    scaled = end(stack, scaling)
+    assert scaled.status == 0, scaled.output
+
+    second = Held(client, deployment, tmp_path / "second")
+    refused = workers(stack, "remove", NAME, "--wait", "0")
+    assert refused.status == 1 and f"worker-{NAME} goes on as before, it runs" in refused.stderr, refused.output
+    found = listed(stack)[NAME]
+    assert (found["concurrency"], found["state"], found["pool_paused"], found["pool_runs"]) == (3, "ready", False, 1)
+    assert found["packages"] == ["iniconfig"] and found["git_credentials"] == "secret/git"
+
+    removing = begin(stack, client, "remove", NAME)
+    second.open()
+    second.require_completed()
+    removed = end(stack, removing)
+    assert removed.status == 0, removed.output
+    assert sorted(listed(stack)) == ["default", "maintenance"]
+    assert stack.plan() == []
+    assert not client.read_work_pool(NAME).is_paused
+    assert not [each for each in stack.processes().values() if f"--name {NAME}" in each]
+    folders = [stack.home / each for each in ("etc", "run", "state", "agent", "logs")]
+    files = [each for folder in folders for each in folder.rglob("*") if each.is_file()]
+    assert not [each for each in files if token.encode() in each.read_bytes()], "the token lies on the disk"
+    client.delete_deployment(deployment)
+    client.delete_work_pool(NAME)
+
+
+def test_what_cannot_be_is_refused_and_nothing_is_changed(stack: Stack) -> None:
+    before = (stack.home / "wanted.json").read_bytes()
+    unknown = workers(stack, "add", NAME, "--packages", "no-such-package-of-anybody")
+    assert unknown.status == 1 and "no-such-package-of-anybody" in unknown.stderr, unknown.output
+    missing = workers(stack, "remove", "nobody")
+    assert missing.status == 2 and "there is no worker 'nobody'" in missing.stderr
+    assert (stack.home / "wanted.json").read_bytes() == before
+    assert stack.plan() == []
+
+
+def test_a_person_in_the_ui_finds_the_workers_as_a_table(stack: Stack, client: SyncPrefectClient) -> None:
+    run = run_deployment(client, "workers/workers")
+    assert run.state is not None and run.state.is_completed(), run.state
+    table = json.loads(artifacts(client, run)["workers"])
+    assert [(each["name"], each["state"]) for each in table] == [("maintenance", "ready"), ("default", "ready")]

@@ -1,0 +1,203 @@
+"""Changes of workers that are disturbed: killed at every step, met by another, by a dead server, by a bad package."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.pools import is_marked
+from tests.e2e.test_workers import Held, listed
+from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
+
+pytestmark = pytest.mark.fault
+
+NAME = "ours"
+POOL = "theirs"
+ADD = ("add", NAME, "--pool", POOL, "--packages", "iniconfig")
+STEPS = ["plan", "install", "keep the spec", "pools and probes", "drain and change", "verify"]
+FLOW = """\
+import time
+from pathlib import Path
+
+from prefect import flow
+
+
+@flow
+def held(gate: str) -> None:
+    Path(gate + ".began").write_text("began")
+    while not Path(gate).exists():
+        time.sleep(0.1)
+"""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with scratch("flt-") as stack:
+        stack.bootstrap()
+        yield stack
+
+
+class Log:
+    """What the maintenance worker logs from now on: the steps of a run, at the moment they end."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._path = stack.home / "logs/worker-maintenance.log"
+        self._offset = self._path.stat().st_size
+
+    def has_ended(self, step: str) -> bool:
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            return f"flows.progress - {step}: ".encode() in file.read()
+
+
+def begin(stack: Stack, *argv: str) -> subprocess.Popen[str]:
+    return stack.start("workers", *argv, *stack.where)
+
+
+def end(stack: Stack, process: subprocess.Popen[str], *argv: str) -> Result:
+    return stack.ended(process, ("workers", *argv), *process.communicate(timeout=CALL_SECONDS))
+
+
+def workers(stack: Stack, *argv: str) -> Result:
+    done = end(stack, begin(stack, *argv), *argv)
+    assert done.status == 0, done.output
+    return done
+
+
+def after(stack: Stack, step: str, *argv: str) -> subprocess.Popen[str]:
+    """Begin a change, and return at the moment its step has ended."""
+    log = Log(stack)
+    process = begin(stack, *argv)
+    eventually(lambda: log.has_ended(step), f"the end of {step}", 150)
+    return process
+
+
+def kill_flow(stack: Stack) -> None:
+    """SIGKILL the process of the flow that runs on the maintenance worker."""
+    worker = stack.pids()["worker-maintenance"]
+    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    assert children
+    for pid in children:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def killed_after(stack: Stack, step: str, *argv: str) -> None:
+    process = after(stack, step, *argv)
+    kill_flow(stack)
+    done = end(stack, process, *argv)
+    assert done.status == 1 and "Traceback" not in done.output, done.output
+
+
+def require_well(stack: Stack, *names: str) -> None:
+    found = listed(stack)
+    assert sorted(found) == sorted(("maintenance", "default", *names))
+    assert {(each["state"], each["pool_paused"]) for each in found.values()} == {("ready", False)}
+    with stack.client() as client:
+        assert not [each.name for each in client.read_work_pools() if each.is_paused]
+    assert stack.plan() == []
+
+
+@pytest.fixture
+def held(stack: Stack, tmp_path: Path) -> Iterator[Held]:
+    """A run on the worker which goes on until its gate is opened, and must then complete."""
+    (tmp_path / "flow.py").write_text(FLOW)
+    with stack.client() as client:
+        deployment = client.create_deployment(
+            flow_id=client.create_flow_from_name("held"),
+            name=NAME,
+            entrypoint="flow.py:held",
+            work_pool_name=POOL,
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path)}}],
+        )
+        yield Held(client, deployment, tmp_path / "gate")
+
+
+def of_the_worker(stack: Stack) -> list[str]:
+    return [each for each in stack.processes().values() if f"--name {NAME}" in each]
+
+
+def is_paused_by_us(stack: Stack) -> bool:
+    with stack.client() as client:
+        return is_marked(client.read_work_pool(POOL))
+
+
+def test_an_addition_killed_at_every_step_is_finished_by_the_same_command(stack: Stack) -> None:
+    for step in STEPS:
+        killed_after(stack, step, *ADD)
+    workers(stack, *ADD)
+    require_well(stack, NAME)
+
+
+def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, held: Held) -> None:
+    process = begin(stack, "remove", NAME)
+    eventually(lambda: is_paused_by_us(stack), "the pool paused", 120)
+    second = end(stack, begin(stack, "scale", "default", "3"), "scale")
+    assert second.status == 1 and "the lease is held by" in second.stderr and f"remove {NAME}" in second.stderr
+    kill_flow(stack)
+    assert end(stack, process, "remove", NAME).status == 1
+    assert is_paused_by_us(stack)
+    stack.bootstrap()
+    with stack.client() as client:
+        assert not client.read_work_pool(POOL).is_paused
+    held.open()
+    held.require_completed()
+    eventually(lambda: not of_the_worker(stack), "the end of the worker", 60)
+    require_well(stack)
+
+
+def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: Stack) -> None:
+    workers(stack, *ADD)
+    for step in STEPS[:4]:
+        killed_after(stack, step, "remove", NAME)
+    killed_after(stack, "drain and change", "remove", NAME)  # from here on there is no such worker any more
+    require_well(stack)
+    assert not of_the_worker(stack)
+    assert end(stack, begin(stack, "remove", NAME), "remove").status == 2
+
+
+@pytest.mark.parametrize(("service", "step"), [("server-blue", "install"), ("postgres", "keep the spec")])
+def test_the_server_or_its_database_dies_under_it(stack: Stack, service: str, step: str) -> None:
+    process = after(stack, step, *ADD)
+    os.kill(stack.pids()[service], signal.SIGKILL)
+    first = end(stack, process, *ADD)
+    assert "Traceback" not in first.output
+    eventually(lambda: stack.call("workers", "list", *stack.where).status == 0, "the server", 120)
+    workers(stack, *ADD)
+    require_well(stack, NAME)
+    workers(stack, "remove", NAME)
+    require_well(stack)
+
+
+def broken_package(folder: Path) -> Path:
+    """A source package which resolves, as it states what it is, and whose build fails."""
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.2\nName: broken\nVersion: 1.0\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "broken"\nbackend-path = ["."]\n'
+        '[project]\nname = "broken"\nversion = "1.0"\n',
+        "broken.py": "def build_wheel(*arguments):\n    raise SystemExit('cannot be built')\n",
+    }
+    path = folder / "broken-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"broken-1.0/{name}")
+            entry.size, entry.mtime = len(content), int(time.time())
+            archive.addfile(entry, io.BytesIO(content.encode()))
+    return path
+
+
+def test_a_package_that_does_not_install_changes_nothing(stack: Stack, tmp_path: Path) -> None:
+    before: dict[str, Any] = {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()}
+    package = f"broken @ file://{broken_package(tmp_path)}"
+    done = end(stack, begin(stack, "add", "fails", "--packages", package), "add")
+    assert done.status == 1 and "broken" in done.stderr and "Traceback" not in done.stderr, done.output
+    assert {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()} == before
+    require_well(stack)
