@@ -14,8 +14,6 @@ from prefect.states import Completed
 from pydantic import Field
 
 from blocks import catalog
-from blocks.backups import BEFORE_RESTORE
-from flows import backup as backups
 from flows import restore_hand_over as hand_over
 from flows import restore_steps as steps
 from flows import restored
@@ -58,14 +56,14 @@ def replace_database(
     """
     stack, laps = catalog.composed(spec), steps.Laps()
     manifest = steps.find(stack, backup)
-    saved = backups.run(stack, BEFORE_RESTORE + manifest.id, steps.folder(stack)).id if safety else ""
+    saved = steps.back_up(stack, manifest) if safety else ""
     with stack.database.beside() as copy:
         as_task("restore beside", lambda: steps.fill(stack, manifest, copy))
         as_task("bring its schema to this release", lambda: steps.migrate(stack, copy))
         if not now:
             as_task("workers idle", lambda: steps.idle(stack, wait))
-        with steps.stopped(stack):
-            as_task("swap", lambda: steps.swap(stack, manifest, saved, laps.taken))
+        as_task("stop server and workers", lambda: steps.stop(stack))
+        as_task("swap", lambda: steps.swap(stack, manifest, saved, laps.taken))
     as_task("server ready", lambda: steps.start_server(stack))
 
 

@@ -101,22 +101,23 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
 
     from flows import restore as verb
     from flows import restore_steps as steps
+    from flows import restored
     from flows.converge import only_server
 
-    is_replaced = False
     try:
         with step("look at the backup") as detail:
             manifest = steps.require_restorable(stack, backup, steps.dump_file(stack))
             detail.text = f"{manifest.id} of {manifest.made}, made for: {manifest.reason}"
         if not yes:
             terminal.confirm(question(manifest))
-        steps.bring_host_in_line(stack)
-        with temporary_settings({PREFECT_API_URL: f"{_start(stack.spec, temporary)}/api"}), only_server():
-            verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
-        is_replaced = True
-    finally:
-        if not is_replaced:
+        with steps.undone_by_failure(stack):
+            url = _start(stack.spec, temporary)
+            with temporary_settings({PREFECT_API_URL: f"{url}/api"}), only_server():
+                verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
+    except BaseException:
+        if restored.unfinished(stack) is None:
             temporary.retire()
+        raise
 
 
 def question(manifest: Manifest) -> str:
@@ -145,6 +146,7 @@ def _finish(stack: Stack, temporary: TemporaryServer) -> None:
     from flows import restore_steps as steps
     from flows import restored
 
+    temporary.stop()  # its record has come to its end
     steps.start_server(stack)
     found = restored.record(stack)
     verb.finish(stack.spec.model_dump(mode="json"), found.backup)

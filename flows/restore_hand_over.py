@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import tempfile
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact
@@ -53,8 +55,10 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
         applied = stack.machine.applied()
         if applied is None:
             raise NotReady("the host was given no spec yet")
-        stack.machine.apply(replace(applied, generation=applied.generation + 1, jobs=(*applied.jobs, job)))
-        address = wait_until(lambda: _begun(stack, job), "the restore's beginning", timeout=BEGIN_SECONDS, every=0.5)
+        since = time.time()
+        stack.machine.apply(replace(applied, generation=applied.generation + 1, jobs=(job,)))
+        begun = partial(_begun, stack, job, since)
+        address = wait_until(begun, "the restore's beginning", timeout=BEGIN_SECONDS, every=0.5)
         detail.text = address
     create_link_artifact(link=address, link_text="The restore, on its temporary server", key="restore-server")
     return (
@@ -76,25 +80,26 @@ def restore_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> Job:
     )
 
 
-def _begun(stack: Stack, job: Job) -> str:
+def _begun(stack: Stack, job: Job, since: float) -> str:
     """The address of the temporary server which the job started."""
-    seen = stack.machine.observe()
+    address, seen = _address(stack.machine.home(), since), stack.machine.observe()
+    if address:  # from here on the job itself may change what the host should run, and then is not listed any more
+        return address
     status = next((each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)), None)
-    if status is None:
-        raise NotReady("the host has not begun the job")
-    if status.state != "running":
+    if status is not None and status.state != "running":
         raise Blocked(f"the host job {JOB} {status.state}: {_last_words(status)}", f"selfhost logs job-{JOB}")
-    return _address(stack.machine.home(), status.started)
+    raise NotReady("the job has not started its temporary server" if status else "the host has not begun the job")
 
 
 def _address(home: Home, since: float) -> str:
+    """The address of a temporary server that was started after that moment (Unix time); empty where none was."""
     path = home.restoring / "server.json"
     try:
         if path.stat().st_mtime >= since:
             return f"http://127.0.0.1:{json.loads(path.read_text('utf-8'))['port']}"
     except FileNotFoundError:
-        pass
-    raise NotReady("its temporary server has not been started")
+        return ""
+    return ""
 
 
 def _last_words(status: JobStatus) -> str:

@@ -15,6 +15,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+
 from blocks import backups, restorable
 from blocks.backups import Catalogue, Manifest
 from blocks.database import Database
@@ -25,7 +27,9 @@ from blocks.host.secret_files import DATABASE_PASSWORD, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
 from blocks.restorable import Facts
 from blocks.stack import Stack, host_spec
+from blocks.verification import FAULTS, UNDER_WAY
 from blocks.waiting import wait_until
+from flows import backup, restored
 from flows.progress import Step, listen, step
 
 DATABASE_SECONDS = 60.0
@@ -59,19 +63,19 @@ def dump_file(stack: Stack) -> Path:
     return folder(stack) / "restored.dump"
 
 
-def find(stack: Stack, backup: str) -> Manifest:
+def find(stack: Stack, wanted: str) -> Manifest:
     """The manifest of a backup; `latest` is the newest verified one."""
-    return Catalogue(stack.objects, folder(stack)).find(backup)
+    return Catalogue(stack.objects, folder(stack)).find(wanted)
 
 
-def require_restorable(stack: Stack, backup: str, dump: Path) -> Manifest:
+def require_restorable(stack: Stack, wanted: str, dump: Path) -> Manifest:
     """Fetch a backup's dump and see that it can be restored here; nothing else is touched.
 
     Raises:
         Blocked: it cannot, with all reasons together.
     """
     catalogue = Catalogue(stack.objects, dump.parent)
-    manifest = catalogue.find(backup)
+    manifest = catalogue.find(wanted)
     found = restorable.faults(manifest, facts(stack))
     try:
         catalogue.fetch(manifest, dump)
@@ -107,6 +111,15 @@ def _require_database(stack: Stack) -> None:
     except NotReady:
         control.start(stack.machine.home())
         wait_until(lambda: stack.database.size() >= 0, "the database's answer", timeout=DATABASE_SECONDS, every=0.2)
+
+
+def back_up(stack: Stack, manifest: Manifest) -> str:
+    """Back up what is about to be replaced, drill and all; its id."""
+    try:
+        return backup.run(stack, backups.BEFORE_RESTORE + manifest.id, folder(stack)).id
+    except Blocked as error:
+        hint = "where it is beyond that: --without-safety; the database itself is kept all the same"
+        raise Blocked(f"what is there cannot be backed up: {error.what}", hint) from error
 
 
 def fill(stack: Stack, manifest: Manifest, copy: Database) -> None:
@@ -157,21 +170,42 @@ def idle(stack: Stack, seconds: float) -> None:
         Blocked: some still run.
     """
     with step("workers idle"):
-        control.wait_idle(stack.machine.home(), seconds)
+        try:
+            control.wait_idle(stack.machine.home(), seconds)
+        except Blocked as error:
+            raise Blocked(f"{error.what}: {_under_way(stack)}", "wait for them, or end them with --now") from error
+
+
+def _under_way(stack: Stack) -> str:
+    """Names of the flow runs that the server has under way, or why it does not say."""
+    busy = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
+    try:
+        with stack.door.impatient_client() as client:
+            return ", ".join(each.name for each in client.read_flow_runs(flow_run_filter=busy)) or "none"
+    except FAULTS as error:
+        return f"the server does not say which ({error})"
+
+
+def stop(stack: Stack) -> None:
+    """End server and workers and wait for that; callers wait in the held socket from now on."""
+    with step("stop server and workers"):
+        _apply(stack, without=("server-", "worker-"), seconds=STOP_SECONDS)
 
 
 @contextmanager
-def stopped(stack: Stack) -> Iterator[None]:
-    """Server and workers are down for as long as the context lasts; callers wait in the held socket.
+def undone_by_failure(stack: Stack) -> Iterator[None]:
+    """Whatever fails in this context, the host is told to run all of the stack afterwards.
 
-    After a failure all of the stack is told to start; else `start_server` is the next step.
+    Not where the databases were swapped already: then the same command goes on, before workers begin anything.
     """
+    applied = stack.machine.applied()
+    if applied is None or not any(each.name.startswith("server-") for each in applied.services):
+        bring_host_in_line(stack)  # an attempt that was killed had stopped it
     try:
-        with step("stop server and workers"):
-            _apply(stack, without=("server-", "worker-"), seconds=STOP_SECONDS)
         yield
     except BaseException:
-        bring_host_in_line(stack)
+        if restored.unfinished(stack) is None:
+            bring_host_in_line(stack)
         raise
 
 
