@@ -51,7 +51,7 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
         Blocked: it refused.
     """
     with step("hand over to the host") as detail:
-        job, home = restore_job(stack, manifest, wait, now), stack.machine.home()
+        job = restore_job(stack, manifest, wait, now)
         applied = stack.machine.applied()
         if applied is None:
             raise NotReady("the host was given no spec yet")
@@ -63,7 +63,7 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
     create_link_artifact(link=address, link_text="The restore, on its temporary server", key="restore-server")
     return (
         f"handed over to the host job {JOB}: watch {address} (the same password), or selfhost logs job-{JOB}; "
-        f"afterwards this run is not in the database any more, the artifact `restore` tells what was done ({home.root})"
+        f"afterwards this run is not in the database any more, the artifact `restore` tells what was done"
     )
 
 

@@ -93,7 +93,7 @@ class Place:
         """Put the copy in the database's place, all at once or not at all.
 
         Whoever is connected is sent away first. A newcomer between that and the renames makes the swap fail, so it
-        is tried again; once a rename has its lock, newcomers wait and then find the new one.
+        is tried again; once a rename has its lock, newcomers wait, are sent away, and find the new one by another try.
 
         Raises:
             NotReady: somebody connected all the time.
