@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from blocks.errors import Blocked
+from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
 from blocks.host.postgres import Login
 from blocks.local.database import LocalDatabase
@@ -97,7 +97,7 @@ def test_it_is_swapped_while_others_come_again_and_again(database: LocalDatabase
             sql = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename IN ('flow', 'restored')"
             try:
                 seen.add(postgres.query(database.programs, database.login(), sql)[0][0])
-            except (Blocked, postgres.NotReady) as error:
+            except (Blocked, NotReady) as error:
                 sent_away = ("terminat", "just been dropped or renamed")
                 seen.add("sent away" if any(each in str(error) for each in sent_away) else str(error))
 
