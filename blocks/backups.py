@@ -27,6 +27,11 @@ PREFIX = "backups/"
 FORMAT = 1
 """Of the manifest; one with a higher number was written by a newer selfhost."""
 
+LATEST = "latest"
+"""In the place of an id: the newest verified backup."""
+BEFORE_RESTORE = "before restore of "
+"""How the reason of a backup begins that a restore made of what it was about to replace."""
+
 
 @dataclass(frozen=True)
 class Drill:
@@ -124,6 +129,24 @@ class Catalogue:
         """
         return sorted(self._manifests(), key=lambda each: each.moment)
 
+    def find(self, backup: str) -> Manifest:
+        """One backup, whatever the state of the others; `latest` is the newest verified one.
+
+        What a restore itself saved is never the latest: it holds what somebody wanted to get away from.
+
+        Raises:
+            Blocked: there is no such backup, or its manifest is damaged or newer than this selfhost.
+        """
+        if backup == LATEST:
+            verified = [each for each in self.all() if each.verified and not each.reason.startswith(BEFORE_RESTORE)]
+            if not verified:
+                raise Blocked("there is no verified backup", "selfhost backup --list shows what there is")
+            return verified[-1]
+        key = _manifest_key(backup)
+        if key not in self._store.listing(PREFIX):
+            raise Blocked(f"there is no backup {backup!r}", "selfhost backup --list shows those there are")
+        return self._read(key)
+
     def fetch(self, manifest: Manifest, target: Path) -> None:
         """Write the dump to a file.
 
@@ -131,8 +154,11 @@ class Catalogue:
             Blocked: it is not what the manifest says.
         """
         self._store.get(_dump_key(manifest.id), target)
-        if (target.stat().st_size, digest(target)) != (manifest.size, manifest.sha256):
-            raise Blocked(f"backup {manifest.id} is damaged: its dump is not the one it was made with")
+        size = target.stat().st_size
+        if size != manifest.size:
+            raise Blocked(f"backup {manifest.id} is damaged: its dump has {size} bytes instead of {manifest.size}")
+        if digest(target) != manifest.sha256:
+            raise Blocked(f"backup {manifest.id} is damaged: its dump is not the one it was made with (sha256)")
 
     def remove(self, manifest: Manifest) -> None:
         """The manifest first: what is half gone is no backup any more."""
@@ -149,10 +175,14 @@ class Catalogue:
     def _manifests(self) -> Iterator[Manifest]:
         for key in self._store.listing(PREFIX):
             if key.endswith("/manifest.json"):
-                target = self._scratch / "manifest.json"
-                self._store.get(key, target)
-                yield read_manifest(target.read_text(), key)
-                target.unlink()
+                yield self._read(key)
+
+    def _read(self, key: str) -> Manifest:
+        target = self._scratch / "manifest.json"
+        self._store.get(key, target)
+        found = read_manifest(target.read_text(), key)
+        target.unlink()
+        return found
 
 
 def read_manifest(text: str, where: str) -> Manifest:
@@ -197,7 +227,7 @@ def drilled(
     with database.scratch(f"drill-{manifest.id}") as scratch:
         scratch.restore(dump)
         wrong = compare(manifest, scratch.content())
-        if not _readable(scratch.encrypted_block(), encryption_key):
+        if not readable(scratch.encrypted_block(), encryption_key):
             wrong.append("its blocks cannot be read with the stack's encryption key")
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")
@@ -218,7 +248,8 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _readable(encrypted: str | None, key: str) -> bool:
+def readable(encrypted: str | None, key: str) -> bool:
+    """Whether what is stored of a block with secrets can be read with this key."""
     try:
         return encrypted is None or bool(Fernet(key.encode()).decrypt(encrypted.encode()))
     except (InvalidToken, ValueError):

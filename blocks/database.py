@@ -98,3 +98,45 @@ class Database(Block, ABC):
         Args:
             keep_open: Descriptors the restoring process holds too, so that a lease outlives its taker.
         """
+
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes it takes on the stack's host; 0 where it is kept elsewhere."""
+
+    @abstractmethod
+    def require_replaceable(self) -> None:
+        """See that another database can take this one's place; changes nothing.
+
+        Raises:
+            Blocked: the role may not make or rename databases.
+        """
+
+    @abstractmethod
+    def beside(self) -> AbstractContextManager[Database]:
+        """An empty copy with this one's owner and mark, to be filled and swapped; one left behind is made anew.
+
+        It is dropped at the end unless it was swapped.
+        """
+
+    @abstractmethod
+    def swap(self, label: str) -> str:
+        """Put the copy beside in this one's place, at once or not at all, and keep this one under another name.
+
+        Args:
+            label: End of the name it is kept under.
+
+        Returns:
+            That name.
+        """
+
+    @abstractmethod
+    def kept(self) -> dict[str, int]:
+        """Databases which a swap has kept: name → bytes."""
+
+    @abstractmethod
+    def drop_kept(self, name: str) -> None:
+        """Drop one of them.
+
+        Raises:
+            Blocked: it is none of them.
+        """

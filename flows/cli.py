@@ -19,7 +19,7 @@ from blocks.host import control, secret_files, wanted
 from blocks.host import lease as leases
 from blocks.host.home import Home
 from blocks.spec import StackSpec
-from flows import launch, terminal
+from flows import launch, restore_cli, terminal  # noqa: F401 (restore_cli registers its verb)
 from flows.maintenance_cli import asked
 from flows.progress import listen, step
 from flows.where import HERE, Json, Where, Yes, app

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,7 +17,9 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.worker import EventsWorker
 from prefect.futures import PrefectFuture
+from prefect.logging.handlers import APILogWorker
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from blocks import catalog
@@ -133,6 +136,16 @@ def plan_of_new_objects(stack: Stack) -> list[Change]:
 def this_server() -> SyncPrefectClient:
     """A client to the server which this process's Prefect settings name."""
     return get_client(sync_client=True)
+
+
+@contextlib.contextmanager
+def only_server() -> Iterator[None]:
+    """Runs in this context belong to one server: what they still have to tell is told to it before the context ends."""
+    try:
+        yield
+    finally:
+        EventsWorker.drain_all()
+        APILogWorker.instance().drain()
 
 
 def visit_all(resources: Sequence[Resource], applier: Apply | Record) -> list[Change]:

@@ -17,7 +17,8 @@ from flows.progress import step
 def destroy(home: Home, name: str) -> None:
     """Remove everything that carries this stack's mark; a re-run finishes what was interrupted."""
     with step("temporary server"):
-        TemporaryServer(home, system_user.name_for(name)).stop()
+        for folder in (home.bootstrap, home.restoring):
+            TemporaryServer(home, system_user.name_for(name), folder).stop()
     stack = _known(home)
     if stack is None:
         _remove_unknown(home, name)

@@ -198,8 +198,13 @@ def use_server(url: str, home: Home) -> None:
 
 
 def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
-    """The temporary server of this home, running or not."""
-    return TemporaryServer(home, postgres_user(spec))
+    """The temporary server of a bootstrap of this home, running or not."""
+    return TemporaryServer(home, postgres_user(spec), home.bootstrap)
+
+
+def restoring_server(spec: StackSpec, home: Home) -> TemporaryServer:
+    """The temporary server of a restore in this home, running or not."""
+    return TemporaryServer(home, postgres_user(spec), home.restoring)
 
 
 def is_bootstrapped(home: Home) -> bool:

@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import WorkPoolFilter
 from blocks import catalog, pools, release
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
+from blocks.host import control
 from blocks.host.agent.spec import Artifact, Release
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.spec import StackSpec, build_spec
@@ -64,11 +65,12 @@ def wished_form(old: Stack, to: str, wheel: str) -> Stack:
 
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
-    store = old.machine.home().store
+    home = old.machine.home()
+    reach = control.agent_environment(home)
     needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
     with ThreadPoolExecutor(len(needs)) as executor:
         resolved = {
-            name: executor.submit(release.prepare, spec.prefect_version, wheel, store, packages)
+            name: executor.submit(release.prepare, spec.prefect_version, wheel, home.store, packages, reach)
             for name, packages in needs.items()
         }
     return {name: _as_now(each.result(), old.releases.get(name)) for name, each in resolved.items()}

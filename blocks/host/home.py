@@ -79,6 +79,11 @@ class Home:
         """What the temporary server needs; gone once the stack is verified."""
         return self.root / "bootstrap"
 
+    @property
+    def restoring(self) -> Path:
+        """What a restore needs, its own temporary server too; gone once the restored stack is verified."""
+        return self.root / "restoring"
+
     def identity(self) -> str | None:
         """The `id` in the mark: another home has another one. None where there is no mark."""
         try:

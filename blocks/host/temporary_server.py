@@ -1,4 +1,4 @@
-"""The temporary Prefect server which a bootstrap runs on: own folder, own database, UI on.
+"""The temporary Prefect server which a bootstrap or a restore runs on: own folder, own database, UI on.
 
 It runs the stack's own version of Prefect, as its database becomes the stack's. No Prefect is imported here: the
 server starts importing while the launcher still prepares. What an earlier attempt left running is ended first,
@@ -60,21 +60,19 @@ SPAWN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class TemporaryServer:
-    """A server and its PostgreSQL in `home.bootstrap`.
+    """A server and its PostgreSQL in a folder of their own.
 
     The server runs from this process's own environment, which has the stack's version of Prefect; PostgreSQL from
     the stack's tools, which its system user can reach.
 
     Attributes:
         user: System user for PostgreSQL; empty for the one who runs us.
+        folder: `home.bootstrap` or `home.restoring`: it says what the server is for, and goes with it.
     """
 
     home: Home
     user: str
-
-    @property
-    def folder(self) -> Path:
-        return self.home.bootstrap
+    folder: Path
 
     @property
     def prefect_home(self) -> Path:
@@ -89,7 +87,7 @@ class TemporaryServer:
         return f"http://127.0.0.1:{self._record('server')['port']}"
 
     def exists(self) -> bool:
-        """Whether a bootstrap has begun and its temporary server was not retired."""
+        """Whether what it is for has begun, and it was not retired."""
         return self.folder.exists()
 
     def start_server(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -14,6 +15,7 @@ from blocks.database import Content, Database, Vitals
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
 from blocks.host.agent.spec import Health, Service
+from blocks.host.database_swap import Place
 from blocks.host.home import Home
 from blocks.host.postgres import ADMIN, DATABASE, OWNER, Cluster, Login
 from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD, DATABASE_PASSWORD, new_password
@@ -27,6 +29,10 @@ LARGEST = 8
 """Tables a report names."""
 _REVISION = "SELECT version_num FROM alembic_version"
 _A_BLOCK = "SELECT data #>> '{}' FROM block_document ORDER BY created LIMIT 1"
+_MAY_REPLACE = """
+SELECT (rolcreatedb OR rolsuper) AND pg_has_role(datdba, 'USAGE')
+FROM pg_roles, pg_database WHERE rolname = current_user AND datname = :'name'
+"""
 _HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
 
@@ -76,7 +82,7 @@ class LocalDatabase(Database):
         secret = f"${{secret:{DATABASE_PASSWORD}}}"
         if self.url:
             parts = urlsplit(self.url)
-            path = f"/{self.database}" if self.database else parts.path
+            path = f"/{quote(self.database)}" if self.database else parts.path
             return f"postgresql+asyncpg://{parts.username}:{secret}@{parts.netloc.split('@')[1]}{path}"
         return f"postgresql+asyncpg://{OWNER}:{secret}@127.0.0.1:{self.port}/{self.database or DATABASE}"
 
@@ -130,6 +136,48 @@ class LocalDatabase(Database):
 
     def restore(self, source: Path, keep_open: tuple[int, ...] = ()) -> None:
         postgres.restore(self.programs, self.login(), source, keep_open)
+
+    def size(self) -> int:
+        found = postgres.query(self.programs, self.login(), "SELECT pg_database_size(current_database())")
+        return 0 if self.url else int(found[0][0])
+
+    def require_replaceable(self) -> None:
+        if not self.url:
+            return
+        role, name = self.login().user, self.login().database
+        try:
+            may = postgres.query(self.programs, self._place().maker, _MAY_REPLACE, {"name": name})
+        except NotReady as error:
+            raise Blocked(f"{error.what}: renaming {name!r} takes a connection to the database postgres") from error
+        if may != [["t"]]:
+            raise Blocked(
+                f"the role {role!r} may not make databases, or does not own {name!r}",
+                f'as a superuser: ALTER ROLE "{role}" CREATEDB; ALTER DATABASE "{name}" OWNER TO "{role}"',
+            )
+
+    @contextmanager
+    def beside(self) -> Iterator[LocalDatabase]:
+        place = self._place()
+        place.make_beside()
+        try:
+            yield self.model_copy(update={"database": place.beside})
+        finally:
+            place.drop_beside()
+
+    def swap(self, label: str) -> str:
+        self._place().swap(label)
+        return self._place().kept(label)
+
+    def kept(self) -> dict[str, int]:
+        return self._place().all_kept()
+
+    def drop_kept(self, name: str) -> None:
+        self._place().drop_kept(name)
+
+    def _place(self) -> Place:
+        # Not from within the database itself: it could not be renamed.
+        maker = replace(self.login(), database="postgres") if self.url else self.admin()
+        return Place(self.programs, maker, self.login().database, self.mark())
 
     def cluster(self, programs: Path | None = None) -> Cluster:
         return Cluster(programs or self.programs, Home(self.home).postgres, self.port, self.user)
@@ -264,6 +312,8 @@ class ExternalDatabase(Resource):
     def delete(self) -> None:
         login = self._database.login()
         sql = 'DROP SCHEMA public CASCADE; CREATE SCHEMA public; COMMENT ON DATABASE :"database" IS NULL'
+        for name in self._database.kept():
+            self._database.drop_kept(name)
         postgres.query(self._database.programs, login, sql, {"database": login.database})
 
 

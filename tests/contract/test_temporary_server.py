@@ -40,7 +40,8 @@ class Popen(subprocess.Popen):
         os.kill(os.getpid(), signal.SIGKILL)
 
 temporary_server.subprocess.Popen = Popen
-temporary_server.TemporaryServer(Home(Path(sys.argv[1])), "").start_server()
+home = Home(Path(sys.argv[1]))
+temporary_server.TemporaryServer(home, "", home.bootstrap).start_server()
 """
 
 
@@ -60,7 +61,7 @@ def home() -> Iterator[Home]:
 
 @pytest.fixture
 def temporary(home: Home) -> Iterator[TemporaryServer]:
-    made = TemporaryServer(home, USER)
+    made = TemporaryServer(home, USER, home.bootstrap)
     yield made
     made.stop()
 

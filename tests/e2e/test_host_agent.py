@@ -403,6 +403,31 @@ def test_a_job_runs_once_for_each_run_and_tells_its_end(host: Host) -> None:
     assert ran.read_text() == "xx"
 
 
+def test_a_job_outlives_the_spec_that_listed_it_and_its_name_runs_again(host: Host) -> None:
+    """As a restore does: what it has the host stop and start are later generations, which know nothing of it."""
+    go, done = host.home / "go", host.home / "done"
+    code = (
+        "import pathlib, sys, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)\npathlib.Path(sys.argv[2]).write_text('x')"
+    )
+    job = Job("restore", python(code, str(go), str(done)), run="1")
+    log = host.home / "logs/job-restore.log"
+    base = sleeper("base")
+    host.want(services=(base,), jobs=(job,))
+    host.start()
+    eventually(lambda: log.exists() and log.read_text(), "the job")
+    for services in ((), (base,)):
+        host.want(services=services)
+        host.converged()
+    assert not done.exists()
+    go.touch()
+    eventually(done.exists, "the end of the job")
+    done.unlink()
+    host.want(services=(base,), jobs=(dataclasses.replace(job, run="2"),))
+    host.converged()
+    assert done.exists() and [each.state for each in host.status().jobs] == ["succeeded"]
+
+
 def test_a_bad_spec_keeps_the_last_good_one(host: Host) -> None:
     host.want(services=(sleeper("one"),))
     host.start()

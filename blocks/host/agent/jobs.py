@@ -26,7 +26,7 @@ class Jobs:
         self._config = config
         self._layout = layout
         self._wrapper = tuple(wrapper)
-        self._runners: dict[str, subprocess.Popen[bytes]] = {}
+        self._runners: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self._ended = _read_history(layout)
 
     def status(self, job: Job) -> JobStatus | None:
@@ -37,8 +37,10 @@ class Jobs:
         """Start a runner, unless one of this job's name still runs."""
         if self._is_busy(job.name):
             return
+        for ended in [key for key in self._runners if key[0] == job.name]:
+            del self._runners[ended]  # of a run that a later spec did not list any more: nobody collected it
         write_data(f"{self._layout.job_runs}/{job.name}.json", job_definition(job, self._config))
-        self._runners[job.name] = subprocess.Popen(
+        self._runners[job.name, job.run] = subprocess.Popen(
             [*self._wrapper, "exec", str(self._layout.home), "job", job.name],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -48,11 +50,11 @@ class Jobs:
         """Take in the end of a run that is over."""
         if (job.name, job.run) in self._ended:
             return
-        runner = self._runners.get(job.name)
+        runner = self._runners.get((job.name, job.run))
         is_over = not self._is_busy(job.name)
         began = self._read(job.name, "pid").get("run") == job.run
         if is_over and (began or runner is not None):
-            self._runners.pop(job.name, None)
+            self._runners.pop((job.name, job.run), None)
             self._remember(job, self._read(job.name, "result"), began)
 
     def end_all(self) -> None:
@@ -68,11 +70,10 @@ class Jobs:
         record = self._read(job.name, "pid")
         if record.get("run") == job.run:
             return JobStatus(job.name, job.run, "running", started=float(record["started"]))
-        return JobStatus(job.name, job.run, "running") if job.name in self._runners else None
+        return JobStatus(job.name, job.run, "running") if (job.name, job.run) in self._runners else None
 
     def _is_busy(self, name: str) -> bool:
-        runner = self._runners.get(name)
-        if runner is not None and runner.poll() is None:
+        if any(key[0] == name and runner.poll() is None for key, runner in self._runners.items()):
             return True
         return processes.is_alive(processes.from_data(self._read(name, "pid")))
 

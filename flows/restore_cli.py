@@ -1,0 +1,170 @@
+"""`selfhost restore`: the launcher's part of a restore, which is all that is left while the stack's server is away."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from blocks.errors import Conflict, WrongCall
+from blocks.host import secret_files, wanted
+from blocks.host.home import Home
+from blocks.host.lease import Lease
+from blocks.spec import StackSpec
+from flows import launch, terminal
+from flows.progress import listen, step
+from flows.where import HERE, Where, Yes, app
+
+if TYPE_CHECKING:
+    from blocks.backups import Manifest
+    from blocks.host.temporary_server import TemporaryServer
+    from blocks.stack import Stack
+
+
+@dataclass(frozen=True)
+class How:
+    """How the server is stopped, after what."""
+
+    wait: float
+    now: bool
+    safety: bool
+
+
+@app.command
+def restore(
+    backup: str | None = None,
+    where: Where = HERE,
+    *,
+    wait: Annotated[float, Parameter(help="Seconds that running flows get to end.")] = 60.0,
+    now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
+    without_safety: Annotated[
+        bool, Parameter(name="--without-safety", negative="", help="Do not back up first what is replaced.")
+    ] = False,
+    drop_old: Annotated[
+        bool, Parameter(name="--drop-old", negative="", help="Drop the databases that restores have replaced.")
+    ] = False,
+    patience: Annotated[float, Parameter(help="Seconds to wait for another who changes the stack.")] = 0.0,
+    yes: Yes = False,
+) -> None:
+    """Put a backup in the place of the database; what it replaces is kept until --drop-old.
+
+    Parameters
+    ----------
+    backup: Its id, or `latest` for the newest verified one.
+    """
+    if (backup is None) == (not drop_old):
+        raise WrongCall("name a backup, or say --drop-old", "selfhost backup --list shows those there are")
+    spec, home = where.saved()
+    listen(terminal.StepLines())
+    lease = _lease(home, f"restore {backup or '--drop-old'}", patience)
+    if launch.has_other_prefect(spec):
+        launch.become(wanted.read(home).releases[wanted.SERVER], home, lease)
+    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    from blocks import catalog
+
+    stack = catalog.composed(spec.model_dump(mode="json"))
+    if backup is None:
+        _drop_old(stack, yes)
+        return
+    _restore(stack, backup, How(wait, now, not without_safety), yes)
+
+
+def _lease(home: Home, reason: str, patience: float) -> Lease:
+    """The exclusive right to change the stack; where another has it, it may be had a moment later."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return launch.take_lease(home, reason)
+        except Conflict:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
+    from flows import restored
+
+    temporary = launch.restoring_server(stack.spec, stack.machine.home())
+    temporary.stop()  # a killed attempt's
+    found = restored.unfinished(stack)
+    if found is None or backup not in ("latest", found.backup):
+        _replace(stack, temporary, backup, how, yes)
+    else:
+        terminal.say(f"going on with the restore of {found.backup}, which was interrupted after its swap")
+    _finish(stack, temporary)
+
+
+def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, yes: bool) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import restore as verb
+    from flows import restore_steps as steps
+    from flows import restored
+    from flows.converge import only_server
+
+    try:
+        with step("look at the backup") as detail:
+            manifest = steps.require_restorable(stack, backup, steps.dump_file(stack))
+            detail.text = f"{manifest.id} of {manifest.made}, made for: {manifest.reason}"
+        if not yes:
+            terminal.confirm(question(manifest))
+        with steps.undone_by_failure(stack):
+            url = _start(stack.spec, temporary)
+            with temporary_settings({PREFECT_API_URL: f"{url}/api"}), only_server():
+                verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
+    except BaseException:
+        if restored.unfinished(stack) is None:
+            temporary.retire()
+        raise
+
+
+def question(manifest: Manifest) -> str:
+    """What a person is asked before the database is replaced."""
+    return (
+        f"Replace the database by the backup {manifest.id} of {manifest.made}? What was recorded since then "
+        f"leaves the server; it is backed up first, and the old database is kept."
+    )
+
+
+def _start(spec: StackSpec, temporary: TemporaryServer) -> str:
+    with step("temporary server started"):
+        url = temporary.start_server()
+    terminal.say(f"  watch it at {url} (user admin, password in {temporary.home.secrets / secret_files.AUTH_STRING})")
+    with step("temporary server's database"):
+        tools = wanted.read(temporary.home).releases[wanted.TOOLS]
+        temporary.start_database(temporary.home.releases / tools.id)
+    with step("temporary server ready"):
+        temporary.wait_ready()
+    return url
+
+
+def _finish(stack: Stack, temporary: TemporaryServer) -> None:
+    """From here on all is done on the restored stack's own server."""
+    from flows import restore as verb
+    from flows import restore_steps as steps
+    from flows import restored
+
+    temporary.stop()  # its record has come to its end
+    steps.start_server(stack)
+    found = restored.record(stack)
+    verb.finish(stack.spec.model_dump(mode="json"), found.backup)
+    with step("retire the temporary server"):
+        temporary.retire()
+    kept = ", ".join(stack.database.kept())
+    terminal.say(f"the backup {found.backup} is in place; kept until selfhost restore --drop-old: {kept}")
+
+
+def _drop_old(stack: Stack, yes: bool) -> None:
+    kept = stack.database.kept()
+    if not kept:
+        terminal.say("no restore has kept a database")
+        return
+    for name, size in kept.items():
+        terminal.say(f"{name}  {size / 1e6:.1f} MB")
+    if not yes:
+        terminal.confirm(f"Drop {len(kept)} databases?")
+    for name in kept:
+        with step(f"drop {name}"):
+            stack.database.drop_kept(name)

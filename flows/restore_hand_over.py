@@ -1,0 +1,106 @@
+"""A restore that was asked for in the UI: refused there, carried out by a job on the stack's host."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from prefect.artifacts import create_link_artifact
+
+from blocks.backups import Manifest
+from blocks.errors import Blocked, NotReady
+from blocks.host import lease as leases
+from blocks.host.agent.spec import Job, JobStatus
+from blocks.host.home import Home
+from blocks.stack import Stack
+from blocks.waiting import wait_until
+from flows.progress import step
+from flows.restore_steps import require_restorable
+
+JOB = "restore"
+JOB_SECONDS = 86_400.0
+"""A bound for the job, running flows' time to end not counted."""
+LEASE_SECONDS = 60
+"""Time the job waits for the lease, which the flow that made it may still hold."""
+BEGIN_SECONDS = 120.0
+"""Time the job gets to refuse, or to start its temporary server: 10 s on a quiet machine."""
+
+
+def refuse(stack: Stack, backup: str) -> Manifest:
+    """See that the backup can be restored and that nobody else changes the stack."""
+    with step("look at the backup") as detail:
+        lease = leases.acquire(stack.machine.home().lease, f"restore {backup}, asked for in the UI")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                manifest = require_restorable(stack, backup, Path(folder) / "dump")
+        finally:
+            lease.release()  # the job takes it
+        detail.text = f"{manifest.id} of {manifest.made}"
+    return manifest
+
+
+def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
+    """Give the host the job and wait until it has begun; what a person should know of it.
+
+    Raises:
+        Blocked: it refused.
+    """
+    with step("hand over to the host") as detail:
+        job = restore_job(stack, manifest, wait, now)
+        applied = stack.machine.applied()
+        if applied is None:
+            raise NotReady("the host was given no spec yet")
+        since = time.time()
+        stack.machine.apply(replace(applied, generation=applied.generation + 1, jobs=(job,)))
+        begun = partial(_begun, stack, job, since)
+        address = wait_until(begun, "the restore's beginning", timeout=BEGIN_SECONDS, every=0.5)
+        detail.text = address
+    create_link_artifact(link=address, link_text="The restore, on its temporary server", key="restore-server")
+    return (
+        f"handed over to the host job {JOB}: watch {address} (the same password), or selfhost logs job-{JOB}; "
+        f"afterwards this run is not in the database any more, the artifact `restore` tells what was done"
+    )
+
+
+def restore_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> Job:
+    """The launcher as a job. Pure but for the run's name."""
+    home = stack.machine.home()
+    how = ("--now",) if now else ("--wait", str(wait))
+    return Job(
+        name=JOB,
+        argv=(str(home.root / "bin/selfhost"), "restore", manifest.id, "--yes", *how, "--patience", str(LEASE_SECONDS)),
+        run=secrets.token_hex(6),
+        cwd=str(home.root),
+        timeout=JOB_SECONDS + wait,
+    )
+
+
+def _begun(stack: Stack, job: Job, since: float) -> str:
+    """The address of the temporary server which the job started."""
+    address, seen = _address(stack.machine.home(), since), stack.machine.observe()
+    if address:  # from here on the job itself may change what the host should run, and then is not listed any more
+        return address
+    status = next((each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)), None)
+    if status is not None and status.state != "running":
+        raise Blocked(f"the host job {JOB} {status.state}: {_last_words(status)}", f"selfhost logs job-{JOB}")
+    raise NotReady("the job has not started its temporary server" if status else "the host has not begun the job")
+
+
+def _address(home: Home, since: float) -> str:
+    """The address of a temporary server that was started after that moment (Unix time); empty where none was."""
+    path = home.restoring / "server.json"
+    try:
+        if path.stat().st_mtime >= since:
+            return f"http://127.0.0.1:{json.loads(path.read_text('utf-8'))['port']}"
+    except FileNotFoundError:
+        return ""
+    return ""
+
+
+def _last_words(status: JobStatus) -> str:
+    return " ".join(status.output.split())[-500:]

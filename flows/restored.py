@@ -1,0 +1,178 @@
+"""What a restored stack needs before it is whole: no ghosts of then, its server's objects in line, a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
+from prefect.states import Crashed
+from prefect.types import DateTime
+
+from blocks import verification
+from blocks.errors import Blocked
+from blocks.host import restore_record
+from blocks.host.restore_record import Record
+from blocks.resource import Apply
+from blocks.server_objects import server_objects
+from blocks.stack import Stack
+from flows.converge import this_server, visit_all
+from flows.progress import step
+from flows.status import pools, require
+
+PAGE = 200
+"""Runs the server tells at one time."""
+MESSAGE = "It was running when this backup was made."
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a backup had under way: runs that were marked as crashed, slots that were freed, runs that are late now."""
+
+    crashed: int
+    slots: int
+    late: int
+
+
+def unfinished(stack: Stack) -> Record | None:
+    """The record of a restore which has swapped the databases and was interrupted before its end; else None."""
+    found = restore_record.find(stack.machine.home())
+    if found is None or not any(name.endswith(found.label) for name in stack.database.kept()):
+        return None
+    return found
+
+
+def record(stack: Stack) -> Record:
+    """The same where there must be one."""
+    found = restore_record.find(stack.machine.home())
+    if found is None:
+        raise Blocked("no restore is under way in this home", "selfhost restore begins one")
+    return found
+
+
+def bring_objects_in_line(stack: Stack) -> None:
+    """Pools, deployments, automations and the stack's own blocks, which may be those of an older release or spec."""
+    with this_server() as client:
+        visit_all(server_objects(stack.spec, stack.blocks(), client), Apply())
+
+
+def end_runs_of_then(stack: Stack, found: Record) -> Left:
+    """Mark what was running when the backup was made as crashed, and free its concurrency slots; idempotent.
+
+    Nothing of it runs any more: its workers were stopped. Done before workers start, so that every slot that is
+    taken was taken then.
+    """
+    with step("runs of then") as detail, this_server() as client:
+        slots = 0 if _has_workers(stack) else _free_slots(client)
+        left = Left(_crash(client, datetime.fromisoformat(found.stopped)), slots, _late(client))
+        detail.text = f"{left.crashed} were running and are marked as crashed, {left.late} scheduled ones are late"
+    return left
+
+
+def _has_workers(stack: Stack) -> bool:
+    applied = stack.machine.applied()
+    return applied is not None and any(each.name.startswith("worker-") for each in applied.services)
+
+
+def _crash(client: SyncPrefectClient, stopped: datetime) -> int:
+    """How many flow runs that was; their task runs with them."""
+    flow_runs = [each for each in _running_flows(client) if _is_of_then(each, stopped)]
+    for run in flow_runs:
+        client.set_flow_run_state(run.id, Crashed(message=MESSAGE), force=True)
+    for task_run in _running_tasks(client):
+        if task_run.flow_run_id is not None and _is_of_then(task_run, stopped):
+            client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)
+    return len(flow_runs)
+
+
+def _is_of_then(run: FlowRun | TaskRun, stopped: datetime) -> bool:
+    return run.state is not None and run.state.timestamp <= stopped
+
+
+def _running_flows(client: SyncPrefectClient) -> list[FlowRun]:
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=verification.UNDER_WAY)))
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=wanted, limit=PAGE, offset=len(found)):
+        found += page
+    return found
+
+
+def _running_tasks(client: SyncPrefectClient) -> list[TaskRun]:
+    wanted = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=verification.UNDER_WAY)))
+    found: list[TaskRun] = []
+    while page := client.read_task_runs(task_run_filter=wanted, limit=PAGE, offset=len(found)):
+        found += page
+    return found
+
+
+def _free_slots(client: SyncPrefectClient) -> int:
+    """Free every concurrency slot that is taken; their leases are gone, so nobody else would."""
+    freed, offset = 0, 0
+    while page := client.read_global_concurrency_limits(limit=PAGE, offset=offset):
+        offset += len(page)
+        for each in page:
+            if each.active_slots:
+                client.update_global_concurrency_limit(each.name, GlobalConcurrencyLimitUpdate(active_slots=0))
+                freed += each.active_slots
+    return freed
+
+
+def _late(client: SyncPrefectClient) -> int:
+    """Scheduled runs whose time is over: workers begin them as soon as they are there."""
+    due = FlowRunFilterExpectedStartTime(before_=DateTime.now("UTC"))
+    scheduled = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+    return client.count_flow_runs(flow_run_filter=FlowRunFilter(state=scheduled, expected_start_time=due))
+
+
+def verify(stack: Stack) -> None:
+    """See through the front door that the restored stack works.
+
+    Raises:
+        Blocked: it does not; what was replaced is still there.
+    """
+    with step("verify through the front door") as detail:
+        conditions = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+        require(conditions)
+        detail.text = f"{len(conditions)} checks hold"
+
+
+def publish(stack: Stack, found: Record, left: Left, seconds: Mapping[str, float]) -> None:
+    """Leave on the restored stack's own server what was done."""
+    create_table_artifact(
+        table=rows(stack, found, left, {**found.seconds, **seconds}),
+        key="restore",
+        description=f"The database was replaced by the backup **{found.backup}**.",
+    )
+
+
+def rows(stack: Stack, found: Record, left: Left, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The record as a person reads it."""
+    age = datetime.fromisoformat(found.stopped) - datetime.fromisoformat(found.made)
+    kept = next((name for name in stack.database.kept() if name.endswith(found.label)), "")
+    told = {
+        "backup": found.backup,
+        "made": found.made,
+        "age": f"{age.total_seconds() / 3600:.1f} hours: what was recorded since then is not in this database",
+        "rows": str(found.rows),
+        "the database before": f"{kept}, until selfhost restore --drop-old",
+        "a backup of it": found.safety or "none was wanted",
+        "runs marked as crashed": f"{left.crashed}, which were running when the backup was made",
+        "concurrency slots freed": str(left.slots),
+        "late runs": f"{left.late} scheduled runs whose time has passed start now",
+        **{f"seconds: {name}": f"{value:.1f}" for name, value in seconds.items()},
+    }
+    return [{"what": what, "value": value} for what, value in told.items()]
