@@ -15,7 +15,8 @@ from blocks.host.agent.files import write_atomically
 
 AUTH_STRING = "auth-string"
 ENCRYPTION_KEY = "encryption-key"
-DATABASE_PASSWORD = "database-password"
+DATABASE_LOGIN = "database-login"
+"""`user:password` as in a URL: both change at once."""
 DATABASE_ADMIN_PASSWORD = "database-admin-password"
 
 

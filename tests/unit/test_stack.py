@@ -25,7 +25,7 @@ from blocks.stack import Stack, StackBlock, host_spec
 SECRETS = {
     "auth-string": "admin:open-sesame-1",
     "encryption-key": "open-sesame-2",
-    "database-password": "open-sesame-3",
+    "database-login": "prefect_a:open-sesame-3",
     "database-admin-password": "open-sesame-4",
 }
 
@@ -80,7 +80,7 @@ def test_no_secret_is_in_it(stack: Stack, spec: HostSpec) -> None:
 def test_every_secret_it_refers_to_is_one_the_stack_makes(stack: Stack, spec: HostSpec) -> None:
     in_files = {name for file in spec.files for name in re.findall(r"\$\{secret:([^}]+)\}", file.content)}
     in_services = {name for each in spec.services for name in each.secrets.values()}
-    assert in_files == {"auth-string", "database-password"}
+    assert in_files == {"auth-string", "database-login"}
     assert in_services == {"encryption-key"}
     assert in_files | in_services <= set(stack.secret_makers())
 
@@ -143,7 +143,7 @@ def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: 
     assert server.cwd == str(Path(server.files[0]).parent)  # only the working folder's prefect.toml is read
     assert toml["server"]["api"]["auth_string"] == "${secret:auth-string}"
     assert toml["server"]["ui"]["api_url"] == "http://127.0.0.1:4200/api"
-    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://prefect:${secret:")
+    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login}@")
     assert server.secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key"}
     assert server.env["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
 
@@ -195,8 +195,8 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     spec = host_spec(stack, 1)
     assert next(each.name for each in spec.services) == "server-blue"
     url = rendered(spec, "etc/server-blue/prefect.toml")["server"]["database"]["connection_url"]
-    assert url == "postgresql+asyncpg://me:${secret:database-password}@db.example.org:5433/mine"
-    assert sorted(stack.secret_makers()) == ["auth-string", "database-password", "encryption-key"]
+    assert url == "postgresql+asyncpg://${secret:database-login}@db.example.org:5433/mine"
+    assert sorted(stack.secret_makers()) == ["auth-string", "database-login", "encryption-key"]
     assert "database cluster" not in [each.name for each in stack.resources()]
 
 
