@@ -18,7 +18,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,12 @@ def _entry(index: int, entry: object) -> Further:
     if isinstance(until, bool) or not isinstance(until, int | float):
         raise ValueError(f"until of entry {index} is neither a unix time nor null")
     return Further(auth_string, float(until))
+
+
+def as_text(further: Iterable[Further]) -> str:
+    """What `read_further` reads."""
+    entries = ({"auth_string": each.auth_string, "until": each.until} for each in further)
+    return json.dumps([{**each, "until": None} if each["until"] == math.inf else each for each in entries])
 
 
 def _is_same(given: str, known: str) -> bool:
