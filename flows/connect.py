@@ -41,7 +41,7 @@ def write_profile(spec: StackSpec, auth_string: str) -> Path:
 
 
 def renew_profile(spec: StackSpec, auth_string: str, path: Path) -> bool:
-    """Put a new auth string into the profile which `write_profile` made in that file, if it is there; True if it was."""
+    """Put a new auth string into the profile which `write_profile` made in that file; True if it was there."""
     if not path.exists():
         return False
     with temporary_settings({PREFECT_PROFILES_PATH: path}):
