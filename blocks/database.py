@@ -11,6 +11,7 @@ from pathlib import Path
 from prefect.blocks.core import Block
 
 from blocks.host.agent.spec import Service
+from blocks.host.secret_files import DATABASE_LOGIN
 from blocks.resource import Resource
 
 
@@ -52,8 +53,32 @@ class Database(Block, ABC):
         """What runs on the stack's host for it, from the release's folder; none where the cloud runs it."""
 
     @abstractmethod
-    def connection_url(self) -> str:
-        """SQLAlchemy URL for the server, the password as `${secret:NAME}`."""
+    def connection_url(self, login: str = DATABASE_LOGIN) -> str:
+        """SQLAlchemy URL for the server.
+
+        Args:
+            login: Name of the secret with `user:password`; the URL has it as `${secret:NAME}`.
+        """
+
+    @abstractmethod
+    def new_login(self) -> str:
+        """`user:password` that can take the current one's place; not let in yet.
+
+        Raises:
+            Blocked: the database's roles are not ours to change; the hint says who does it, and how.
+        """
+
+    @abstractmethod
+    def admit(self, login: str) -> None:
+        """Let this `user:password` in beside others, as the owner; idempotent."""
+
+    @abstractmethod
+    def refuse_others(self, login: str) -> None:
+        """Let nobody but this `user:password` in, and end the connections of the others; idempotent.
+
+        Raises:
+            NotReady: another one is still connected.
+        """
 
     @abstractmethod
     def schema_revision(self) -> str | None:

@@ -16,7 +16,16 @@ from blocks.database import Database
 from blocks.front_door import FrontDoor
 from blocks.host.agent.spec import File, Health, HostSpec, Release, Service, Socket, from_json, to_json
 from blocks.host.home import Home
-from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY, new_auth_string, new_encryption_key
+from blocks.host.secret_files import (
+    AUTH_GRACE,
+    AUTH_STRING,
+    AUTH_STRING_NEXT,
+    DATABASE_LOGIN,
+    DATABASE_LOGIN_NEXT,
+    ENCRYPTION_KEY,
+    new_auth_string,
+    new_encryption_key,
+)
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.machine import Machine
 from blocks.object_store import ObjectStore
@@ -33,6 +42,14 @@ SLOT_PREFIX = "server-"
 MAINTENANCE_POOL = "maintenance"
 STACK_VARIABLE = "SELFHOST_STACK"
 """Tells a flow on a worker which stack it belongs to."""
+
+
+@dataclass(frozen=True)
+class ServerSecrets:
+    """Names of the secrets a server is started with; while one is rotated, its name is another one."""
+
+    auth_string: str = AUTH_STRING
+    database_login: str = DATABASE_LOGIN
 
 
 class StackBlock(Block):
@@ -91,6 +108,7 @@ class Stack:
     def secret_makers(self) -> dict[str, Callable[[], str]]:
         """Every secret of the stack: name → what makes its first version."""
         own: dict[str, Callable[[], str]] = {AUTH_STRING: new_auth_string, ENCRYPTION_KEY: new_encryption_key}
+        own[AUTH_GRACE] = lambda: "[]"
         return own | self.database.secrets()
 
     def resources(self) -> list[Resource]:
@@ -142,10 +160,11 @@ def _key(part: object) -> str:
 
 
 def next_spec(stack: Stack) -> HostSpec:
-    """What the stack's host should be given now: the wanted server stays in the slot it runs in."""
+    """What the stack's host should be given now: the wanted server stays in the slot it runs in, with its secrets."""
     applied = stack.machine.applied()
     generation = 1 if applied is None else applied.generation + 1
-    return host_spec(stack, generation, active_slot(applied, stack.releases[SERVER]))
+    slot = active_slot(applied, stack.releases[SERVER])
+    return host_spec(stack, generation, slot, server_secrets(applied, slot))
 
 
 def active_slot(applied: HostSpec | None, release: Release) -> str:
@@ -158,12 +177,32 @@ def active_slot(applied: HostSpec | None, release: Release) -> str:
     return next((each.name.removeprefix(SLOT_PREFIX) for each in (*wanted, *servers)), SLOTS[0])
 
 
+def server_secrets(applied: HostSpec | None, slot: str) -> ServerSecrets:
+    """Names of the secrets which the server in a slot has by a spec; the usual ones where there is none in it.
+
+    So a converge in the middle of a rotation leaves the server as it is.
+    """
+    files = applied.files if applied else ()
+    text = "".join(each.content for each in files if each.path.endswith(f"/{SLOT_PREFIX}{slot}/prefect.toml"))
+    return ServerSecrets(
+        auth_string=AUTH_STRING_NEXT if _reference(AUTH_STRING_NEXT) in text else AUTH_STRING,
+        database_login=DATABASE_LOGIN_NEXT if _reference(DATABASE_LOGIN_NEXT) in text else DATABASE_LOGIN,
+    )
+
+
+def _reference(secret: str) -> str:
+    """How the content of a file names a secret."""
+    return f"${{secret:{secret}}}"
+
+
 def other_slot(slot: str) -> str:
     """The slot which a new server is started in."""
     return SLOTS[1 - SLOTS.index(slot)]
 
 
-def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0]) -> HostSpec:
+def host_spec(
+    stack: Stack, generation: int, slot: str = SLOTS[0], secrets: ServerSecrets = ServerSecrets()
+) -> HostSpec:
     """What should run on the stack's host, its server in that slot. Pure.
 
     Services are listed in the order in which they depend on each other; they are stopped the other way round.
@@ -178,7 +217,8 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0]) -> HostSpec:
         releases=tuple({each.id: each for each in stack.releases.values()}.values()),
         sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
         files=(
-            server_toml(stack, home.etc / f"server-{slot}", stack.database),
+            server_toml(stack, home.etc / f"server-{slot}", stack.database, secrets),
+            _auth_grace(home.etc / f"server-{slot}"),
             _client_toml(stack, home),
             *(_temporary_folder(home, each) for each in stack.spec.workers),
             *stack.proxy.files(),
@@ -279,7 +319,12 @@ def _temporary_folder(home: Home, worker: Worker) -> File:
     )
 
 
-def server_toml(stack: Stack, folder: Path, database: Database) -> File:
+def _auth_grace(folder: Path) -> File:
+    """Further auth strings of the server in that folder. It looks at them as it runs: they are none of its `files`."""
+    return File(path=str(folder / "auth-grace.json"), content=_reference(AUTH_GRACE))
+
+
+def server_toml(stack: Stack, folder: Path, database: Database, secrets: ServerSecrets = ServerSecrets()) -> File:
     """`prefect.toml` of a server on this database, in the working folder that server looks at.
 
     Each slot has its own, so that a server on its way out keeps what it was started with.
@@ -291,13 +336,13 @@ def server_toml(stack: Stack, folder: Path, database: Database) -> File:
 [server.api]
 host = "127.0.0.1"
 port = {stack.spec.server_port}
-auth_string = "${{secret:{AUTH_STRING}}}"
+auth_string = "{_reference(secrets.auth_string)}"
 
 [server.ui]
 api_url = "{stack.spec.api_url}"
 
 [server.database]
-connection_url = "{database.connection_url()}"
+connection_url = "{database.connection_url(secrets.database_login)}"
 """,
     )
 
@@ -310,6 +355,6 @@ def _client_toml(stack: Stack, home: Home) -> File:
 # Written by the host agent; edit the stack's spec instead.
 [api]
 url = "http://127.0.0.1:{stack.spec.server_port}/api"
-auth_string = "${{secret:{AUTH_STRING}}}"
+auth_string = "{_reference(AUTH_STRING)}"
 """,
     )

@@ -12,6 +12,7 @@ from prefect.settings import (
     ProfilesCollection,
     load_profiles,
     save_profiles,
+    temporary_settings,
 )
 
 from blocks.errors import Blocked
@@ -37,6 +38,19 @@ def write_profile(spec: StackSpec, auth_string: str) -> Path:
     profiles.set_active(spec.name)
     save_profiles(profiles)
     return path
+
+
+def renew_profile(spec: StackSpec, auth_string: str, path: Path) -> bool:
+    """Put a new auth string into the profile which `write_profile` made in that file; True if it was there."""
+    if not path.exists():
+        return False
+    with temporary_settings({PREFECT_PROFILES_PATH: path}):
+        profiles = load_profiles()
+        if spec.name not in profiles.names or not _is_ours(profiles, spec):
+            return False
+        profiles.update_profile(spec.name, {PREFECT_API_AUTH_STRING: auth_string})
+        save_profiles(profiles)
+    return True
 
 
 def remove_profile(spec: StackSpec) -> bool:

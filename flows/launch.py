@@ -171,6 +171,12 @@ def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn
     os.execve(python, [str(python), "-P", "-m", "flows.cli", *sys.argv[1:]], kept)
 
 
+def users_profiles() -> Path:
+    """The user's file of Prefect profiles; to be asked before `use_server`."""
+    home = os.environ.get("PREFECT_HOME", "~/.prefect")
+    return Path(os.environ.get("PREFECT_PROFILES_PATH", f"{home}/profiles.toml")).expanduser()
+
+
 def use_server(url: str, home: Home) -> None:
     """Set this process's Prefect, which is not imported yet, to a server of the stack's.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +17,7 @@ from blocks import release
 from blocks.errors import WrongCall
 from blocks.host import lease as leases
 from blocks.host import wanted
+from blocks.host.secret_files import AUTH_STRING
 from blocks.wheel import build_wheel
 from flows import launch, terminal
 from flows.where import HERE, Json, Where, Yes, app
@@ -103,6 +104,35 @@ def lease(
     else:
         ended = leases.end_orphans(home.lease)
         terminal.say(f"broken for: {break_for}; ended processes {', '.join(map(str, ended))} of a holder that is dead")
+
+
+@app.command
+def rotate(
+    what: Literal["auth", "database"],
+    where: Where = HERE,
+    *,
+    grace_minutes: Annotated[int, Parameter(help="Minutes in which the old auth string is still accepted.")] = 60,
+) -> None:
+    """Replace the auth string, or the server's login to its database, while all runs; no call fails.
+
+    Parameters
+    ----------
+    what: auth, which people and clients come in with; or database.
+    """
+    profiles = launch.users_profiles()
+    stack = asked(where)
+    from flows import rotate as verb
+    from flows.connect import renew_profile
+    from flows.follow import run_deployment
+
+    run_deployment(stack.door, "rotate/rotate", {"what": what, "grace_minutes": grace_minutes}, terminal.say)
+    if what == "database":
+        return
+    terminal.say("\n".join(verb.told(stack)))
+    if renew_profile(stack.spec, stack.secrets.read(AUTH_STRING), profiles):
+        terminal.say(f"The profile {stack.spec.name!r} in {profiles} has it already.")
+    else:
+        terminal.say(f"selfhost connect writes a Prefect profile with it; there is none of this stack in {profiles}.")
 
 
 def _store_own_wheel(where: Where) -> str:

@@ -23,7 +23,7 @@ from blocks.database import Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import control, restore_record, schema
 from blocks.host.restore_record import Record
-from blocks.host.secret_files import DATABASE_PASSWORD, ENCRYPTION_KEY
+from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
 from blocks.restorable import Facts
 from blocks.stack import Stack, host_spec
@@ -145,7 +145,7 @@ def migrate(stack: Stack, copy: Database) -> bool:
         detail.text = "is there" if revision == head else f"{revision} to {head}"
         if revision == head:
             return False
-        url = copy.connection_url().replace(f"${{secret:{DATABASE_PASSWORD}}}", stack.secrets.read(DATABASE_PASSWORD))
+        url = copy.connection_url().replace(f"${{secret:{DATABASE_LOGIN}}}", stack.secrets.read(DATABASE_LOGIN))
         _run_migration(url, folder(stack))
         if copy.schema_revision() != head:
             raise Blocked(f"after its migration the copy's schema is {copy.schema_revision()}", "nothing was replaced")

@@ -22,7 +22,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 
 from blocks.front_door import FrontDoor
-from blocks.host import postgres, system_user, wanted
+from blocks.host import database_login, postgres, system_user, wanted
 from blocks.host.home import Home
 from blocks.host.postgres import Login
 
@@ -30,7 +30,9 @@ COMMAND = (sys.executable, "-m", "flows.cli")
 """`selfhost` of the environment the tests run in."""
 CALL_SECONDS = 400.0
 """A bound for one call, not a demand: a bootstrap takes 30 to 70 s."""
-SECRETS = ("auth-string", "encryption-key", "database-password", "database-admin-password")
+SECRETS = ("auth-string", "encryption-key", "database-login", "database-admin-password")
+WITH_USER = ("auth-string", "database-login")
+"""Those of the form `user:password`."""
 FORBIDDEN_PORTS = {4200}
 """Somebody's real Prefect may be there."""
 
@@ -144,9 +146,9 @@ class Stack:
         return (self.home / "secrets" / name).read_text().strip()
 
     def secret_values(self) -> dict[str, str]:
-        """Every text that must be seen nowhere, by what it is; the auth string's password alone counts as well."""
+        """Every text that must be seen nowhere, by what it is; a password alone counts as well."""
         found = {name: self.secret(name) for name in SECRETS}
-        return found | {"password of the auth-string": found["auth-string"].partition(":")[2]}
+        return found | {f"password of {name}": found[name].partition(":")[2] for name in WITH_USER}
 
     @property
     def programs(self) -> Path:
@@ -155,7 +157,7 @@ class Stack:
 
     @property
     def login(self) -> Login:
-        return Login("127.0.0.1", self.port + 2, postgres.OWNER, self.secret("database-password"))
+        return Login("127.0.0.1", self.port + 2, *database_login.parts(self.secret("database-login")))
 
     def query(self, sql: str) -> list[list[str]]:
         return postgres.query(self.programs, self.login, sql)

@@ -26,7 +26,7 @@ from blocks.host.agent.processes import ProcessRecord
 ADMIN = "postgres"
 """Superuser of our own clusters; the stack's server never uses it."""
 OWNER = "prefect"
-"""Role which owns the database and which the server uses."""
+"""Role which owns the database; whoever logs in acts as it."""
 DATABASE = "prefect-db"
 SAMPLE = 10_000
 """Rows of a table that a checksum looks at, about: all of them would take 6 s for 1.6 GB."""

@@ -14,9 +14,16 @@ from blocks.errors import Blocked
 from blocks.host.agent.files import write_atomically
 
 AUTH_STRING = "auth-string"
+AUTH_GRACE = "auth-grace"
+"""Further auth strings which the server accepts for a while, as `serve_grace` reads them; an empty list at first."""
 ENCRYPTION_KEY = "encryption-key"
-DATABASE_PASSWORD = "database-password"
+DATABASE_LOGIN = "database-login"
+"""`user:password` as in a URL: both change at once."""
 DATABASE_ADMIN_PASSWORD = "database-admin-password"
+NEXT = "-next"
+"""End of the name of what takes a secret's place while that is being rotated."""
+AUTH_STRING_NEXT = AUTH_STRING + NEXT
+DATABASE_LOGIN_NEXT = DATABASE_LOGIN + NEXT
 
 
 def new_auth_string() -> str:

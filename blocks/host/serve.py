@@ -28,6 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from blocks.host.serve_grace import Grace, GraceLayer
 from blocks.host.serve_sockets import SlotSocket, SocketMissing, adopt
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Options:
     """Bring the schema to this release's head instead of waiting for it: for a server alone on its database."""
     services: bool = True
     """Off on a copy of a database: nothing is scheduled there, no automation fires and no notification is sent."""
+    auth_grace: Path = Path("auth-grace.json")
+    """File of further auth strings, see `serve_grace`; as `prefect.toml` it may lie in the working folder."""
 
     @property
     def ready_file(self) -> Path:
@@ -91,11 +94,9 @@ def read_options(argv: list[str] | None = None) -> Options:
     parser.add_argument("--drain-seconds", type=float, default=8.0, help="more than the keep-alive timeout")
     parser.add_argument("--forwarded-allow-ips", default="127.0.0.1", help="proxies to believe")
     parser.add_argument("--migrate", action="store_true", help="bring the schema up to date: alone on the database")
-    parser.add_argument("--no-services", action="store_true", help="the API alone, as on a copy of a database")
-    given = parser.parse_args(argv)
-    return Options(
-        given.slot, given.run_dir, given.drain_seconds, given.forwarded_allow_ips, given.migrate, not given.no_services
-    )
+    parser.add_argument("--no-services", dest="services", action="store_false", help="the API alone, as on a copy")
+    parser.add_argument("--auth-grace", type=Path, default=Options.auth_grace, help="file of further auth strings")
+    return Options(**vars(parser.parse_args(argv)))
 
 
 def _slot_name(text: str) -> str:
@@ -146,14 +147,17 @@ def require_postgresql(settings: Settings) -> None:
         raise WrongCall("PREFECT_SERVER_DATABASE_CONNECTION_URL must be set and be a postgresql+asyncpg URL")
 
 
-def build_app(services: bool = True) -> ASGIApp:
+def build_app(auth_grace: Path, services: bool = True) -> ASGIApp:
     """Prefect's whole application. Layers of our own are wrapped round it here, the outermost last."""
     from prefect.server.api.server import create_app
     from sqlalchemy.orm import configure_mappers
 
     app: ASGIApp = create_app(final=True, webserver_only=not services)
     configure_mappers()
-    return app
+    auth_string = current_settings().server.api.auth_string
+    if auth_string is None:
+        return app
+    return GraceLayer(app, auth_string.get_secret_value(), Grace(auth_grace.absolute()))
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
@@ -190,7 +194,7 @@ def prepare(options: Options) -> tuple[SlotServer, Lineage]:
     from blocks.host.schema import installed_lineage
     from blocks.host.serve_uvicorn import SlotServer, server_config
 
-    config = server_config(build_app(options.services), options.forwarded_allow_ips)
+    config = server_config(build_app(options.auth_grace, options.services), options.forwarded_allow_ips)
     config.load()
     load_prefect_collections()
     lineage = installed_lineage()

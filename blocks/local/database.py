@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
 from blocks.database import Content, Database, Vitals
 from blocks.errors import Blocked, NotReady
-from blocks.host import postgres
+from blocks.host import database_login, postgres
 from blocks.host.agent.spec import Health, Service
 from blocks.host.database_swap import Place
 from blocks.host.home import Home
 from blocks.host.postgres import ADMIN, DATABASE, OWNER, Cluster, Login
-from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD, DATABASE_PASSWORD, new_password
+from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD, DATABASE_LOGIN, new_password
 from blocks.local.secret_store import LocalSecretStore
 from blocks.resource import Attributes, Change, Resource
 from blocks.waiting import wait_until
@@ -59,8 +59,8 @@ class LocalDatabase(Database):
 
     def secrets(self) -> dict[str, Callable[[], str]]:
         if self.url:
-            return {DATABASE_PASSWORD: self._given_password}
-        return {DATABASE_PASSWORD: new_password, DATABASE_ADMIN_PASSWORD: new_password}
+            return {DATABASE_LOGIN: self._given_login}
+        return {DATABASE_LOGIN: database_login.first, DATABASE_ADMIN_PASSWORD: new_password}
 
     def services(self, release: Path) -> list[Service]:
         if self.url:
@@ -78,13 +78,27 @@ class LocalDatabase(Database):
             )
         ]
 
-    def connection_url(self) -> str:
-        secret = f"${{secret:{DATABASE_PASSWORD}}}"
+    def connection_url(self, login: str = DATABASE_LOGIN) -> str:
+        secret = f"${{secret:{login}}}"
         if self.url:
             parts = urlsplit(self.url)
             path = f"/{quote(self.database)}" if self.database else parts.path
-            return f"postgresql+asyncpg://{parts.username}:{secret}@{parts.netloc.split('@')[1]}{path}"
-        return f"postgresql+asyncpg://{OWNER}:{secret}@127.0.0.1:{self.port}/{self.database or DATABASE}"
+            return f"postgresql+asyncpg://{secret}@{parts.netloc.split('@')[1]}{path}"
+        return f"postgresql+asyncpg://{secret}@127.0.0.1:{self.port}/{self.database or DATABASE}"
+
+    def new_login(self) -> str:
+        if self.url:
+            raise Blocked(
+                "the database is kept by somebody else, its roles are not ours to change",
+                f"change the password there and in {self.password_file}, then: selfhost bootstrap",
+            )
+        return database_login.successor(self.secret(DATABASE_LOGIN))
+
+    def admit(self, login: str) -> None:
+        database_login.admit(self.programs, self.admin(), login)
+
+    def refuse_others(self, login: str) -> None:
+        database_login.refuse_others(self.programs, self.admin(), login)
 
     def mark(self) -> str:
         """The comment of a database of this stack: another home with a stack of the same name is another stack."""
@@ -126,7 +140,7 @@ class LocalDatabase(Database):
     @contextmanager
     def scratch(self, name: str) -> Iterator[LocalDatabase]:
         drop, make = 'DROP DATABASE IF EXISTS :"name" WITH (FORCE)', 'CREATE DATABASE :"name" OWNER :"owner"'
-        variables = {"name": name, "owner": self.login().user}
+        variables = {"name": name, "owner": self.login().user if self.url else OWNER}
         maker = self.login() if self.url else self.admin()
         postgres.query(self.programs, maker, f"{drop};\n{make}", variables)
         try:
@@ -186,18 +200,18 @@ class LocalDatabase(Database):
         return LocalSecretStore(folder=Home(self.home).secrets).read(name)
 
     def login(self) -> Login:
-        """The login of the database's owner."""
-        password = self.secret(DATABASE_PASSWORD)
+        """The login which acts as the database's owner."""
+        user, password = database_login.parts(self.secret(DATABASE_LOGIN))
         if not self.url:
-            return Login("127.0.0.1", self.port, OWNER, password, self.database or DATABASE)
+            return Login("127.0.0.1", self.port, user, password, self.database or DATABASE)
         parts = urlsplit(self.url)
-        name = self.database or parts.path[1:]
-        return Login(parts.hostname or "", parts.port or 5432, parts.username or "", unquote(password), name)
+        return Login(parts.hostname or "", parts.port or 5432, user, password, self.database or parts.path[1:])
 
-    def _given_password(self) -> str:
-        """The password of a PostgreSQL that is already there, fit for a URL."""
+    def _given_login(self) -> str:
+        """User and password of a PostgreSQL that is already there, fit for a URL."""
+        user = urlsplit(self.url or "").username
         try:
-            return quote(Path(self.password_file or "").read_text("utf-8").strip(), "")
+            return f"{user}:{quote(Path(self.password_file or '').read_text('utf-8').strip(), '')}"
         except OSError as error:
             raise Blocked(f"database.password_file {self.password_file}: {error.strerror}") from error
 
@@ -230,10 +244,10 @@ class ClusterResource(Resource):
 
 
 class RoleAndDatabase(Resource):
-    """The role the server uses and the database it owns."""
+    """The database, the role which owns it, and the one the server logs in as."""
 
     name = "database"
-    needs = ("host services", f"secret {DATABASE_PASSWORD}")
+    needs = ("host services", f"secret {DATABASE_LOGIN}")
 
     def __init__(self, database: LocalDatabase) -> None:
         self._database = database
@@ -249,18 +263,20 @@ class RoleAndDatabase(Resource):
             rows = self._query(sql)
         except NotReady:
             return None  # PostgreSQL does not run yet, or no longer; what it holds stays as it is
-        return {"owner": rows[0][0], "mark": rows[0][1]} if rows else None
+        if not rows:
+            return None
+        admitted = database_login.is_admitted(self._database.programs, self._database.admin(), self._login())
+        return {"owner": rows[0][0], "mark": rows[0][1], "login": admitted}
 
     def want(self) -> Attributes:
-        return {"owner": OWNER, "mark": self._database.mark()}
+        return {"owner": OWNER, "mark": self._database.mark(), "login": True}
 
     def check(self, actual: Attributes) -> None:
         _check_mark(actual["mark"], self._database)
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         wait_until(lambda: self._query("SELECT 1"), "PostgreSQL accepting connections", timeout=60, every=0.1)
-        if not self._query("SELECT 1 FROM pg_roles WHERE rolname = :'owner'"):
-            self._query("CREATE ROLE :\"owner\" LOGIN PASSWORD :'password'")
+        self._database.admit(self._login())
         if self.find() is None:  # it may only not have been seen, while PostgreSQL was starting
             self._query('CREATE DATABASE :"database" OWNER :"owner"')
         self._query("COMMENT ON DATABASE :\"database\" IS :'mark'")
@@ -268,13 +284,15 @@ class RoleAndDatabase(Resource):
     def delete(self) -> None:
         self._query('DROP DATABASE IF EXISTS :"database" WITH (FORCE)')
 
+    def _login(self) -> str:
+        return self._database.secret(DATABASE_LOGIN)
+
     def _query(self, sql: str) -> list[list[str]]:
         database = self._database
         variables = {
             "database": DATABASE,
             "owner": OWNER,
             "mark": database.mark(),
-            "password": database.secret(DATABASE_PASSWORD),
         }
         return postgres.query(database.programs, database.admin(), sql, variables)
 
@@ -283,13 +301,13 @@ class ExternalDatabase(Resource):
     """A database somebody else keeps: ours by its comment, or empty and taken over."""
 
     name = "database"
-    needs = ("home", f"secret {DATABASE_PASSWORD}")
+    needs = ("home", f"secret {DATABASE_LOGIN}")
 
     def __init__(self, database: LocalDatabase) -> None:
         self._database = database
 
     def find(self) -> Attributes | None:
-        if DATABASE_PASSWORD not in LocalSecretStore(folder=Home(self._database.home).secrets).names():
+        if DATABASE_LOGIN not in LocalSecretStore(folder=Home(self._database.home).secrets).names():
             return None
         sql = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
         rows = postgres.query(self._database.programs, self._database.login(), sql)

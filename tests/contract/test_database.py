@@ -163,8 +163,8 @@ def test_a_damaged_dump_is_refused(database: LocalDatabase, home: Path) -> None:
 
 def test_connection_url_names_the_secret_and_does_not_hold_it(database: LocalDatabase) -> None:
     url = database.connection_url()
-    assert re.fullmatch(r"postgresql\+asyncpg://\w+:\$\{secret:database-password\}@127\.0\.0\.1:\d+/[\w-]+", url)
-    assert database.secret("database-password") not in url + repr(database) + database.model_dump_json()
+    assert re.fullmatch(r"postgresql\+asyncpg://\$\{secret:database-login\}@127\.0\.0\.1:\d+/[\w-]+", url)
+    assert database.login().password not in url + repr(database) + database.model_dump_json()
 
 
 def test_its_services_are_ones_a_host_accepts(database: LocalDatabase) -> None:
@@ -205,11 +205,11 @@ def test_where_none_answers_it_is_not_ready(home: Path, programs: Path) -> None:
 
 
 def test_a_wrong_password_is_told_without_showing_it(own: LocalDatabase) -> None:
-    store, right = LocalSecretStore(folder=own.home / "secrets"), own.secret("database-password")
-    store.add_version("database-password", "open-sesame")
+    store, right = LocalSecretStore(folder=own.home / "secrets"), own.secret("database-login")
+    store.add_version("database-login", "prefect_a:open-sesame")
     with pytest.raises((Blocked, NotReady)) as caught:
         own.schema_revision()
-    store.add_version("database-password", right)
+    store.add_version("database-login", right)
     assert "password authentication failed" in str(caught.value)
     assert "open-sesame" not in str(caught.value)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Bootstrapped
-from tests.stack import SECRETS, Stack
+from tests.stack import SECRETS, WITH_USER, Stack
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +36,7 @@ def files(stack: Stack) -> list[Path]:
 
 
 def test_the_values_are_strong_and_all_different(values: dict[str, bytes]) -> None:
-    assert len(set(values.values())) == len(values) == len(SECRETS) + 1
+    assert len(set(values.values())) == len(values) == len(SECRETS) + len(WITH_USER)
     assert min(map(len, values.values())) >= 32
 
 

@@ -54,3 +54,49 @@ def test_profiles_of_the_user_stay_and_ours_is_written_anew(tmp_path: Path) -> N
     assert found["profiles"]["mine"] == {"PREFECT_API_URL": "https://example.org/api"}
     assert found["profiles"]["trial"]["PREFECT_API_AUTH_STRING"] == "admin:another"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+RENEW = """
+import sys
+from pathlib import Path
+from blocks.spec import read_spec
+from flows.connect import renew_profile
+path, port = Path(sys.argv[1]), int(sys.argv[2])
+print(renew_profile(read_spec(None, {"name": "trial", "ports.public": port}), sys.stdin.read(), path))
+"""
+
+
+def renewed(path: Path, elsewhere: Path, port: int = 4300) -> bool:
+    """Renew the profile in a process whose Prefect lives elsewhere, as that of a verb which is a run on the server."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", RENEW, str(path), str(port)],
+        cwd=ROOT,
+        env=environment | {"PREFECT_HOME": str(elsewhere), "HOME": str(elsewhere)},
+        input="admin:renewed",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()[-1] == "True"
+
+
+def test_our_profile_gets_a_new_auth_string_and_nothing_else_changes(tmp_path: Path) -> None:
+    path = connected(tmp_path / "prefect")
+    path.write_text(path.read_text().replace('active = "trial"', 'active = "mine"') + "[profiles.mine]\n")
+    before = tomllib.loads(path.read_text("utf-8"))
+    assert renewed(path, tmp_path / "elsewhere")
+    after = tomllib.loads(path.read_text("utf-8"))
+    assert after["profiles"]["trial"].pop("PREFECT_API_AUTH_STRING") == "admin:renewed"
+    del before["profiles"]["trial"]["PREFECT_API_AUTH_STRING"]
+    assert after == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_where_there_is_none_of_ours_nothing_is_written(tmp_path: Path) -> None:
+    assert not renewed(tmp_path / "profiles.toml", tmp_path / "elsewhere")
+    assert not (tmp_path / "profiles.toml").exists()
+    path = connected(tmp_path / "prefect")
+    before = path.read_text()
+    assert not renewed(path, tmp_path / "elsewhere", port=4400), "it is for another server"
+    assert path.read_text() == before

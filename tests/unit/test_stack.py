@@ -20,12 +20,13 @@ from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import in_order
 from blocks.spec import build_spec
-from blocks.stack import Stack, StackBlock, host_spec
+from blocks.stack import ServerSecrets, Stack, StackBlock, host_spec, next_spec, server_secrets
 
 SECRETS = {
     "auth-string": "admin:open-sesame-1",
+    "auth-grace": '[{"auth_string": "admin:open-sesame-5", "until": null}]',
     "encryption-key": "open-sesame-2",
-    "database-password": "open-sesame-3",
+    "database-login": "prefect_a:open-sesame-3",
     "database-admin-password": "open-sesame-4",
 }
 
@@ -80,7 +81,7 @@ def test_no_secret_is_in_it(stack: Stack, spec: HostSpec) -> None:
 def test_every_secret_it_refers_to_is_one_the_stack_makes(stack: Stack, spec: HostSpec) -> None:
     in_files = {name for file in spec.files for name in re.findall(r"\$\{secret:([^}]+)\}", file.content)}
     in_services = {name for each in spec.services for name in each.secrets.values()}
-    assert in_files == {"auth-string", "database-password"}
+    assert in_files == {"auth-string", "auth-grace", "database-login"}
     assert in_services == {"encryption-key"}
     assert in_files | in_services <= set(stack.secret_makers())
 
@@ -92,7 +93,10 @@ def test_files_with_secrets_are_closed_to_others(spec: HostSpec) -> None:
 
 def test_every_file_is_read_by_a_service_and_lies_in_the_home(stack: Stack, spec: HostSpec) -> None:
     read = {path for each in spec.services for path in each.files}
-    assert read == {each.path for each in spec.files}
+    looked_at = str(stack.machine.home().etc / "server-blue/auth-grace.json")
+    assert read | {looked_at} == {each.path for each in spec.files}
+    assert looked_at not in read, "a change of it would restart the server, which looks at it as it runs"
+    assert Path(looked_at).parent == Path(service(spec, "server-blue").cwd), "that is where the server looks for it"
     home = stack.machine.home()
     assert all(Path(path).is_relative_to(home.etc) or Path(path).is_relative_to(home.state) for path in read)
 
@@ -131,6 +135,27 @@ def test_slots_share_a_socket_and_nothing_else(stack: Stack) -> None:
     assert blue.cwd != green.cwd
 
 
+ROTATING = ServerSecrets("auth-string-next", "database-login-next")
+
+
+def test_a_server_in_rotation_has_other_secrets_and_workers_have_not(stack: Stack) -> None:
+    spec = host_spec(stack, 1, "green", ROTATING)
+    toml = rendered(spec, "etc/server-green/prefect.toml")["server"]
+    assert toml["api"]["auth_string"] == "${secret:auth-string-next}"
+    assert toml["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login-next}@")
+    assert rendered(spec, "etc/client/prefect.toml")["api"]["auth_string"] == "${secret:auth-string}"
+
+
+@pytest.mark.parametrize("secrets", [ServerSecrets(), ROTATING, ServerSecrets("auth-string-next")])
+def test_a_converge_leaves_a_server_the_secrets_it_has(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, secrets: ServerSecrets
+) -> None:
+    applied = host_spec(stack, 7, "green", secrets)
+    assert (server_secrets(applied, "green"), server_secrets(applied, "blue")) == (secrets, ServerSecrets())
+    monkeypatch.setattr(type(stack.machine), "applied", lambda _: applied)
+    assert next_spec(stack) == dataclasses.replace(applied, generation=8)
+
+
 def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec) -> None:
     (socket,) = spec.sockets
     assert (socket.name, socket.host, socket.port) == ("server", "127.0.0.1", stack.spec.server_port)
@@ -143,7 +168,7 @@ def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: 
     assert server.cwd == str(Path(server.files[0]).parent)  # only the working folder's prefect.toml is read
     assert toml["server"]["api"]["auth_string"] == "${secret:auth-string}"
     assert toml["server"]["ui"]["api_url"] == "http://127.0.0.1:4200/api"
-    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://prefect:${secret:")
+    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login}@")
     assert server.secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key"}
     assert server.env["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
 
@@ -195,8 +220,8 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     spec = host_spec(stack, 1)
     assert next(each.name for each in spec.services) == "server-blue"
     url = rendered(spec, "etc/server-blue/prefect.toml")["server"]["database"]["connection_url"]
-    assert url == "postgresql+asyncpg://me:${secret:database-password}@db.example.org:5433/mine"
-    assert sorted(stack.secret_makers()) == ["auth-string", "database-password", "encryption-key"]
+    assert url == "postgresql+asyncpg://${secret:database-login}@db.example.org:5433/mine"
+    assert sorted(stack.secret_makers()) == ["auth-grace", "auth-string", "database-login", "encryption-key"]
     assert "database cluster" not in [each.name for each in stack.resources()]
 
 

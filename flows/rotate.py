@@ -1,0 +1,277 @@
+"""Another auth string, or another login to the database, without one failed call.
+
+Each step finds out by itself what is done. What takes a secret's place is a secret of its own until the very end, so
+that a run which was killed anywhere is finished by another one, and a converge in between leaves all as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import httpx
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from pydantic import Field
+
+from blocks import catalog, rollout, rotation, verification
+from blocks.errors import Blocked, NotReady
+from blocks.front_door import FrontDoor
+from blocks.host import lease as leases
+from blocks.host.agent.spec import HostSpec, Release
+from blocks.host.secret_files import (
+    AUTH_GRACE,
+    AUTH_STRING,
+    AUTH_STRING_NEXT,
+    DATABASE_LOGIN,
+    DATABASE_LOGIN_NEXT,
+    NEXT,
+    new_auth_string,
+)
+from blocks.host.serve_grace import Further, as_text, read_further
+from blocks.host.wanted import SERVER
+from blocks.stack import (
+    MAINTENANCE_POOL,
+    SLOT_PREFIX,
+    ServerSecrets,
+    Stack,
+    active_slot,
+    host_spec,
+    next_spec,
+    other_slot,
+    server_secrets,
+)
+from blocks.waiting import wait_until
+from flows import change
+from flows.backup import as_task
+from flows.converge import this_server
+from flows.progress import step
+from flows.status import require
+
+LONGEST_DRAIN_SECONDS = 1800.0
+"""Workers get the grace period to become idle, but at most so long, as their pools are paused meanwhile."""
+ACCEPTED_SECONDS = 30.0
+"""Time a running server gets to take the new string: it looks every 0.2 s, once the host agent has written its file."""
+REFUSED_SECONDS = 30.0
+"""Time connections with the old login get to be gone, once they were told to end."""
+Kind = Literal["auth_string", "database_login"]
+"""Of `ServerSecrets`."""
+What = Annotated[
+    Literal["auth", "database"],
+    Field(description="auth: the string which people and clients come in with. database: the server's own login."),
+]
+Grace = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=43200,
+        description="Minutes in which the old auth string is still accepted; 0: a minute, which this run needs itself.",
+    ),
+]
+
+
+@flow(name="rotate")
+def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> None:
+    """Replace the auth string or the database's login by a new one while all runs; no call fails.
+
+    Args:
+        what: Which of the two.
+        grace_minutes: How long clients with the old auth string are still let in.
+        stack: Name of the stack; leave it out for the one this server belongs to.
+    """
+    loaded = catalog.load(stack)
+    with leases.held(loaded.machine.home().lease, f"rotate {what}"):
+        if what == "auth":
+            auth(loaded, grace_minutes)
+        else:
+            database(loaded)
+
+
+def auth(stack: Stack, grace_minutes: int) -> None:
+    """A new auth string: accepted first, then the server's own, then everybody's, and the old one ends."""
+    as_task("make the new one", lambda: stack.secrets.ensure(AUTH_STRING_NEXT, new_auth_string))
+    as_task("accept both", lambda: accept_both(stack))
+    as_task("switch servers", lambda: switch(stack, "auth_string", AUTH_STRING))
+    as_task("promote", lambda: promote(stack, AUTH_STRING))
+    late = as_task("hand out to workers", lambda: hand_out(stack, grace_minutes))
+    as_task("end the old one", lambda: end_old(stack, grace_minutes))
+    as_task("settle", lambda: settle(stack, "auth_string", AUTH_STRING))
+    as_task("verify", lambda: verify(stack))
+    as_task("forget", lambda: stack.secrets.remove(AUTH_STRING_NEXT))
+    publish(told(stack, late))
+
+
+def database(stack: Stack) -> None:
+    """A new login to the database: let in beside the old one, then the server's, and the old one is refused."""
+    as_task("make the new one", lambda: stack.secrets.ensure(DATABASE_LOGIN_NEXT, stack.database.new_login))
+    as_task("accept both", lambda: stack.database.admit(stack.secrets.read(DATABASE_LOGIN_NEXT)))
+    as_task("switch servers", lambda: switch(stack, "database_login", DATABASE_LOGIN))
+    as_task("promote", lambda: promote(stack, DATABASE_LOGIN))
+    as_task("settle", lambda: settle(stack, "database_login", DATABASE_LOGIN))
+    as_task("end the old one", lambda: refuse_old(stack))
+    as_task("forget", lambda: stack.secrets.remove(DATABASE_LOGIN_NEXT))
+    publish(["The server has another login to its database; the one before is refused. Nobody else needs to know."])
+
+
+def is_promoted(stack: Stack, secret: str) -> bool:
+    """Whether the new value is the secret's own already, by a run that was killed later."""
+    return stack.secrets.read(secret) == stack.secrets.read(secret + NEXT)
+
+
+def accept_both(stack: Stack) -> None:
+    """Have the running server take the new string too, without a restart.
+
+    Raises:
+        NotReady: it does not, as an older one of ours.
+    """
+    if is_promoted(stack, AUTH_STRING):
+        return
+    current, following = stack.secrets.read(AUTH_STRING), stack.secrets.read(AUTH_STRING_NEXT)
+    keep(stack, rotation.while_rotating(further(stack), current, following))
+    with step("both accepted"):
+        stack.machine.apply(rollout.take(change.current(stack), next_spec(stack), ()))
+        wait_until(
+            lambda: _is_let_in(FrontDoor(stack.door.url, following)),
+            "the running server taking the new string",
+            timeout=ACCEPTED_SECONDS,
+            every=0.1,
+            hint="selfhost upgrade --self brings it a server that can",
+        )
+
+
+def switch(stack: Stack, kind: Kind, secret: str) -> None:
+    """Start a server with the new value beside the one that runs, and end that."""
+    if is_promoted(stack, secret):
+        return
+    slot, secrets = place(change.current(stack), stack.releases[SERVER], kind, secret + NEXT)
+    wished = host_spec(stack, 0, slot, secrets)
+    with step(f"{SLOT_PREFIX}{slot} ready"):
+        change.start_server(stack, wished, slot)
+    old = other_slot(slot)
+    if any(each.name == SLOT_PREFIX + old for each in change.current(stack).services):
+        with step(f"{SLOT_PREFIX}{old} ended"):
+            change.drop_server(stack, wished, old)
+
+
+def place(now: HostSpec, release: Release, kind: Kind, name: str) -> tuple[str, ServerSecrets]:
+    """Where the server with the new value runs, or should be started, and the secrets it has. Pure."""
+    running = [each.name.removeprefix(SLOT_PREFIX) for each in now.services if each.name.startswith(SLOT_PREFIX)]
+    for slot in running:
+        if getattr(server_secrets(now, slot), kind) == name:
+            return slot, server_secrets(now, slot)
+    active = active_slot(now, release)
+    return other_slot(active), replace(server_secrets(now, active), **{kind: name})
+
+
+def promote(stack: Stack, secret: str) -> None:
+    """Make the new value the secret's own; whoever asks for it from now on gets that."""
+    if not is_promoted(stack, secret):
+        stack.secrets.add_version(secret, stack.secrets.read(secret + NEXT))
+
+
+def hand_out(stack: Stack, grace_minutes: int) -> str:
+    """Restart the workers with the new string, each once nothing runs on it. Returns which go on as before, in words.
+
+    The one which runs this is not among them: the host restarts it when this has ended.
+    """
+    seconds = min(max(grace_minutes * 60.0, rotation.SHORTEST_SECONDS), LONGEST_DRAIN_SECONDS)
+    names = [f"worker-{each.name}" for each in stack.spec.workers if each.pool != MAINTENANCE_POOL]
+    with step("workers restarted") as detail, this_server() as client:
+        late = change.change_workers(stack, next_spec(stack), names, client, seconds)
+        detail.text = late or f"{len(names)} workers"
+    return late
+
+
+def end_old(stack: Stack, grace_minutes: int) -> None:
+    """Give every other string than the new one its deadline."""
+    now = time.time()
+    until = rotation.deadline(now, grace_minutes)
+    keep(stack, rotation.afterwards(further(stack), stack.secrets.read(AUTH_STRING), now, until))
+
+
+def settle(stack: Stack, kind: Kind, secret: str) -> None:
+    """Refer to the secret by its own name again: the same bytes, so nothing restarts. Deadlines reach the server."""
+    now = change.current(stack)
+    slot = active_slot(now, stack.releases[SERVER])
+    secrets = replace(server_secrets(now, slot), **{kind: secret})
+    stack.machine.apply(host_spec(stack, now.generation + 1, slot, secrets))
+
+
+def refuse_old(stack: Stack) -> None:
+    """Let nobody but the new login in, and see that it is so."""
+    login = stack.secrets.read(DATABASE_LOGIN)
+
+    def refused() -> bool:
+        stack.database.refuse_others(login)
+        return True
+
+    with step("old login refused"):
+        wait_until(refused, "the end of the old login's connections", timeout=REFUSED_SECONDS, every=0.2)
+
+
+def verify(stack: Stack) -> None:
+    """See that the new string is let in, by calls and by websockets, and the old one within its grace.
+
+    Raises:
+        Blocked: one is not.
+    """
+    with step("verify through the front door") as detail:
+        soon = time.time() + rotation.SHORTEST_SECONDS / 2
+        old = [each.auth_string for each in further(stack) if each.until > soon]
+        doors = [FrontDoor(stack.door.url, each) for each in (stack.secrets.read(AUTH_STRING), *old)]
+        if not all(_is_let_in(each) for each in doors):
+            raise Blocked("an auth string that should be accepted is refused", "selfhost logs server-blue, -green")
+        require([verification.websockets(each) for each in doors])
+        detail.text = f"the new string and {len(old)} older are let in"
+
+
+def told(stack: Stack, late: str = "") -> list[str]:
+    """What a person must do now, as sentences; no secret is in them."""
+    file = stack.machine.home().secrets / AUTH_STRING
+    ends = max((each.until for each in further(stack)), default=time.time())
+    lines = [
+        f"The auth string was replaced. The new one is the text of {file}.",
+        f"The old one is refused from {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M:%S} UTC on. Until then give "
+        "the new one to everything that calls from outside: CI, laptops, browsers.",
+    ]
+    return [*lines, f"{late}. It is restarted with the new string once nothing runs on it."] if late else lines
+
+
+def publish(lines: list[str]) -> None:
+    """Leave what a person must do as an artifact."""
+    create_markdown_artifact("\n\n".join(lines), key="rotation", description="What was replaced, and what to do now")
+
+
+def further(stack: Stack) -> tuple[Further, ...]:
+    """Auth strings which the server accepts beside its own.
+
+    Raises:
+        Blocked: the secret is damaged.
+    """
+    try:
+        return read_further(stack.secrets.read(AUTH_GRACE).encode())
+    except ValueError as error:
+        raise Blocked(
+            f"the secret {AUTH_GRACE} is damaged: {error}", "make it [] to accept none but the own"
+        ) from error
+
+
+def keep(stack: Stack, entries: tuple[Further, ...]) -> None:
+    """Keep them; they reach the server when the host agent takes up the next spec."""
+    stack.secrets.ensure(AUTH_GRACE, lambda: "[]")
+    stack.secrets.add_version(AUTH_GRACE, as_text(entries))
+
+
+def _is_let_in(door: FrontDoor) -> bool:
+    try:
+        answer = httpx.get(f"{door.api_url}/admin/version", auth=_basic(door.auth_string), timeout=10, trust_env=False)
+    except httpx.TransportError as error:
+        raise NotReady(f"{type(error).__name__} {error}".rstrip()) from error
+    return answer.status_code == httpx.codes.OK
+
+
+def _basic(auth_string: str) -> tuple[str, str]:
+    user, _, password = auth_string.partition(":")
+    return user, password

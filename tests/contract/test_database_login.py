@@ -1,0 +1,153 @@
+"""Two logins to one database of our own: one takes the other's place while the database is in use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from blocks.errors import Blocked, NotReady
+from blocks.host import database_login, postgres
+from blocks.host.postgres import OWNER, Login
+from blocks.local.database import LocalDatabase
+from blocks.local.secret_store import LocalSecretStore
+from blocks.resource import Apply, visit
+from blocks.waiting import wait_until
+from tests.postgres import SYSTEM_USER, free_port, reachable_programs
+
+OWNERS = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[LocalDatabase]:
+    """A cluster with our database in it, whose secrets lie in a home of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="sh-"))
+    folder.chmod(0o711)
+    user = SYSTEM_USER if os.geteuid() == 0 else ""
+    programs = reachable_programs(folder)
+    database = LocalDatabase(stack="trial", home=folder, programs=programs, port=free_port(), user=user)
+    for name, make in database.secrets().items():
+        LocalSecretStore(folder=folder / "secrets").ensure(name, make)
+    cluster, role = database.resources()
+    visit(cluster, Apply())
+    process = database.cluster().start(folder / "postgres.log")
+    visit(role, Apply())
+    yield database
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    shutil.rmtree(folder)
+
+
+def login_of(database: LocalDatabase, value: str) -> Login:
+    user, password = database_login.parts(value)
+    return replace(database.login(), user=user, password=password)
+
+
+def query(database: LocalDatabase, value: str, sql: str) -> list[list[str]]:
+    return postgres.query(database.programs, login_of(database, value), sql)
+
+
+def promote(database: LocalDatabase, value: str) -> None:
+    LocalSecretStore(folder=database.home / "secrets").add_version("database-login", value)
+
+
+def test_the_first_login_acts_as_the_owner_who_has_none(database: LocalDatabase) -> None:
+    assert database.login().user == "prefect_a"
+    value = database.secret("database-login")
+    assert query(database, value, "SELECT current_user, session_user") == [["prefect", "prefect_a"]]
+    roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname LIKE 'pref%'"
+    found = postgres.query(database.programs, database.admin(), f"{roles} ORDER BY 1")
+    assert found == [["prefect", "f", "f", "f", "f"], ["prefect_a", "t", "f", "f", "f"]]
+    query(database, value, "CREATE TABLE made_by_a (id int)")
+    assert query(database, value, OWNERS) == [["prefect"]]
+
+
+def test_another_login_is_let_in_beside_it_and_both_do_everything(database: LocalDatabase, tmp_path: Path) -> None:
+    old, new = database.secret("database-login"), database.new_login()
+    assert new.startswith("prefect_b:") and new != database.new_login()
+    with pytest.raises(NotReady):
+        query(database, new, "SELECT 1")
+    for _ in range(2):
+        database.admit(new)
+    query(database, new, "CREATE TABLE made_by_b (id int); INSERT INTO made_by_a VALUES (1)")
+    query(database, old, "ALTER TABLE made_by_b ADD COLUMN name text; DROP TABLE made_by_a")
+    assert query(database, old, OWNERS) == [["prefect"]]
+    promote(database, new)
+    said = database.dump(tmp_path / "dump")
+    with database.scratch("copy") as scratch:
+        scratch.restore(tmp_path / "dump")
+        assert scratch.content() == said
+        assert postgres.query(scratch.programs, scratch.login(), OWNERS) == [["prefect"]]
+    promote(database, old)
+
+
+def test_the_old_one_is_refused_and_its_connections_end(database: LocalDatabase) -> None:
+    old, new = database.secret("database-login"), database.new_login()
+    database.admit(new)
+    asyncio.run(refuse_while_connected(database, old, new))
+    with pytest.raises(NotReady, match="does not answer") as caught:
+        query(database, old, "SELECT 1")
+    assert database_login.parts(old)[1] not in str(caught.value)
+    assert query(database, new, "SELECT current_user") == [["prefect"]]
+    database.refuse_others(new)
+    promote(database, new)
+    assert {visit(each, Apply()).action for each in database.resources()} == {"keep"}
+
+
+async def refuse_while_connected(database: LocalDatabase, old: str, new: str) -> None:
+    connection = await asyncpg.connect(login_of(database, old).url("postgresql"))
+    assert await connection.fetchval("SELECT session_user") == "prefect_a"
+    await asyncio.to_thread(refuse_others, database, new)
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+        await connection.fetchval("SELECT 1")
+
+
+def refuse_others(database: LocalDatabase, login: str) -> None:
+    def probe() -> bool:
+        database.refuse_others(login)
+        return True
+
+    wait_until(probe, "the end of the old login's connections", timeout=10, every=0.05)
+
+
+def test_a_converge_lets_the_wanted_login_in_again(database: LocalDatabase) -> None:
+    value = database.secret("database-login")
+    user, _ = database_login.parts(value)
+    postgres.query(database.programs, database.admin(), f'ALTER ROLE "{user}" NOLOGIN')
+    role = database.resources()[1]
+    change = visit(role, Apply())
+    assert (change.action, sorted(change.fields)) == ("update", ["login"])
+    assert query(database, value, "SELECT current_user") == [[OWNER]]
+    assert visit(role, Apply()).action == "keep"
+
+
+def test_a_statement_that_fails_leaves_no_password_in_its_log(database: LocalDatabase) -> None:
+    value, admin = database.secret("database-login"), (database.programs, database.admin())
+    read_only = "default_transaction_read_only"
+    postgres.query(*admin, f"ALTER ROLE postgres SET {read_only} = on")
+    try:
+        with pytest.raises(Blocked, match="ALTER ROLE in a read-only transaction") as caught:
+            database.admit(value)
+    finally:
+        postgres.query(*admin, f"SET {read_only} = off; ALTER ROLE postgres RESET {read_only}")
+    log = (database.home / "postgres.log").read_text()
+    assert "ALTER ROLE in a read-only transaction" in log
+    assert database_login.parts(value)[1] not in log + str(caught.value)
+
+
+def test_a_login_that_is_none_is_refused_without_being_shown(database: LocalDatabase) -> None:
+    right = database.secret("database-login")
+    for wrong in ("open-sesame", ":open-sesame", "open-sesame:"):
+        promote(database, wrong)
+        with pytest.raises(Blocked, match="user:password") as caught:
+            database.schema_revision()
+        assert "open-sesame" not in str(caught.value)
+    promote(database, right)
