@@ -215,7 +215,9 @@ def server_of(spec: HostSpec, slot: str) -> Service:
 def ask(report: Report, hours: int) -> None:
     """Pause until a person has read the rehearsal's report. The lease is free meanwhile: backups go on."""
     text = "\n".join([f"**Switch to Prefect {report.version}?**", "", *rehearsed(report.rehearsal)])
+    begun, report.outcome = report.outcome, "rehearsed, waits for a person"
     publish(report)
+    report.outcome = begun
     try:
         answer = pause_flow_run(
             wait_for_input=Approval.with_initial_data(description=text), timeout=hours * 3600, poll_interval=2

@@ -136,16 +136,16 @@ def _maker(database: LocalDatabase) -> Login:
 def test_a_role_that_may_not_make_databases_is_told_so(external: LocalDatabase, cluster: Cluster) -> None:
     external.require_replaceable()
     cluster.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
-    password = external.home / "secrets/database-password"
-    kept = password.read_text()
+    login = external.home / "secrets/database-login"
+    kept = login.read_text()
     try:
         other = external.model_copy(update={"url": (external.url or "").replace("selfhost@", "plain@")})
-        password.write_text("plain")
+        login.write_text("plain:plain")
         with pytest.raises(Blocked, match="'plain' may not make databases, or does not own") as caught:
             other.require_replaceable()
         assert "CREATEDB" in caught.value.hint
     finally:
-        password.write_text(kept)
+        login.write_text(kept)
         cluster.execute("DROP ROLE plain")
 
 

@@ -1,0 +1,279 @@
+"""Upgrades of one stack from 3.8.3: failed and rolled back, killed at every step boundary, and approved in a browser.
+
+Each goes on where the one before ended. Clients without retries call through the front door all the while.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
+from selenium.webdriver.common.by import By
+
+from blocks.host import lease as leases
+from blocks.pools import MARK
+from tests.browser import MARKS, click, log_in, newest, reloaded_until, running, shot, shows
+from tests.e2e.test_operation import artifacts
+from tests.stack import Stack, eventually, processes_of, scratch
+from tests.traffic import Traffic, clients
+
+pytestmark = pytest.mark.fault
+
+FIRST, SECOND, THIRD = "3.8.3", "3.8.5", "3.8.8"
+CLIENTS = 4
+ENDED_SECONDS = 300.0
+"""A bound for one upgrade on a busy machine."""
+KEPT = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
+KEPT += "WHERE r.state_type = 'COMPLETED' ORDER BY r.id"
+"""What may not be lost, nor changed: every run that has ended, with its exact times."""
+
+Boundary = Callable[[Stack, UUID], bool]
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of the oldest Prefect there may be."""
+    spec = tmp_path_factory.mktemp("spec") / "stack.toml"
+    spec.write_text(f'prefect_version = "{FIRST}"\n')
+    with scratch("flt-") as stack:
+        stack.bootstrap("--spec", str(spec))
+        yield stack
+
+
+@contextmanager
+def served(stack: Stack) -> Iterator[Traffic]:
+    """Clients without retries meanwhile, none of whose calls fails; and no run that had ended is lost."""
+    before = stack.query(KEPT)
+    with clients(CLIENTS, stack.url, stack.secret("auth-string")) as traffic:
+        traffic.wait_for(20)
+        yield traffic
+        traffic.wait_for(20)
+    assert not traffic.failed()
+    after = {tuple(row) for row in stack.query(KEPT)}
+    assert {tuple(row) for row in before} <= after
+
+
+def begun(stack: Stack, **parameters: Any) -> UUID:
+    """A run of the upgrade, as the UI starts one."""
+    with stack.client() as client:
+        deployment = client.read_deployment_by_name("upgrade/upgrade")
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+
+
+def ended(stack: Stack, run: UUID) -> FlowRun:
+    def final() -> FlowRun | None:
+        with stack.client() as client:
+            found = client.read_flow_run(run)
+        return found if found.state is not None and found.state.is_final() else None
+
+    found: FlowRun = eventually(final, "the end of the upgrade", ENDED_SECONDS)
+    eventually(lambda: leases.is_free(stack.paths.lease), "a free lease")
+    return found
+
+
+def kill_flow(stack: Stack, run: UUID) -> None:
+    """SIGKILL to the process of a flow run; what it had started on the host goes on."""
+    wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
+    for pid in processes_of(stack.home):
+        with suppress(OSError):
+            if wanted in Path(f"/proc/{pid}/environ").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def spec(stack: Stack) -> dict[str, Any]:
+    return dict(json.loads((stack.home / "agent/spec.json").read_text()))
+
+
+def servers(stack: Stack) -> list[str]:
+    return [each["name"] for each in spec(stack)["services"] if each["name"].startswith("server-")]
+
+
+def has_job(name: str) -> Boundary:
+    return lambda stack, _: [each["name"] for each in spec(stack)["jobs"]] == [name]
+
+
+def has_task(name: str) -> Boundary:
+    def begun_or_over(stack: Stack, run: UUID) -> bool:
+        with stack.client() as client:
+            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+        return any(each.name.startswith(name) for each in found)
+
+    return begun_or_over
+
+
+def is_installing(stack: Stack, _: UUID) -> bool:
+    return len(spec(stack)["releases"]) > 2
+
+
+def has_both(stack: Stack, _: UUID) -> bool:
+    return len(servers(stack)) == 2
+
+
+def is_kept(stack: Stack, _: UUID) -> bool:
+    return bool(json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == SECOND)
+
+
+def is_dropped(stack: Stack, run: UUID) -> bool:
+    return is_kept(stack, run) and len(servers(stack)) == 1
+
+
+def is_paused(stack: Stack, _: UUID) -> bool:
+    return bool(marked(stack))
+
+
+def marked(stack: Stack) -> list[list[str]]:
+    """Pools that an upgrade paused."""
+    return stack.query(f"SELECT name FROM work_pool WHERE description LIKE '%{MARK.strip()}%'")
+
+
+def version(stack: Stack) -> str:
+    """Of the one server there is."""
+    (server,) = [each for each in stack.host_status()["services"] if each["name"].startswith("server-")]
+    return str(server["version"])
+
+
+def require_tidy(stack: Stack) -> None:
+    """One server, no pool left paused, no scratch database, nothing left to change."""
+    eventually(lambda: len(servers(stack)) == 1, "one server")
+    assert not marked(stack)
+    databases = {row[0] for row in stack.query("SELECT datname FROM pg_database WHERE NOT datistemplate")}
+    assert databases == {"postgres", "prefect-db"}
+    eventually(lambda: not stack.plan(), "nothing left to change", 120)
+
+
+@pytest.mark.parametrize("fault", ["the migration is killed", "the new server does not start"])
+def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: str) -> None:
+    blue = old.pids()["server-blue"]
+    revision = old.query("SELECT version_num FROM alembic_version")
+    with served(old):
+        run = begun(old, to=SECOND)
+        if fault == "the migration is killed":
+            eventually(lambda: has_job("migrate")(old, run), "the migration", ENDED_SECONDS)
+            eventually(lambda: kill_program(old, "blocks.host.migrate"), "its process")
+        else:
+            eventually(lambda: has_job("rehearse")(old, run), "the rehearsal", ENDED_SECONDS)
+            in_the_way = old.home / "run/server-green.sock"
+            (in_the_way / "x").mkdir(parents=True)
+        found = ended(old, run)
+    assert found.state is not None and found.state.is_failed()
+    with old.client() as client:
+        report = str(artifacts(client, found)["upgrade"])
+    assert f"rolled back to release {FIRST}-" in report
+    assert "| roll back |" in report
+    assert old.pids()["server-blue"] == blue  # it served all along
+    assert (version(old), old.query("SELECT version_num FROM alembic_version")) == (FIRST, revision)
+    if fault != "the migration is killed":
+        (in_the_way / "x").rmdir()
+        in_the_way.rmdir()
+    require_tidy(old)
+
+
+def kill_program(stack: Stack, module: str) -> bool:
+    found = [pid for pid, command in processes_of(stack.home).items() if module in command]
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--to", "3.8.99"), "no lock for prefect==3.8.99"),
+        (("--to", "3.8.2"), "below 3.8.3"),
+        (("--self", "--to", THIRD), "--self and --to are two upgrades"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(old: Stack, options: tuple[str, ...], told: str) -> None:
+    done = old.call("upgrade", *old.where, *options)
+    assert done.status in (1, 2)
+    assert told in done.stderr, done.output
+    assert "Traceback" not in done.output
+    assert version(old) == FIRST
+
+
+BOUNDARIES: dict[str, Boundary] = {
+    "preflight": has_task("preflight"),
+    "install": is_installing,
+    "dump": has_task("dump"),
+    "rehearsal": has_job("rehearse"),
+    "migration": has_job("migrate"),
+    "both servers": has_both,
+    "new form kept": is_kept,
+    "old server gone": is_dropped,
+    "pools paused": is_paused,
+    "verification": has_task("verify"),
+}
+
+
+def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack) -> None:
+    with served(old):
+        for name, reached in BOUNDARIES.items():
+            run = begun(old, to=SECOND)
+            eventually(lambda reached=reached, run=run: reached(old, run), name, ENDED_SECONDS)  # type: ignore[misc]
+            kill_flow(old, run)
+            found = ended(old, run)
+            assert found.state is not None and found.state.is_crashed(), (name, found.state)
+        other = begun(old, to=SECOND)
+        assert_holder_is_told(old, other)
+        found = ended(old, other)
+        assert found.state is not None and found.state.is_completed(), found.state
+    assert version(old) == SECOND
+    require_tidy(old)
+    assert old.status()["healthy"]
+
+
+def assert_holder_is_told(stack: Stack, run: UUID) -> None:
+    """While one upgrade runs, whoever else wants to change the stack is told so."""
+    eventually(lambda: not leases.is_free(stack.paths.lease), "the lease of the upgrade")
+    done = stack.call("stop", *stack.where)
+    assert done.status == 1
+    assert "the lease is held by" in done.stderr and f"upgrade to Prefect {SECOND}" in done.stderr, done.output
+
+
+@pytest.mark.parametrize("_", [pytest.param("", id="with a person", marks=MARKS)])
+def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tmp_path: Path, _: str) -> None:
+    with served(old), running(tmp_path / "chromium") as browser:
+        page = log_in(browser, old)
+        with old.client() as client:
+            deployment = client.read_deployment_by_name("upgrade/upgrade").id
+        page.get(f"{old.url}/v2/deployments/deployment/{deployment}/run")
+        shows(page, "Prefect version to upgrade to", "Pause before the switch", "Submit")
+        click(page, By.XPATH, "(//button[@role='switch'])[1]")
+        shot(page, tmp_path, "form")
+        click(page, By.XPATH, "//button[normalize-space()='Submit']")
+        run = eventually(lambda: waiting(old), "a run that waits for a person", ENDED_SECONDS)
+        assert leases.is_free(old.paths.lease)  # a nightly backup is not kept from its work
+        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
+        shows(page, "Paused", "Pausing flow")
+        click(page, By.XPATH, "//button[@aria-haspopup='menu' and not(ancestor::nav)]")
+        click(page, By.XPATH, "//*[@role='menuitem'][contains(., 'Resume')]")
+        shows(page, f"Switch to Prefect {THIRD}?", "the new server is ready after")
+        shot(page, tmp_path, "approval")
+        click(page, By.XPATH, "//*[@role='dialog']//button[normalize-space()='Resume']")
+        found = ended(old, run.id)
+        assert found.state is not None and found.state.is_completed(), found.state
+        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
+        reloaded_until(page, "Completed")
+        shot(page, tmp_path, "upgraded")
+        with old.client() as client:
+            report = client.read_latest_artifacts()
+        document = next(each for each in report if each.key == "upgrade")
+        page.get(f"{old.url}/v2/artifacts/artifact/{document.latest_id}")
+        shows(page, f"Upgrade to Prefect {THIRD}: done", "What was checked", "longest stall")
+        shot(page, tmp_path, "report")
+    assert version(old) == THIRD
+    require_tidy(old)
+
+
+def waiting(stack: Stack) -> FlowRun | None:
+    return next((each for each in newest(stack, "upgrade") if each.state_name == "Paused"), None)
