@@ -37,6 +37,11 @@ COMMANDS = [
     "connect",
     "logs",
     "open",
+    "restore",
+    "upgrade",
+    "workers",
+    "rotate",
+    "lease",
 ]
 
 
@@ -82,10 +87,17 @@ def test_explains_every_option_of(name: str) -> None:
     assert not missing
 
 
+POSITIONAL = {"--service", "--backup", "--what", "--worker", "--concurrency"}
+"""Names of arguments which are given by place."""
+
+
 def options(command: App) -> list[str]:
-    """Options of a command as they are typed, long and short, without the names of positional parameters."""
-    names = [name for argument in command.assemble_argument_collection() for name in argument.names]
-    return [name for name in names if name.startswith("-") and name != "--service"]
+    """Options of a command, or of all commands below it, as they are typed, long and short; no hidden ones."""
+    if command.default_command is None:
+        return [name for each in command if not each.startswith("-") for name in options(command[each])]
+    shown = [each for each in command.assemble_argument_collection() if each.parameter.show is not False]
+    names = [name for argument in shown for name in argument.names]
+    return [name for name in names if name.startswith("-") and name not in POSITIONAL]
 
 
 def test_no_command_is_left_out() -> None:
