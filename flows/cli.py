@@ -126,6 +126,8 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
     """Show what a bootstrap would change, and change nothing."""
     spec = where.wish()
     home = Home(spec.home_path)
+    if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
+        launch.become(wanted.read(home).releases[wanted.SERVER], home)  # a client may not be newer than its server
     with launch.prepared(spec, home) as releases:
         launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
         from blocks import catalog, resource
