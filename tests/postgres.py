@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,18 @@ class Cluster:
             capture_output=True,
             timeout=120,
         )
+
+
+@contextmanager
+def connected(url: str, name: str) -> Iterator[Callable[[str], list[Any]]]:
+    """A connection that stays open, called `name`; what it is given it runs."""
+    with asyncio.Runner() as runner:
+        settings = {"application_name": name}
+        connection = runner.run(asyncpg.connect(url.replace("+asyncpg", ""), server_settings=settings))
+        try:
+            yield lambda statement: list(runner.run(connection.fetch(statement)))
+        finally:
+            runner.run(connection.close())
 
 
 def base_environment(home: Path) -> dict[str, str]:

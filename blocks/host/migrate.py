@@ -40,7 +40,7 @@ ATTEMPTS = 20
 PASSING = {"55P03": "no lock in time", "40P01": "a deadlock", "XX000": "another change of the same table"}
 """SQLSTATEs after which the next attempt may do. XX000 is `tuple concurrently updated`, among other things."""
 BUILDER_END_SECONDS = 60.0
-OTHERS_SECONDS = 10.0
+OTHERS_SECONDS = 5.0
 """Time for connections that are just being closed, such as those of the server booted before."""
 
 Direction = Literal["stay", "up", "down"]
