@@ -31,6 +31,10 @@ COMMANDS = [
     "status",
     "backup",
     "expire",
+    "workers list",
+    "workers add",
+    "workers remove",
+    "workers scale",
     "start",
     "stop",
     "destroy",
@@ -38,6 +42,10 @@ COMMANDS = [
     "logs",
     "open",
 ]
+
+
+POSITIONAL = ("--service", "--worker")
+"""Names of parameters that are given by their place; `--concurrency` is one for `scale`, and an option for `add`."""
 
 
 def fenced(language: str) -> list[str]:
@@ -78,18 +86,27 @@ def test_examples_show_some_of_the_commands() -> None:
 def test_explains_every_option_of(name: str) -> None:
     text = chapter("Commands")
     assert f"| `selfhost {name}` |" in text
-    missing = [option for option in options(app[name]) if f"`{option}" not in text]
+    missing = [option for option in options(command(name)) if f"`{option}" not in text]
     assert not missing
+
+
+def command(name: str) -> App:
+    """A command by its words, such as `workers add`."""
+    found = app
+    for word in name.split():
+        found = found[word]
+    return found
 
 
 def options(command: App) -> list[str]:
     """Options of a command as they are typed, long and short, without the names of positional parameters."""
     names = [name for argument in command.assemble_argument_collection() for name in argument.names]
-    return [name for name in names if name.startswith("-") and name != "--service"]
+    return [name for name in names if name.startswith("-") and name not in POSITIONAL]
 
 
 def test_no_command_is_left_out() -> None:
-    assert sorted(name for name in app if not name.startswith("-")) == sorted(COMMANDS)
+    assert {name for name in app if not name.startswith("-")} == {each.split()[0] for each in COMMANDS}
+    assert {name for name in app["workers"] if not name.startswith("-")} == {"list", "add", "remove", "scale"}
 
 
 @pytest.mark.parametrize("key", keys(), ids=lambda key: key.name)
