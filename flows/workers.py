@@ -104,7 +104,7 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
         as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
         late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
         if late:
-            go_back(now, client, late)
+            go_back(now, wished, client, late)
         as_task("verify", lambda: verify(wished, asked, client))
     finally:
         lease.release()
@@ -158,7 +158,8 @@ def _prepared(now: Stack, worker: Worker) -> Release:
 def install(now: Stack, wished: Stack) -> None:
     """Install a new release beside the others, before anything is kept; where that fails, all is as it was."""
     with step("install") as detail:
-        there = {each.id for each in change.current(now).releases}
+        seen = now.machine.observe()
+        there = set(seen.releases) if seen else set()
         new = [each.id for each in wished.releases.values() if each.id not in there]
         detail.text = f"release {new[0]}" if new else "nothing new"
         if not new:
@@ -192,24 +193,29 @@ def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wai
         if serves_maintenance(wished.spec, asked.name):
             detail.text = f"{asked.service} restarts once nothing runs on it, this run among it; nobody waits for that"
         else:
-            late = change.change_workers(wished, host, [asked.service], client, wait_seconds)
+            seconds = change.SERVER_SECONDS if asked.action == "add" else wait_seconds
+            late = change.change_workers(wished, host, [asked.service], client, seconds)
+            if late and asked.action == "add":
+                return f"{asked.service} did not become ready in {seconds:.0f} s: selfhost logs {asked.service}"
             if late:
                 return late
         visit(HostServices(wished), Apply())  # releases and files which nothing needs any more
     return ""
 
 
-def go_back(before: Stack, client: SyncPrefectClient, late: str) -> None:
+def go_back(before: Stack, wished: Stack, client: SyncPrefectClient, late: str) -> None:
     """The worker went on as it was, so the spec says that again.
 
     Raises:
         Blocked: always, with what still runs.
     """
+    if before.spec == wished.spec:  # an earlier run was killed after it had changed the spec
+        raise Blocked("something still runs on the worker", "it changes as soon as nothing does; nobody need wait")
     with step("the spec as it was"):
         change.keep(before, client)
         visit(HostServices(before), Apply())
     bring_objects_in_line(before, client)
-    raise Blocked(late, "nothing was changed; wait for these runs or cancel them, or give it more minutes")
+    raise Blocked(late, "all is as it was; where runs are named, wait for them or cancel them, or give more minutes")
 
 
 def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
