@@ -6,12 +6,12 @@ import json
 import secrets
 import tempfile
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact
 
+from blocks import rollout
 from blocks.backups import Manifest
 from blocks.errors import Blocked, NotReady
 from blocks.host import lease as leases
@@ -19,6 +19,7 @@ from blocks.host.agent.spec import Job, JobStatus
 from blocks.host.home import Home
 from blocks.stack import Stack
 from blocks.waiting import wait_until
+from flows import change
 from flows.progress import step
 from flows.restore_steps import require_restorable
 
@@ -34,12 +35,10 @@ BEGIN_SECONDS = 120.0
 def refuse(stack: Stack, backup: str) -> Manifest:
     """See that the backup can be restored and that nobody else changes the stack."""
     with step("look at the backup") as detail:
-        lease = leases.acquire(stack.machine.home().lease, f"restore {backup}, asked for in the UI")
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                manifest = require_restorable(stack, backup, Path(folder) / "dump")
-        finally:
-            lease.release()  # the job takes it
+        reason = f"restore {backup}, asked for in the UI"
+        # Only for this look: the job takes it next.
+        with leases.held(stack.machine.home().lease, reason), tempfile.TemporaryDirectory() as folder:
+            manifest = require_restorable(stack, backup, Path(folder) / "dump")
         detail.text = f"{manifest.id} of {manifest.made}"
     return manifest
 
@@ -51,12 +50,8 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
         Blocked: it refused.
     """
     with step("hand over to the host") as detail:
-        job = restore_job(stack, manifest, wait, now)
-        applied = stack.machine.applied()
-        if applied is None:
-            raise NotReady("the host was given no spec yet")
-        since = time.time()
-        stack.machine.apply(replace(applied, generation=applied.generation + 1, jobs=(job,)))
+        job, since = restore_job(stack, manifest, wait, now), time.time()
+        stack.machine.apply(rollout.with_job(change.current(stack), job))
         begun = partial(_begun, stack, job, since)
         address = wait_until(begun, "the restore's beginning", timeout=BEGIN_SECONDS, every=0.5)
         detail.text = address

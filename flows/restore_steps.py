@@ -26,7 +26,7 @@ from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
 from blocks.restorable import Facts
-from blocks.stack import Stack, host_spec
+from blocks.stack import SLOT_PREFIX, Stack, next_spec
 from blocks.verification import FAULTS, UNDER_WAY
 from blocks.waiting import wait_until
 from flows import backup, restored
@@ -147,20 +147,19 @@ def migrate(stack: Stack, copy: Database) -> bool:
             return False
         url = copy.connection_url().replace(f"${{secret:{DATABASE_LOGIN}}}", stack.secrets.read(DATABASE_LOGIN))
         _run_migration(url, folder(stack))
-        if copy.schema_revision() != head:
-            raise Blocked(f"after its migration the copy's schema is {copy.schema_revision()}", "nothing was replaced")
         return True
 
 
 def _run_migration(url: str, cwd: Path) -> None:
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ") if key in os.environ}
     environment |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url, "PREFECT_HOME": str(cwd)}
-    argv = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    argv = [sys.executable, "-P", "-m", "blocks.host.migrate", "--alone"]
     done = subprocess.run(
         argv, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=MIGRATION_SECONDS
     )
     if done.returncode:
-        raise Blocked(f"the copy's schema cannot be brought to this release: {done.stderr[-400:]}")
+        last = next(iter(done.stderr.strip().splitlines()[::-1]), "it said nothing")
+        raise Blocked(f"the copy's schema cannot be brought to this release: {last}", "nothing was replaced")
 
 
 def idle(stack: Stack, seconds: float) -> None:
@@ -189,7 +188,7 @@ def _under_way(stack: Stack) -> str:
 def stop(stack: Stack) -> None:
     """End server and workers and wait for that; callers wait in the held socket from now on."""
     with step("stop server and workers"):
-        _apply(stack, without=("server-", "worker-"), seconds=STOP_SECONDS)
+        _apply(stack, without=(SLOT_PREFIX, "worker-"), seconds=STOP_SECONDS)
 
 
 @contextmanager
@@ -199,7 +198,7 @@ def undone_by_failure(stack: Stack) -> Iterator[None]:
     Not where the databases were swapped already: then the same command goes on, before workers begin anything.
     """
     applied = stack.machine.applied()
-    if applied is None or not any(each.name.startswith("server-") for each in applied.services):
+    if applied is None or not any(each.name.startswith(SLOT_PREFIX) for each in applied.services):
         bring_host_in_line(stack)  # an attempt that was killed had stopped it
     try:
         yield
@@ -233,7 +232,7 @@ def start_server(stack: Stack) -> None:
     """Have the server serve, without workers unless the host was told to start those; idempotent, waits."""
     with step("server ready"):
         applied = stack.machine.applied()
-        if applied is not None and any(each.name.startswith("server-") for each in applied.services):
+        if applied is not None and any(each.name.startswith(SLOT_PREFIX) for each in applied.services):
             control.wait_ready(stack.machine.home(), applied.generation)
         else:
             _apply(stack, without=("worker-",), seconds=control.START_SECONDS)
@@ -254,8 +253,7 @@ def start(stack: Stack) -> None:
 
 def _apply(stack: Stack, without: tuple[str, ...], seconds: float) -> None:
     """Have the host run the stack without services of these names; waits until they are gone and the rest is ready."""
-    applied = stack.machine.applied()
-    spec = host_spec(stack, applied.generation + 1 if applied else 1)
+    spec = next_spec(stack)
     spec = replace(spec, services=tuple(each for each in spec.services if not each.name.startswith(without)))
     stack.machine.apply(spec)
     control.wait_ready(stack.machine.home(), spec.generation, timeout=seconds)

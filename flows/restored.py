@@ -23,6 +23,7 @@ from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
 from prefect.states import Crashed
 from prefect.types import DateTime
 
+from blocks import pools as work_pools
 from blocks import verification
 from blocks.errors import Blocked
 from blocks.host import restore_record
@@ -77,6 +78,7 @@ def end_runs_of_then(stack: Stack, found: Record) -> Left:
     taken was taken then.
     """
     with step("runs of then") as detail, this_server() as client:
+        work_pools.resume(client, work_pools.marked(client))  # which a change of workers had paused for a moment
         slots = 0 if _has_workers(stack) else _free_slots(client)
         left = Left(_crash(client, datetime.fromisoformat(found.stopped)), slots, _late(client))
         detail.text = f"{left.crashed} were running and are marked as crashed, {left.late} scheduled ones are late"

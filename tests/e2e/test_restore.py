@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import State
 from prefect.flows import flow
 from prefect.states import Running, Scheduled
 
@@ -38,8 +39,8 @@ def make_what_a_backup_has_under_way(stack: Stack) -> dict[str, str]:
         assert schema is not None
         body = {"name": "restored", "data": {"value": SECRET}, "block_type_id": str(slug.id)}
         client.request("POST", "/block_documents/", json={**body, "block_schema_id": str(schema.id)})
-        due = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=1))
-        runs = {"running": Running(), "due": due}
+        an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        runs: dict[str, State[Any]] = {"running": Running(), "due": Scheduled(scheduled_time=an_hour_ago)}
         found = {name: str(client.create_flow_run(left_over, state=state).id) for name, state in runs.items()}
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="restored", limit=2))
         client.update_global_concurrency_limit("restored", GlobalConcurrencyLimitUpdate(active_slots=2))
@@ -51,7 +52,7 @@ def record(stack: Stack) -> dict[str, str]:
     with stack.client() as client:
         only = ArtifactFilter(key=ArtifactFilterKey(any_=["restore"]))
         found = client.read_artifacts(artifact_filter=only)
-    return {each["what"]: each["value"] for each in json.loads(found[0].data)} if found else {}
+    return {each["what"]: each["value"] for each in json.loads(str(found[0].data))} if found else {}
 
 
 def test_a_restore_from_the_ui_puts_the_backup_in_place_while_callers_wait(stack: Stack) -> None:
@@ -97,7 +98,7 @@ def test_a_restore_from_the_ui_puts_the_backup_in_place_while_callers_wait(stack
 
 def forged(stack: Stack, **changed: Any) -> str:
     """A copy of a backup with another manifest; its id."""
-    source = stack.home / "store/backups" / backups(stack)[0]["id"]
+    source = stack.home / "store/backups" / str(backups(stack)[0]["id"])
     target = source.with_name("20200101T000000Z-f0f0f0")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)

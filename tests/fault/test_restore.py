@@ -1,0 +1,171 @@
+"""A restore that is disturbed: the same command finishes it, or the old service goes on; nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.fault.test_disk_full import fill, small_disk
+from tests.fault.test_killed import MOST_ATTEMPTS, ended_step
+from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
+
+__all__ = ["small_disk"]
+pytestmark = pytest.mark.fault
+
+TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "artifact", "block_document", "log", "variable")
+OBJECTS = ("block ", "deployment ", "automation ", "work pool ", "probes ")
+"""Beginnings of the steps that bring the server's objects in line: one boundary, as they end side by side."""
+RESTORE = ("restore", "latest", "--yes")
+
+
+def prepare(stack: Stack) -> dict[str, set[str]]:
+    """A stack with a backup and with more than that; the backup's rows by table."""
+    stack.bootstrap()
+    with stack.client() as client:
+        client.request("POST", "/variables/", json={"name": "in_the_backup", "value": 1})
+    stack.run("backup")
+    kept = rows(stack)
+    with stack.client() as client:
+        client.request("POST", "/variables/", json={"name": "after_the_backup", "value": 1})
+    return kept
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[tuple[Stack, dict[str, set[str]]]]:
+    with scratch("flt-") as stack:
+        yield stack, prepare(stack)
+
+
+def rows(stack: Stack) -> dict[str, set[str]]:
+    return {name: {row[0] for row in stack.query(f"SELECT id FROM {name}")} for name in TABLES}
+
+
+def attempt(stack: Stack, on_step: Callable[[str, subprocess.Popen[str]], None]) -> Result:
+    """Restore, and do something when a step has ended."""
+    argv = (*RESTORE, *stack.where)
+    lines = []
+    process = stack.start(*argv)
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        lines.append(line)
+        step = ended_step(line)
+        if step is not None:
+            on_step(step, process)
+    stderr = process.stderr.read()
+    process.wait(timeout=CALL_SECONDS)
+    return stack.ended(process, argv, "".join(lines), stderr)
+
+
+def require_restored(stack: Stack, kept: dict[str, set[str]]) -> None:
+    """Every row of the backup is there, what came after it is not; the stack is well and nothing is left over."""
+    found = rows(stack)
+    # The run which made the backup was running in it: its state and log of the end came later.
+    late = {"flow_run_state", "log", "artifact", "task_run"}
+    missing = {name: kept[name] - found[name] for name in TABLES if name not in late}
+    assert not any(missing.values()), missing
+    assert stack.query("SELECT name FROM variable WHERE name LIKE '%_the_backup'") == [["in_the_backup"]]
+    assert stack.query("SELECT datname FROM pg_database WHERE datname ~ '-restoring$|^drill-'") == []
+    assert not (stack.home / "restoring").exists()
+    require_well(stack)
+
+
+def require_well(stack: Stack) -> None:
+    eventually(lambda: stack.plan() == [], "an empty plan", 60)
+    eventually(lambda: {each["state"] for each in stack.host_status()["services"]} == {"ready"}, "all services", 120)
+    assert [each for each in stack.transcript if "Traceback" in each.output] == []
+
+
+def one_line_with_a_hint(done: Result) -> bool:
+    return [each.partition(":")[0] for each in done.stderr.splitlines()] == ["error", "hint"]
+
+
+def variables(stack: Stack) -> list[list[str]]:
+    return stack.query("SELECT name FROM variable WHERE name LIKE '%_the_backup' ORDER BY name")
+
+
+BOTH = [["after_the_backup"], ["in_the_backup"]]
+
+
+def test_killed_at_every_step_boundary(prepared: tuple[Stack, dict[str, set[str]]]) -> None:
+    """Each attempt is killed at the first step that none before has passed; a database is always in its place."""
+    stack, kept = prepared
+    seen: set[str] = set()
+
+    def kill_at_new(step: str, process: subprocess.Popen[str]) -> None:
+        boundary = "objects" if step.startswith(OBJECTS) else step
+        if boundary not in seen and process.poll() is None:
+            seen.add(boundary)
+            process.kill()
+
+    for _ in range(MOST_ATTEMPTS):
+        done = attempt(stack, kill_at_new)
+        expected = BOTH if not seen & {"swap"} else [["in_the_backup"]]
+        assert variables(stack) == expected, done.output
+        if done.status == 0:
+            break
+        assert done.status == -signal.SIGKILL, done.output
+    wanted = {"look at the backup", "dump", "drill", "restore beside", "stop server and workers", "swap", "objects"}
+    assert wanted | {"runs of then", "verify through the front door"} <= seen
+    require_restored(stack, kept)
+
+
+def test_another_waits_for_the_lease_and_a_killed_server_changes_nothing(
+    prepared: tuple[Stack, dict[str, set[str]]],
+) -> None:
+    stack, kept = prepared
+    others: list[Result] = []
+
+    def disturb(step: str, process: subprocess.Popen[str]) -> None:
+        if step == "temporary server started":
+            others.append(stack.call(*RESTORE, *stack.where))
+        if step == "restore beside":
+            os.kill(stack.pids()["server-blue"], signal.SIGKILL)
+        if step == "stop server and workers":
+            os.kill(stack.pids()["postgres"], signal.SIGKILL)
+
+    done = attempt(stack, disturb)
+    assert done.status == 0, done.output
+    assert others[0].status == 1 and "the lease is held by" in others[0].stderr
+    assert "for: restore latest" in others[0].stderr
+    require_restored(stack, kept)
+
+
+@pytest.mark.parametrize("part", ["server", "postgres"])
+def test_where_the_temporary_server_dies_the_old_service_goes_on(
+    prepared: tuple[Stack, dict[str, set[str]]], part: str
+) -> None:
+    stack, _ = prepared
+    before = variables(stack)
+
+    def kill(step: str, process: subprocess.Popen[str]) -> None:
+        if step == "temporary server started":
+            record = stack.home / f"restoring/{part}.json"
+            eventually(record.exists, "its record")
+            os.kill(int(json.loads(record.read_text())["pid"]), signal.SIGKILL)
+
+    done = attempt(stack, kill)
+    if done.status:
+        assert one_line_with_a_hint(done), done.output
+        assert variables(stack) == before
+    require_well(stack)
+
+
+def test_a_full_disk_leaves_the_old_service_and_with_room_it_is_done(small_disk: Stack) -> None:
+    subprocess.run(["mount", "-o", "remount,size=4g", str(small_disk.folder)], check=True)
+    kept = prepare(small_disk)
+
+    def fill_up(step: str, process: subprocess.Popen[str]) -> None:
+        if step == "temporary server ready":
+            fill(small_disk.folder)
+
+    done = attempt(small_disk, fill_up)
+    assert done.status == 1 and one_line_with_a_hint(done), done.output
+    (small_disk.folder / "ballast").unlink()
+    eventually(lambda: variables(small_disk) == BOTH, "the old service", 60)
+    assert attempt(small_disk, lambda *_: None).status == 0
+    require_restored(small_disk, kept)
