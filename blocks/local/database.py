@@ -90,7 +90,8 @@ class LocalDatabase(Database):
         if self.url:
             raise Blocked(
                 "the database is kept by somebody else, its roles are not ours to change",
-                f"change the password there and in {self.password_file}, then: selfhost bootstrap",
+                f"selfhost stop; change the password there and in {self.password_file}; "
+                f"remove {Home(self.home).secrets / DATABASE_LOGIN}; selfhost bootstrap",
             )
         return database_login.successor(self.secret(DATABASE_LOGIN))
 

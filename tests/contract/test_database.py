@@ -167,6 +167,12 @@ def test_connection_url_names_the_secret_and_does_not_hold_it(database: LocalDat
     assert database.login().password not in url + repr(database) + database.model_dump_json()
 
 
+def test_a_login_of_somebody_elses_database_is_theirs_to_change(external: LocalDatabase) -> None:
+    with pytest.raises(Blocked, match="not ours to change") as caught:
+        external.new_login()
+    assert str(external.password_file) in caught.value.hint
+
+
 def test_its_services_are_ones_a_host_accepts(database: LocalDatabase) -> None:
     services = tuple(database.services(Path("/release")))
     assert list(faults(HostSpec("trial", 1, services=services))) == []

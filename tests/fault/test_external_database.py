@@ -68,6 +68,23 @@ def test_a_stack_on_a_given_database(given: Given) -> None:
     assert stack.processes() == {} and not stack.home.exists()
 
 
+def test_its_password_is_changed_as_the_refused_rotation_says(given: Given) -> None:
+    stack = given.stack
+    stack.bootstrap(*given.spec)
+    refused = stack.call("rotate", "database", *stack.where)
+    assert refused.status == 1 and "not ours to change" in refused.output and "remove " in refused.output, (
+        refused.output
+    )
+    stack.run("stop")
+    another = secrets.token_urlsafe(12)
+    given.cluster.execute(f"ALTER ROLE app PASSWORD '{another}'")
+    (stack.folder / "password").write_text(another)
+    (stack.home / "secrets/database-login").unlink()
+    stack.bootstrap(*given.spec)
+    assert stack.status()["healthy"] is True
+    assert stack.secret("database-login") == f"app:{another}"
+
+
 def test_a_database_with_foreign_tables_is_refused_by_name(given: Given) -> None:
     given.cluster.execute("CREATE TABLE thesis AS SELECT 'years of work' AS text", "theirs")
     done = given.stack.call("bootstrap", *given.stack.where, *given.spec)

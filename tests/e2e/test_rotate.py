@@ -1,0 +1,133 @@
+"""Both rotations of a stack in use, under clients without retries: no call fails, and what is old ends."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from blocks.errors import NotReady
+from blocks.host import database_login, postgres
+from tests.e2e.test_operation import artifacts, run_deployment
+from tests.stack import Result, Stack, eventually
+from tests.traffic import Traffic, clients, headers
+
+pytestmark = pytest.mark.e2e
+
+
+def status(stack: Stack, auth: str) -> int:
+    return httpx.get(f"{stack.url}/api/admin/version", headers=headers(auth), timeout=10).status_code
+
+
+def servers(stack: Stack) -> set[str]:
+    return {name for name in stack.pids() if name.startswith("server-")}
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What was before, what was called, what clients saw; `at_once` is what the old string got right afterwards."""
+
+    old: dict[str, str]
+    slots: list[set[str]]
+    auth: Result
+    database: Result
+    with_old: Traffic
+    with_new: Traffic
+    at_once: int
+
+
+@pytest.fixture(scope="module")
+def rotated(bootstrapped: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
+    """The auth string under clients with the old one, whose profile is ours; then the database under the new one."""
+    stack: Stack = bootstrapped.stack
+    old = {name: stack.secret(name) for name in ("auth-string", "database-login")}
+    slots = [servers(stack)]
+    stack.environment = {**stack.environment, "PREFECT_HOME": str(tmp_path_factory.mktemp("user"))}
+    stack.run("connect")
+    with clients(3, stack.url, old["auth-string"]) as with_old:
+        auth = rotate(stack, "auth", "--grace-minutes", "1")
+        at_once = status(stack, old["auth-string"])
+    slots.append(servers(stack))
+    with clients(3, stack.url, stack.secret("auth-string")) as with_new:
+        database = rotate(stack, "database")
+    slots.append(servers(stack))
+    yield Rotated(old, slots, auth, database, with_old, with_new, at_once)
+    environment = dict(stack.environment)
+    del environment["PREFECT_HOME"]
+    stack.environment = environment
+
+
+def rotate(stack: Stack, what: str, *options: str) -> Result:
+    done = stack.call("rotate", what, *stack.where, *options)
+    assert done.status == 0, done.output
+    return done
+
+
+def test_no_call_fails_while_the_auth_string_changes(rotated: Rotated, stack: Stack) -> None:
+    assert rotated.with_old.failed() == []
+    assert len(rotated.with_old.calls) > 100
+    assert rotated.at_once == 200, "within its grace the old one is accepted"
+    assert status(stack, stack.secret("auth-string")) == 200
+    assert stack.secret("auth-string") != rotated.old["auth-string"]
+
+
+def test_no_call_fails_while_the_database_gets_another_login(rotated: Rotated, stack: Stack) -> None:
+    assert rotated.with_new.failed() == []
+    assert len(rotated.with_new.calls) > 100
+    user, password = database_login.parts(rotated.old["database-login"])
+    assert stack.login.user != user
+    with pytest.raises(NotReady):
+        old = postgres.Login("127.0.0.1", stack.port + 2, user, password)
+        postgres.query(stack.programs, old, "SELECT 1")
+    assert stack.query("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [["prefect"]]
+
+
+def test_each_time_the_other_slot_takes_over_and_one_server_is_left(rotated: Rotated) -> None:
+    first, second, third = rotated.slots
+    assert first == third and first | second == {"server-blue", "server-green"} and not first & second
+
+
+def test_it_says_who_must_be_given_the_new_one_and_by_when(rotated: Rotated, stack: Stack) -> None:
+    assert str(stack.home / "secrets/auth-string") in rotated.auth.stdout
+    assert "is refused from 20" in rotated.auth.stdout
+    profiles = tomllib.loads((Path(stack.environment["PREFECT_HOME"]) / "profiles.toml").read_text())["profiles"]
+    assert profiles[stack.name]["PREFECT_API_AUTH_STRING"] == stack.secret("auth-string"), "our profile has it already"
+    with stack.client() as client:
+        runs = sorted(client.read_flow_runs(), key=lambda each: each.created, reverse=True)  # type: ignore[arg-type,return-value]
+        first = next(each for each in runs if each.parameters.get("what") == "auth")
+        assert "is refused from 20" in artifacts(client, first)["rotation"]
+
+
+def test_after_its_grace_the_old_one_is_refused(rotated: Rotated, stack: Stack) -> None:
+    eventually(lambda: status(stack, rotated.old["auth-string"]) == 401, "the end of the grace", 90)
+    assert status(stack, stack.secret("auth-string")) == 200
+
+
+def test_workers_have_it_and_run_flows(rotated: Rotated, stack: Stack) -> None:
+    for path in ("etc/client/prefect.toml", f"etc/{next(iter(rotated.slots[-1]))}/prefect.toml"):
+        assert stack.secret("auth-string") in (stack.home / path).read_text()
+    with stack.client() as client:
+        for pool in ("default", "maintenance"):
+            run = run_deployment(client, f"probe/{pool}")
+            assert run.state is not None and run.state.is_completed(), run.state
+
+
+def test_nothing_is_left_to_converge(rotated: Rotated, stack: Stack) -> None:
+    assert stack.plan() == []
+    assert {each.name for each in (stack.home / "secrets").iterdir() if "next" in each.name} == set()
+
+
+def test_no_old_secret_is_in_a_log_or_a_record(rotated: Rotated, stack: Stack) -> None:
+    secret = [part for value in rotated.old.values() for part in (value, value.partition(":")[2])]
+    logs = {each.name: each.read_text(errors="replace") for each in (stack.home / "logs").iterdir() if each.is_file()}
+    assert [(name, each) for name, text in logs.items() for each in secret if each in text] == []
+    assert [each.argv for each in stack.transcript for text in secret if text in each.output] == []
+    with stack.client() as client:
+        records = json.dumps([each.model_dump(mode="json") for each in client.read_flow_runs(limit=200)])
+    assert [each for each in secret if each in records] == []
