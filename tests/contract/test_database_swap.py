@@ -81,7 +81,7 @@ def test_a_copy_that_is_not_ours_is_refused(database: LocalDatabase) -> None:
 def test_settings_of_a_role_in_the_database_come_along(database: LocalDatabase) -> None:
     login = database.login()
     settings = 'ALTER ROLE :"role" IN DATABASE :"name" SET work_mem TO \'7MB\''
-    postgres.query(database.programs, login, settings, {"role": login.user, "name": login.database})
+    postgres.query(database.programs, _maker(database), settings, {"role": login.user, "name": login.database})
     replaced(database)
     assert postgres.query(database.programs, login, "SHOW work_mem") == [["7MB"]]
 

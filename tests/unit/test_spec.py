@@ -164,7 +164,7 @@ def test_public_url_loses_its_slash() -> None:
     name=st.from_regex(r"\A[a-z]([a-z0-9-]{0,30}[a-z0-9])?\Z"),
     port=st.integers(1, 65533),
     days=st.integers(1, 10_000),
-    env=st.dictionaries(st.text(min_size=1), st.text()),
+    env=st.dictionaries(st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]*\Z"), st.text()),
 )
 def test_survives_the_way_through_json(name: str, port: int, days: int, env: dict[str, str]) -> None:
     worker = {"name": "maintenance", "pool": "maintenance", "env": env}
