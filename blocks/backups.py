@@ -224,7 +224,8 @@ def drilled(
         Blocked: something differs; the backup does not count.
     """
     began = datetime.now(UTC)
-    with database.scratch(f"drill-{manifest.id}") as scratch:
+    # One name for all drills of a stack, so that what a killed one left is made anew by the next.
+    with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
         scratch.restore(dump)
         wrong = compare(manifest, scratch.content())
         if not readable(scratch.encrypted_block(), encryption_key):
