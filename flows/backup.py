@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +22,13 @@ from blocks.backups import Catalogue, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.host import lease as leases
+from blocks.host.home import Home
 from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.stack import Stack
 from flows.progress import step
 
 T = TypeVar("T")
+WORKSPACE = "backup-"
 Reason = Annotated[str, Field(min_length=1, max_length=200, description="Why; kept with the backup.")]
 
 
@@ -41,10 +44,19 @@ def backup(reason: Reason = "by hand or by schedule", stack: str | None = None) 
     home = loaded.machine.home()
     lease = leases.acquire(home.lease, "backup")
     try:
-        with tempfile.TemporaryDirectory(prefix="backup-", dir=home.run) as folder:
-            run(loaded, reason, Path(folder))
+        with workspace(home) as folder:
+            run(loaded, reason, folder)
     finally:
         lease.release()
+
+
+@contextmanager
+def workspace(home: Home) -> Iterator[Path]:
+    """A closed folder for dumps on their way. What a killed run left of its own is removed: the lease is held."""
+    for left in home.run.glob(f"{WORKSPACE}*"):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=WORKSPACE, dir=home.run) as folder:
+        yield Path(folder)
 
 
 def run(stack: Stack, reason: str, folder: Path) -> Manifest:

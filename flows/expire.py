@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -15,7 +13,7 @@ from blocks import backups, catalog
 from blocks.backups import Catalogue, Manifest
 from blocks.host import lease as leases
 from blocks.stack import Stack
-from flows.backup import as_task, publish, rows
+from flows.backup import as_task, publish, rows, workspace
 
 
 @flow(name="expire")
@@ -30,8 +28,8 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
     home = loaded.machine.home()
     lease = leases.acquire(home.lease, "expire backups")
     try:
-        with tempfile.TemporaryDirectory(prefix="backup-", dir=home.run) as folder:
-            catalogue = Catalogue(loaded.objects, Path(folder))
+        with workspace(home) as folder:
+            catalogue = Catalogue(loaded.objects, folder)
             leaving = due(loaded, catalogue)
             publish_due(leaving)
             if not only_show:

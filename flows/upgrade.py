@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -149,22 +148,27 @@ def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
 
 
 def install(way: Way) -> None:
-    """Install the new releases beside the old ones; what a server needs is imported once."""
+    """Install the new releases beside the old ones; what a server needs is imported once.
+
+    A server which a killed run left in the other slot goes first: two for long would do background work twice.
+    """
+    if any(each.name == SLOT_PREFIX + way.new_slot for each in change.current(way.old).services):
+        change.drop_server(way.old, way.old_spec(), way.new_slot)
     way.old.machine.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
 
 
 def rehearse(way: Way, report: Report) -> Way:
     """Backup, drill, and the whole upgrade on the restored copy."""
     stack, home = way.old, way.old.machine.home()
-    with tempfile.TemporaryDirectory(prefix="backup-", dir=home.run) as folder:
-        catalogue = Catalogue(stack.objects, Path(folder))
+    with backup.workspace(home) as folder:
+        catalogue = Catalogue(stack.objects, folder)
         catalogue.sweep()
         reason = f"before the upgrade to Prefect {report.version}"
-        manifest = timed(report, "dump", lambda: backup.dump(stack, catalogue, reason, Path(folder) / "dump"))
+        manifest = timed(report, "dump", lambda: backup.dump(stack, catalogue, reason, folder / "dump"))
         report.backup = manifest.id
 
         def drill_and_rehearse() -> dict[str, Any]:
-            with backup.drilled(stack, catalogue, manifest, Path(folder) / "copy") as (copy, _):
+            with backup.drilled(stack, catalogue, manifest, folder / "copy") as (copy, _):
                 return change.run_job(stack, *rehearsal_job(way, copy))
 
         found = timed(report, "drill and rehearsal", drill_and_rehearse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from blocks.errors import Blocked, WrongCall
 from blocks.local.folder import Folder
 from blocks.object_store import ObjectStore
 from blocks.resource import Resource
+
+PARTS = ".parts"
+"""Folder of what is just being stored."""
 
 
 class LocalObjectStore(ObjectStore):
@@ -26,13 +30,16 @@ class LocalObjectStore(ObjectStore):
         return [Folder("object store", self.folder, 0o711)]
 
     def put(self, key: str, source: Path) -> None:
-        _copy_whole(source, self._path(key))
+        parts = self.folder / PARTS
+        parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_parts_of_the_dead(parts)
+        _copy_whole(source, self._path(key), parts / f"{os.getpid()}-{secrets.token_hex(4)}.part")
 
     def get(self, key: str, target: Path) -> None:
         path = self._path(key)
         if not path.is_file():
             raise Blocked(f"there is no object {key!r} in {self.folder}")
-        _copy_whole(path, target)
+        _copy_whole(path, target, target.with_name(f"{target.name}.{os.getpid()}.part"))
 
     def listing(self, prefix: str = "") -> list[str]:
         found = (each.relative_to(self.folder).as_posix() for each in self.folder.rglob("*") if each.is_file())
@@ -48,13 +55,25 @@ class LocalObjectStore(ObjectStore):
         return path
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy beside, flush to disk, rename: a reader sees the old bytes or the new ones, never a part."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    part.touch(mode=0o600)
-    with source.open("rb") as reading, part.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
-    part.replace(target)
+def _remove_parts_of_the_dead(parts: Path) -> None:
+    """What a process was writing when it was killed."""
+    for each in parts.iterdir():
+        if not Path("/proc", each.name.partition("-")[0]).exists():
+            each.unlink(missing_ok=True)
+
+
+def _copy_whole(source: Path, target: Path, part: Path) -> None:
+    """Copy to a part on the same disk, flush, rename: a reader sees the old bytes or the new ones, never a part."""
+    with source.open("rb") as reading:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.touch(mode=0o600)
+            with part.open("wb") as writing:
+                shutil.copyfileobj(reading, writing, 1 << 20)
+                writing.flush()
+                os.fsync(writing.fileno())
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            what = f"{target} cannot be written: {error.strerror}"
+            raise Blocked(what, "the disk may be full: df shows it") from error
