@@ -227,7 +227,7 @@ def drilled(
     # One name for all drills of a stack, so that what a killed one left is made anew by the next.
     with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
         scratch.restore(dump)
-        wrong = compare(manifest, scratch.content())
+        wrong = compare(manifest, scratch.content(manifest.rows))
         if not readable(scratch.encrypted_block(), encryption_key):
             wrong.append("its blocks cannot be read with the stack's encryption key")
         if wrong:

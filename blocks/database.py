@@ -97,8 +97,12 @@ class Database(Block, ABC):
         """What a change of the schema should know beforehand."""
 
     @abstractmethod
-    def content(self) -> Content:
-        """What it holds now."""
+    def content(self, expected: Mapping[str, int] | None = None) -> Content:
+        """What it holds now.
+
+        Args:
+            expected: Rows by table as far as they are known beforehand, which spares counting them first.
+        """
 
     @abstractmethod
     def encrypted_block(self) -> str | None:

@@ -247,33 +247,36 @@ def long_transactions(bin_folder: Path, login: Login) -> list[str]:
     return [row[0] for row in query(bin_folder, login, sql)]
 
 
-def digests(bin_folder: Path, login: Login, rows: Mapping[str, int], seen: str = "") -> dict[str, str]:
-    """A checksum over a sample of each table's rows, now or at a snapshot; the same rows in any copy of it.
+def contents(bin_folder: Path, login: Login, expected: Mapping[str, int], seen: str = "") -> dict[str, tuple[int, str]]:
+    """Exact rows of each table, and a checksum over a sample of them; the same in any copy. Now or at a snapshot.
 
     About `SAMPLE` rows of a table are looked at, chosen by their ids, so that order and place do not matter.
 
     Args:
-        rows: Number of rows by table, which says how thin the sample is.
+        expected: Number of rows by table, as exactly as it is known: it says how thin the sample is, so checksums
+            are comparable only where the same was expected.
     """
-    if not rows:
+    found = query(bin_folder, login, _TABLES)
+    if not found:
         return {}
-    with_id = {row[0] for row in query(bin_folder, login, _TABLES_WITH_ID)}
-    each = (_digest(name, max(1, count // SAMPLE) if name in with_id else 1) for name, count in rows.items())
-    found = query(bin_folder, login, "SET TimeZone = 'UTC';\n" + at(seen) + " UNION ALL ".join(each))
-    return {row[0]: row[1] for row in found}
+    each = (_content(name, expected.get(name, 0) // SAMPLE if has_id == "t" else 1) for name, has_id in found)
+    told = query(bin_folder, login, "SET TimeZone = 'UTC';\n" + at(seen) + " UNION ALL ".join(each))
+    return {name: (int(count), digest) for name, count, digest in told}
 
 
-_TABLES_WITH_ID = """
-SELECT table_name FROM information_schema.columns
-WHERE table_schema = 'public' AND column_name = 'id' AND data_type = 'uuid'
+_TABLES = """
+SELECT tablename, EXISTS (
+    SELECT FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = tablename AND column_name = 'id' AND data_type = 'uuid'
+) FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename
 """
 
 
-def _digest(table: str, thin: int) -> str:
+def _content(table: str, thin: int) -> str:
     name, text = table.replace('"', '""'), table.replace("'", "''")
-    sampled = f"WHERE uuid_hash_extended(id, 0) % {thin} = 0" if thin > 1 else ""
-    summed = "coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)"
-    return f"SELECT '{text}', {summed} FROM public.\"{name}\" t {sampled}"
+    sampled = f"FILTER (WHERE uuid_hash_extended(id, 0) % {thin} = 0)" if thin > 1 else ""
+    summed = f"coalesce(sum(hashtextextended(t::text, 0)::numeric) {sampled}, 0)"
+    return f"SELECT '{text}', count(*), {summed} FROM public.\"{name}\" t"
 
 
 def dump(bin_folder: Path, login: Login, target: Path, seen: str = "") -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -124,19 +125,21 @@ class LocalDatabase(Database):
             long_transactions=tuple(postgres.long_transactions(*where)),
         )
 
-    def content(self, seen: str = "") -> Content:
-        rows = postgres.row_counts(self.programs, self.login(), seen)
-        digests = postgres.digests(self.programs, self.login(), rows, seen)
-        return Content(self.schema_revision(seen), rows, digests)
+    def content(self, expected: Mapping[str, int] | None = None, seen: str = "") -> Content:
+        where = (self.programs, self.login())
+        found = postgres.contents(*where, postgres.row_counts(*where, seen) if expected is None else expected, seen)
+        rows = {name: count for name, (count, _) in found.items()}
+        return Content(self.schema_revision(seen), rows, {name: digest for name, (_, digest) in found.items()})
 
     def encrypted_block(self) -> str | None:
         rows = postgres.query(self.programs, self.login(), _A_BLOCK)
         return rows[0][0] if rows else None
 
     def dump(self, target: Path) -> Content:
-        with postgres.snapshot(self.programs, self.login()) as seen:
+        with postgres.snapshot(self.programs, self.login()) as seen, ThreadPoolExecutor(1) as beside:
+            content = beside.submit(self.content, seen=seen)
             postgres.dump(self.programs, self.login(), target, seen)
-            return self.content(seen)
+            return content.result()
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[LocalDatabase]:

@@ -272,7 +272,7 @@ def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: L
     with database.scratch("drill-1") as scratch:
         assert scratch.content().rows == {}
         scratch.restore(home / "dump")
-        assert scratch.content() == said
+        assert scratch.content() == scratch.content(said.rows) == said
         postgres.query(database.programs, scratch.login(), "UPDATE flow SET name = 'other' WHERE id = 7")
         changed = scratch.content()
         assert (changed.rows, changed.digests == said.digests) == (said.rows, False)
@@ -301,7 +301,7 @@ def test_what_is_written_meanwhile_is_not_in_a_dump(database: LocalDatabase, hom
     before = database.content()
     with postgres.snapshot(database.programs, database.login()) as seen:
         postgres.query(database.programs, database.login(), "DELETE FROM flow WHERE id < 500")
-        assert database.content(seen) == before
+        assert database.content(seen=seen) == before
         postgres.dump(database.programs, database.login(), home / "dump", seen)
     assert database.content() != before
     with database.scratch("drill-3") as scratch:
