@@ -91,6 +91,20 @@ def kill_flow(stack: Stack, run: UUID) -> bool:
     return killed
 
 
+def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary) -> None:
+    """Kill a run's process at a boundary; where the run before had got so far, as soon as there is a process."""
+
+    def killed() -> bool:
+        if reached(stack, run) and kill_flow(stack, run):
+            return True
+        with stack.client() as client:
+            state = client.read_flow_run(run).state
+        assert state is None or not state.is_final(), (name, state)
+        return False
+
+    eventually(killed, name, ENDED_SECONDS)
+
+
 def spec(stack: Stack) -> dict[str, Any]:
     return dict(json.loads((stack.home / "agent/spec.json").read_text()))
 
@@ -221,9 +235,7 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
     with served(old):
         for name, reached in BOUNDARIES.items():
             run = begun(old, to=SECOND)
-            # Where the run before had got so far already, this one is killed as soon as it has a process.
-            reach_and_kill = lambda reached=reached, run=run: reached(old, run) and kill_flow(old, run)  # noqa: E731
-            eventually(reach_and_kill, name, ENDED_SECONDS)
+            kill_at(old, run, name, reached)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
         other = begun(old, to=SECOND)
@@ -279,4 +291,7 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
 
 
 def waiting(stack: Stack) -> FlowRun | None:
-    return next((each for each in newest(stack, "upgrade") if each.state_name == "Paused"), None)
+    """The run that waits for a person."""
+    run = newest(stack, "upgrade")[0]
+    assert run.state_name not in ("Failed", "Crashed"), run.state
+    return run if run.state_name == "Paused" else None
