@@ -29,7 +29,7 @@ from tests.traffic import Traffic, clients
 pytestmark = pytest.mark.fault
 
 FIRST, SECOND, THIRD = "3.8.3", "3.8.5", "3.8.8"
-CLIENTS = 4
+CLIENTS = 2
 ENDED_SECONDS = 300.0
 """A bound for one upgrade on a busy machine."""
 KEPT = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
