@@ -41,6 +41,11 @@ def held(gate: str) -> None:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
+    kept = os.environ.get("SELFHOST_TEST_STACK")  # "HOME NAME PORT": one that was made before, to develop tests
+    if kept:
+        home, name, port = kept.split()
+        yield Stack(Path(home), name, int(port))
+        return
     with scratch("flt-") as stack:
         stack.bootstrap()
         yield stack
@@ -137,7 +142,14 @@ def test_an_addition_killed_at_every_step_is_finished_by_the_same_command(stack:
     require_well(stack, NAME)
 
 
-def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, held: Held) -> None:
+@pytest.fixture
+def ours(stack: Stack) -> None:
+    """The worker is there, whatever the tests before have left."""
+    if NAME not in listed(stack):
+        workers(stack, *ADD)
+
+
+def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: None, held: Held) -> None:
     process = begin(stack, "remove", NAME)
     eventually(lambda: is_paused_by_us(stack), "the pool paused", 120)
     second = end(stack, begin(stack, "scale", "default", "3"), "scale")
@@ -154,8 +166,7 @@ def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, held: Hel
     require_well(stack)
 
 
-def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: Stack) -> None:
-    workers(stack, *ADD)
+def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: Stack, ours: None) -> None:
     for step in STEPS[:4]:
         killed_after(stack, step, "remove", NAME)
     killed_after(stack, "drain and change", "remove", NAME)  # from here on there is no such worker any more
