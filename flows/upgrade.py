@@ -129,7 +129,7 @@ def prepare(old: Stack, to: str, wheel: str, report: Report) -> Way:
     new = timed(report, "preflight", lambda: preflight(old, to, wheel, report))
     report.new = new.releases[SERVER].id
     revision = old.database.schema_revision() or ""
-    slot = active_slot(change.current(old), new.releases[SERVER])
+    slot = active_slot(change.current(old), old.releases[SERVER])
     way = Way(old, new, slot, other_slot(slot), revision)
     if not way.is_done:
         timed(report, "install", lambda: install(way))

@@ -233,8 +233,12 @@ BOUNDARIES: dict[str, Boundary] = {
 
 def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack) -> None:
     with served(old):
+        blue = old.pids()["server-blue"]
         for name, reached in BOUNDARIES.items():
             run = begun(old, to=SECOND)
+            if name == "new form kept":  # the run before was killed with both servers up
+                eventually(lambda run=run: has_job("migrate")(old, run), "the migration", ENDED_SECONDS)  # type: ignore[misc]
+                assert old.pids()["server-blue"] == blue, "what was wanted served until the new form was"
             kill_at(old, run, name, reached)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
