@@ -201,7 +201,7 @@ def read_manifest(text: str, where: str) -> Manifest:
 
 
 def compare(manifest: Manifest, found: Content) -> list[str]:
-    """What a restored copy lacks, in words; empty where it is whole."""
+    """What the content of a restored copy lacks, in words; empty where it is whole."""
     wrong = []
     if found.schema_revision != manifest.schema_revision:
         wrong.append(f"schema {found.schema_revision} instead of {manifest.schema_revision}")
@@ -210,6 +210,14 @@ def compare(manifest: Manifest, found: Content) -> list[str]:
             wrong.append(f"{table}: {found.rows.get(table, 'no')} rows instead of {count}")
         elif found.digests.get(table) != manifest.digests[table]:
             wrong.append(f"{table}: other rows than were dumped")
+    return wrong
+
+
+def lacking(manifest: Manifest, copy: Database, encryption_key: str) -> list[str]:
+    """What a restored copy lacks, in words, its secret blocks included; empty where it is whole."""
+    wrong = compare(manifest, copy.content(manifest.rows))
+    if not readable(copy.encrypted_block(), encryption_key):
+        wrong.append("its blocks cannot be read with the stack's encryption key")
     return wrong
 
 
@@ -227,20 +235,12 @@ def drilled(
     # One name for all drills of a stack, so that what a killed one left is made anew by the next.
     with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
         scratch.restore(dump)
-        wrong = compare(manifest, scratch.content(manifest.rows))
-        if not readable(scratch.encrypted_block(), encryption_key):
-            wrong.append("its blocks cannot be read with the stack's encryption key")
+        wrong = lacking(manifest, scratch, encryption_key)
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")
         now = datetime.now(UTC)
         done = Drill(now.isoformat(timespec="seconds"), (now - began).total_seconds())
         yield scratch, replace(manifest, drill=done)
-
-
-def drill(manifest: Manifest, dump: Path, database: Database, encryption_key: str) -> Manifest:
-    """The same for the manifest's sake: restored, compared, and dropped."""
-    with drilled(manifest, dump, database, encryption_key) as (_, verified):
-        return verified
 
 
 def digest(path: Path) -> str:

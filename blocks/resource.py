@@ -152,6 +152,11 @@ def _place(
     ordered[resource.name] = resource
 
 
+def converge(resources: Iterable[Resource]) -> list[Change]:
+    """Bring each in line, one after the other; what was done, in order."""
+    return [visit(each, Apply()) for each in in_order(resources)]
+
+
 def plan(resources: Iterable[Resource]) -> list[Change]:
     """What a converge would do now, in order, without what needs no change."""
     recorder = Record()

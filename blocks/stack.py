@@ -39,6 +39,8 @@ SOCKET = "server"
 SLOTS = ("blue", "green")
 """Places for a server on that socket. One is in use, but for the moment in which the other takes over."""
 SLOT_PREFIX = "server-"
+WORKER_PREFIX = "worker-"
+"""How the services of servers, by slot, and of workers, by name, begin."""
 MAINTENANCE_POOL = "maintenance"
 STACK_VARIABLE = "SELFHOST_STACK"
 """Tells a flow on a worker which stack it belongs to."""
@@ -104,6 +106,10 @@ class Stack:
 
     def release_of(self, worker: Worker) -> Release:
         return self.releases.get(worker.name, self.releases[SERVER])
+
+    def own_workers(self) -> tuple[str, ...]:
+        """Services of the workers that run this project's own flows: no flow of ours can wait for their idleness."""
+        return tuple(WORKER_PREFIX + each.name for each in self.spec.workers if each.pool == MAINTENANCE_POOL)
 
     def secret_makers(self) -> dict[str, Callable[[], str]]:
         """Every secret of the stack: name → what makes its first version."""
@@ -281,7 +287,7 @@ def _worker(stack: Stack, home: Home, worker: Worker) -> Service:
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     return Service(
-        name=f"worker-{worker.name}",
+        name=WORKER_PREFIX + worker.name,
         version=stack.spec.prefect_version,
         argv=(*argv, "--type", worker.type, "--limit", str(worker.concurrency)),
         cwd=str(home.etc / "client"),

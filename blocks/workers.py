@@ -9,10 +9,8 @@ from typing import Any, Literal
 
 from blocks.errors import WrongCall
 from blocks.spec import StackSpec, Worker, build_spec
-from blocks.stack import MAINTENANCE_POOL
+from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX
 
-WORKER_PREFIX = "worker-"
-"""How the service of every worker begins."""
 Action = Literal["list", "add", "remove", "scale"]
 
 

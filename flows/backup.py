@@ -42,12 +42,8 @@ def backup(reason: Reason = "by hand or by schedule", stack: str | None = None) 
     """
     loaded = catalog.load(stack)
     home = loaded.machine.home()
-    lease = leases.acquire(home.lease, "backup")
-    try:
-        with workspace(home) as folder:
-            run(loaded, reason, folder)
-    finally:
-        lease.release()
+    with leases.held(home.lease, "backup"), workspace(home) as folder:
+        run(loaded, reason, folder)
 
 
 @contextmanager
@@ -57,6 +53,12 @@ def workspace(home: Home) -> Iterator[Path]:
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=WORKSPACE, dir=home.run) as folder:
         yield Path(folder)
+
+
+def found(stack: Stack) -> list[Manifest]:
+    """Every backup there is, the oldest first; for whoever only looks, without the lease."""
+    with tempfile.TemporaryDirectory(prefix="backups-") as folder:
+        return Catalogue(stack.objects, Path(folder)).all()
 
 
 def run(stack: Stack, reason: str, folder: Path) -> Manifest:
@@ -124,7 +126,7 @@ def drilled(stack: Stack, catalogue: Catalogue, manifest: Manifest, copy: Path) 
         yield scratch, verified
 
 
-def rows(found: Sequence[Manifest], now: datetime) -> list[dict[str, Any]]:
+def rows(manifests: Sequence[Manifest], now: datetime) -> list[dict[str, Any]]:
     """What `selfhost backup --list --json` tells of each, the newest first; keys are stable."""
     return [
         {
@@ -139,12 +141,12 @@ def rows(found: Sequence[Manifest], now: datetime) -> list[dict[str, Any]]:
             "dump_seconds": each.seconds,
             "drill_seconds": round(each.drill.seconds, 2) if each.drill else None,
         }
-        for each in reversed(found)
+        for each in reversed(manifests)
     ]
 
 
-def publish(found: Sequence[Manifest]) -> None:
+def publish(manifests: Sequence[Manifest]) -> None:
     """Leave the backups as a table."""
     create_table_artifact(
-        table=rows(found, datetime.now(UTC)), key="backups", description="Backups; those that are verified count."
+        table=rows(manifests, datetime.now(UTC)), key="backups", description="Backups; those that are verified count."
     )

@@ -22,7 +22,7 @@ from blocks.host.agent.spec import File, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.host.wanted import Wanted
 from blocks.resource import Apply, visit
 from blocks.server_objects import StackDocument
-from blocks.stack import SLOT_PREFIX, Stack
+from blocks.stack import SLOT_PREFIX, WORKER_PREFIX, Stack
 from blocks.waiting import wait_until
 
 SERVER_SECONDS = 240.0
@@ -88,10 +88,17 @@ def start_server(stack: Stack, wished: HostSpec, slot: str) -> None:
 
 
 def drop_server(stack: Stack, wished: HostSpec, slot: str) -> None:
-    """End the server in this slot, which drains; waits until it is gone."""
+    """End the server in this slot, which drains; waits until it is gone. Nothing happens where there is none."""
     name = SLOT_PREFIX + slot
+    if not any(each.name == name for each in current(stack).services):
+        return
     stack.machine.apply(rollout.take(current(stack), wished, [name]))
     wait_until(lambda: _service(stack, name) is None, f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
+
+
+def changed_workers(stack: Stack, wished: HostSpec) -> list[str]:
+    """Worker services that differ from their wished form, but for those which run flows of ours."""
+    return [each for each in rollout.changed(current(stack), wished, WORKER_PREFIX) if each not in stack.own_workers()]
 
 
 def change_workers(
@@ -142,12 +149,17 @@ def _pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
     return {each.argv[each.argv.index("--pool") + 1] for each in services}
 
 
-def _ended(stack: Stack, job: Job) -> JobStatus:
+def job_status(stack: Stack, job: Job) -> JobStatus | None:
+    """How this run of a job stands on the host; None where it has not begun, or is no longer listed."""
     seen = stack.machine.observe()
-    found = [each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)]
-    if not found or found[0].state == "running":
-        raise NotReady(f"{job.name} {'runs' if found else 'has not begun'}")
-    return found[0]
+    return next((each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)), None)
+
+
+def _ended(stack: Stack, job: Job) -> JobStatus:
+    status = job_status(stack, job)
+    if status is None or status.state == "running":
+        raise NotReady(f"{job.name} {'runs' if status else 'has not begun'}")
+    return status
 
 
 def _ready(stack: Stack, name: str) -> ServiceStatus:

@@ -42,11 +42,8 @@ def converge(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    lease = leases.acquire(wanted.machine.home().lease, "converge, started from the UI")
-    try:
+    with leases.held(wanted.machine.home().lease, "converge, started from the UI"):
         visit_stack(wanted, Apply(), key="converge")
-    finally:
-        lease.release()
 
 
 @flow(name="converge", task_runner=RUNNER)

@@ -26,23 +26,19 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
     """
     loaded = catalog.load(stack)
     home = loaded.machine.home()
-    lease = leases.acquire(home.lease, "expire backups")
-    try:
-        with workspace(home) as folder:
-            catalogue = Catalogue(loaded.objects, folder)
-            leaving = due(loaded, catalogue)
-            publish_due(leaving)
-            if not only_show:
-                for each in leaving:
-                    as_task(f"drop {each.id}", partial(catalogue.remove, each))
-                publish(catalogue.all())
-    finally:
-        lease.release()
+    with leases.held(home.lease, "expire backups"), workspace(home) as folder:
+        catalogue = Catalogue(loaded.objects, folder)
+        leaving = due(loaded, catalogue.all())
+        publish_due(leaving)
+        if not only_show:
+            for each in leaving:
+                as_task(f"drop {each.id}", partial(catalogue.remove, each))
+            publish(catalogue.all())
 
 
-def due(stack: Stack, catalogue: Catalogue) -> list[Manifest]:
-    """What the policy no longer keeps, the oldest first."""
-    return backups.expired(catalogue.all(), stack.spec.backup, datetime.now(UTC))
+def due(stack: Stack, found: Sequence[Manifest]) -> list[Manifest]:
+    """What the policy no longer keeps of these, the oldest first."""
+    return backups.expired(found, stack.spec.backup, datetime.now(UTC))
 
 
 def publish_due(leaving: Sequence[Manifest]) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -23,7 +19,6 @@ from flows import launch, terminal
 from flows.where import HERE, Json, Where, Yes, app
 
 if TYPE_CHECKING:
-    from blocks.backups import Catalogue
     from blocks.stack import Stack
 
 
@@ -48,11 +43,11 @@ def backup(
 def expire(where: Where = HERE, *, yes: Yes = False) -> None:
     """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
     stack = asked(where)
+    from flows import backup as copies
     from flows import expire as verb
     from flows.follow import run_deployment
 
-    with _catalogue(stack) as catalogue:
-        leaving = verb.due(stack, catalogue)
+    leaving = verb.due(stack, copies.found(stack))
     if not leaving:
         terminal.say("nothing to drop: the policy keeps all backups there are")
         return
@@ -154,20 +149,11 @@ def asked(where: Where) -> Stack:
     return catalog.composed(spec.model_dump(mode="json"))
 
 
-@contextmanager
-def _catalogue(stack: Stack) -> Iterator[Catalogue]:
-    from blocks.backups import Catalogue
-
-    with tempfile.TemporaryDirectory(prefix="backups-") as folder:
-        yield Catalogue(stack.objects, Path(folder))
-
-
 def _list_backups(stack: Stack, as_json: bool) -> None:
-    from flows.backup import rows
+    from flows import backup as copies
 
-    with _catalogue(stack) as catalogue:
-        found = catalogue.all()
+    manifests = copies.found(stack)
     if as_json:
-        print(json.dumps({"backups": rows(found, datetime.now(UTC))}, indent=1))
+        print(json.dumps({"backups": copies.rows(manifests, datetime.now(UTC))}, indent=1))
     else:
-        terminal.backups(found)
+        terminal.backups(manifests)

@@ -77,10 +77,10 @@ def restore_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> Job:
 
 def _begun(stack: Stack, job: Job, since: float) -> str:
     """The address of the temporary server which the job started."""
-    address, seen = _address(stack.machine.home(), since), stack.machine.observe()
+    address = _address(stack.machine.home(), since)
     if address:  # from here on the job itself may change what the host should run, and then is not listed any more
         return address
-    status = next((each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)), None)
+    status = change.job_status(stack, job)
     if status is not None and status.state != "running":
         raise Blocked(f"the host job {JOB} {status.state}: {_last_words(status)}", f"selfhost logs job-{JOB}")
     raise NotReady("the job has not started its temporary server" if status else "the host has not begun the job")

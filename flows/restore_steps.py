@@ -26,7 +26,7 @@ from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
 from blocks.restorable import Facts
-from blocks.stack import SLOT_PREFIX, Stack, next_spec
+from blocks.stack import SLOT_PREFIX, WORKER_PREFIX, Stack, next_spec
 from blocks.verification import FAULTS, UNDER_WAY
 from blocks.waiting import wait_until
 from flows import backup, restored
@@ -84,8 +84,7 @@ def require_restorable(stack: Stack, wanted: str, dump: Path) -> Manifest:
     _refuse(manifest, found)
     _require_database(stack)
     stack.database.require_replaceable()
-    free = shutil.disk_usage(stack.machine.home().root).free
-    _refuse(manifest, restorable.disk_faults(manifest, free, stack.database.size()))
+    _refuse(manifest, restorable.disk_faults(manifest, stack.machine.free_bytes(), stack.database.size()))
     return manifest
 
 
@@ -130,9 +129,7 @@ def fill(stack: Stack, manifest: Manifest, copy: Database) -> None:
     """
     with step("restore beside") as detail:
         copy.restore(dump_file(stack))
-        wrong = backups.compare(manifest, copy.content())
-        if not backups.readable(copy.encrypted_block(), stack.secrets.read(ENCRYPTION_KEY)):
-            wrong.append("its blocks cannot be read with the stack's encryption key")
+        wrong = backups.lacking(manifest, copy, stack.secrets.read(ENCRYPTION_KEY))
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "nothing was replaced")
         detail.text = f"{sum(manifest.rows.values())} rows in {len(manifest.rows)} tables"
@@ -188,7 +185,7 @@ def _under_way(stack: Stack) -> str:
 def stop(stack: Stack) -> None:
     """End server and workers and wait for that; callers wait in the held socket from now on."""
     with step("stop server and workers"):
-        _apply(stack, without=(SLOT_PREFIX, "worker-"), seconds=STOP_SECONDS)
+        _apply(stack, without=(SLOT_PREFIX, WORKER_PREFIX), seconds=STOP_SECONDS)
 
 
 @contextmanager
@@ -235,7 +232,7 @@ def start_server(stack: Stack) -> None:
         if applied is not None and any(each.name.startswith(SLOT_PREFIX) for each in applied.services):
             control.wait_ready(stack.machine.home(), applied.generation)
         else:
-            _apply(stack, without=("worker-",), seconds=control.START_SECONDS)
+            _apply(stack, without=(WORKER_PREFIX,), seconds=control.START_SECONDS)
 
 
 def bring_host_in_line(stack: Stack) -> None:

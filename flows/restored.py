@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient
@@ -30,11 +31,12 @@ from blocks.host import restore_record
 from blocks.host.restore_record import Record
 from blocks.resource import Apply
 from blocks.server_objects import server_objects
-from blocks.stack import Stack
+from blocks.stack import WORKER_PREFIX, Stack
 from flows.converge import this_server, visit_all
 from flows.progress import step
 from flows.status import pools, require
 
+T = TypeVar("T")
 PAGE = 200
 """Runs the server tells at one time."""
 MESSAGE = "It was running when this backup was made."
@@ -87,7 +89,7 @@ def end_runs_of_then(stack: Stack, found: Record) -> Left:
 
 def _has_workers(stack: Stack) -> bool:
     applied = stack.machine.applied()
-    return applied is not None and any(each.name.startswith("worker-") for each in applied.services)
+    return applied is not None and any(each.name.startswith(WORKER_PREFIX) for each in applied.services)
 
 
 def _crash(client: SyncPrefectClient, stopped: datetime) -> int:
@@ -107,30 +109,28 @@ def _is_of_then(run: FlowRun | TaskRun, stopped: datetime) -> bool:
 
 def _running_flows(client: SyncPrefectClient) -> list[FlowRun]:
     wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=verification.UNDER_WAY)))
-    found: list[FlowRun] = []
-    while page := client.read_flow_runs(flow_run_filter=wanted, limit=PAGE, offset=len(found)):
-        found += page
-    return found
+    return _all(partial(client.read_flow_runs, flow_run_filter=wanted))
 
 
 def _running_tasks(client: SyncPrefectClient) -> list[TaskRun]:
     wanted = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=verification.UNDER_WAY)))
-    found: list[TaskRun] = []
-    while page := client.read_task_runs(task_run_filter=wanted, limit=PAGE, offset=len(found)):
-        found += page
-    return found
+    return _all(partial(client.read_task_runs, task_run_filter=wanted))
 
 
 def _free_slots(client: SyncPrefectClient) -> int:
     """Free every concurrency slot that is taken; their leases are gone, so nobody else would."""
-    freed, offset = 0, 0
-    while page := client.read_global_concurrency_limits(limit=PAGE, offset=offset):
-        offset += len(page)
-        for each in page:
-            if each.active_slots:
-                client.update_global_concurrency_limit(each.name, GlobalConcurrencyLimitUpdate(active_slots=0))
-                freed += each.active_slots
-    return freed
+    taken = [each for each in _all(client.read_global_concurrency_limits) if each.active_slots]
+    for each in taken:
+        client.update_global_concurrency_limit(each.name, GlobalConcurrencyLimitUpdate(active_slots=0))
+    return sum(each.active_slots for each in taken)
+
+
+def _all(read: Callable[..., Sequence[T]]) -> list[T]:
+    """Everything a call of the client tells page by page."""
+    found: list[T] = []
+    while page := read(limit=PAGE, offset=len(found)):
+        found += page
+    return found
 
 
 def _late(client: SyncPrefectClient) -> int:

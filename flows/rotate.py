@@ -149,10 +149,8 @@ def switch(stack: Stack, kind: Kind, secret: str) -> None:
     wished = host_spec(stack, 0, slot, secrets)
     with step(f"{SLOT_PREFIX}{slot} ready"):
         change.start_server(stack, wished, slot)
-    old = other_slot(slot)
-    if any(each.name == SLOT_PREFIX + old for each in change.current(stack).services):
-        with step(f"{SLOT_PREFIX}{old} ended"):
-            change.drop_server(stack, wished, old)
+    with step(f"{SLOT_PREFIX}{other_slot(slot)} ended"):
+        change.drop_server(stack, wished, other_slot(slot))
 
 
 def place(now: HostSpec, release: Release, kind: Kind, name: str) -> tuple[str, ServerSecrets]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
@@ -13,11 +11,11 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from blocks import backups, catalog, verification
-from blocks.backups import Catalogue
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Condition
 from blocks.host.secret_files import AUTH_STRING
 from blocks.stack import Stack
+from flows import backup
 
 
 @flow(name="status")
@@ -45,8 +43,7 @@ def backup_is_recent(stack: Stack) -> Condition:
     """Whether the last verified backup is as young as the policy wants it."""
     made, now = stack.machine.home().created(), datetime.now(UTC)
     try:
-        with tempfile.TemporaryDirectory(prefix="backups-") as folder:
-            return backups.recent(Catalogue(stack.objects, Path(folder)).all(), stack.spec.backup, made, now)
+        return backups.recent(backup.found(stack), stack.spec.backup, made, now)
     except Blocked as error:  # a damaged manifest
         return Condition("BackupRecent", False, "Unreadable", str(error))
 

@@ -25,11 +25,9 @@ from blocks.host import control
 from blocks.host import lease as leases
 from blocks.host.agent.spec import HostSpec, Job, Service
 from blocks.host.wanted import SERVER
-from blocks.resource import Apply, visit
 from blocks.server_objects import server_objects
 from blocks.spec import StackSpec
 from blocks.stack import (
-    MAINTENANCE_POOL,
     SLOT_PREFIX,
     Stack,
     active_slot,
@@ -152,8 +150,7 @@ def install(way: Way) -> None:
 
     A server which a killed run left in the other slot goes first: two for long would do background work twice.
     """
-    if any(each.name == SLOT_PREFIX + way.new_slot for each in change.current(way.old).services):
-        change.drop_server(way.old, way.old_spec(), way.new_slot)
+    change.drop_server(way.old, way.old_spec(), way.new_slot)
     way.old.machine.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
 
 
@@ -274,20 +271,15 @@ def settle(way: Way, drain_seconds: float) -> str:
     """Bring everything else to the wanted form. Returns which workers go on as before, in words."""
     new, slot = way.new, active_slot(change.current(way.new), way.new.releases[SERVER])
     wished = host_spec(new, 0, slot)
-    if any(each.name == SLOT_PREFIX + other_slot(slot) for each in change.current(new).services):
-        change.drop_server(new, wished, other_slot(slot))
-    own = {f"worker-{each.name}" for each in new.spec.workers if each.pool == MAINTENANCE_POOL}
+    change.drop_server(new, wished, other_slot(slot))
     with this_server() as client:
-        names = [each for each in rollout.changed(change.current(new), wished, "worker-") if each not in own]
-        late = change.change_workers(new, wished, names, client, drain_seconds)
+        late = change.change_workers(new, wished, change.changed_workers(new, wished), client, drain_seconds)
         if late:
             # The workers of this very flow are restarted once it has ended.
-            new.machine.apply(rollout.take(change.current(new), wished, own))
+            new.machine.apply(rollout.take(change.current(new), wished, new.own_workers()))
         else:
-            for each in resource.in_order(new.resources()):
-                visit(each, Apply())
-        for each in resource.in_order(server_objects(new.spec, new.blocks(), client)):
-            visit(each, Apply())
+            resource.converge(new.resources())
+        resource.converge(server_objects(new.spec, new.blocks(), client))
     return late
 
 
@@ -312,10 +304,11 @@ def have_new_code_finish(way: Way) -> str:
     if way.old.releases[SERVER].wheels == way.new.releases[SERVER].wheels:
         return ""
     home = way.new.machine.home()
-    python = server_of(change.current(way.new), active_slot(change.current(way.new), way.new.releases[SERVER])).argv[0]
-    workers = tuple(f"worker-{each.name}" for each in way.new.spec.workers if each.pool == MAINTENANCE_POOL)
-    argv = (python, "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
-    job = Job("bootstrap", argv, uuid.uuid4().hex, env={"HOME": str(Path.home())}, after=workers, timeout=1800.0)
+    python = home.releases / way.new.releases[SERVER].id / "bin/python"
+    argv = (str(python), "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
+    job = Job(
+        "bootstrap", argv, uuid.uuid4().hex, env={"HOME": str(Path.home())}, after=way.new.own_workers(), timeout=1800.0
+    )
     way.new.machine.apply(rollout.with_job(change.current(way.new), job))
     return f"its own code brings the rest in line: {home.logs / 'job-bootstrap.log'}"
 
@@ -332,9 +325,7 @@ def roll_back(way: Way) -> None:
         change.start_server(old, before, way.old_slot)
     with this_server() as client:
         change.keep(old, client)
-        own = {f"worker-{each.name}" for each in old.spec.workers if each.pool == MAINTENANCE_POOL}
-        names = [each for each in rollout.changed(change.current(old), before, "worker-") if each not in own]
-        change.change_workers(old, before, names, client, change.SERVER_SECONDS)
+        change.change_workers(old, before, change.changed_workers(old, before), client, change.SERVER_SECONDS)
     old.machine.apply(next_spec(old))
 
 

@@ -17,11 +17,11 @@ from blocks.host import control
 from blocks.host import lease as leases
 from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
-from blocks.resource import Apply, in_order, plan, visit
+from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import server_objects
 from blocks.spec import StackSpec, Worker
-from blocks.stack import MAINTENANCE_POOL, HostServices, Stack, next_spec
-from blocks.workers import WORKER_PREFIX, Action, Asked, planned
+from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX, HostServices, Stack, next_spec
+from blocks.workers import Action, Asked, planned
 from flows import change
 from flows.backup import as_task
 from flows.converge import this_server
@@ -95,8 +95,7 @@ def workers(
 
 def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_seconds: float) -> None:
     """Change the stack's spec and then the stack, under its lease."""
-    lease = leases.acquire(catalog.load(name).machine.home().lease, f"workers {asked.action} {asked.name}")
-    try:
+    with leases.held(catalog.load(name).machine.home().lease, f"workers {asked.action} {asked.name}"):
         now = catalog.load(name)
         wished = as_task("plan", lambda: wish(now, asked, client))
         as_task("install", lambda: install(now, wished))
@@ -106,8 +105,6 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
         if late:
             go_back(now, wished, client, late)
         as_task("verify", lambda: verify(wished, asked, client))
-    finally:
-        lease.release()
 
 
 def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
@@ -180,8 +177,7 @@ def keep(stack: Stack, client: SyncPrefectClient) -> None:
 def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
     """Make what the server keeps for the stack match its spec, the new pool and its probe above all."""
     with step("pools and probes") as detail:
-        listed = in_order(server_objects(stack.spec, stack.blocks(), client))
-        done = [visit(each, Apply()) for each in listed]
+        done = converge(server_objects(stack.spec, stack.blocks(), client))
         changed = [f"{each.action} {each.resource}" for each in done if each.action != "keep"]
         detail.text = ", ".join(changed) or "nothing to change"
 
@@ -190,7 +186,7 @@ def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wai
     """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
     with step("drain and change") as detail:
         host = next_spec(wished)
-        if serves_maintenance(wished.spec, asked.name):
+        if asked.service in wished.own_workers():
             detail.text = f"{asked.service} restarts once nothing runs on it, this run among it; nobody waits for that"
         else:
             seconds = change.SERVER_SECONDS if asked.action == "add" else wait_seconds
@@ -233,11 +229,6 @@ def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
                     found.message, f"the worker {worker.name} is there; selfhost workers remove takes it away"
                 )
             detail.text = found.message
-
-
-def serves_maintenance(spec: StackSpec, name: str) -> bool:
-    """Whether this worker runs this very flow, so that nobody can wait here for its end."""
-    return any(each.name == name and each.pool == MAINTENANCE_POOL for each in spec.workers)
 
 
 def rows(stack: Stack, client: SyncPrefectClient) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from blocks.backups import Manifest, drill, key_mark
+from blocks.backups import Manifest, drilled, key_mark
 from blocks.database import Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
@@ -359,7 +359,8 @@ def dumped(database: LocalDatabase, home: Path, key: str) -> Manifest:
 def test_a_drill_restores_compares_and_leaves_nothing(database: LocalDatabase, home: Path) -> None:
     key = Fernet.generate_key().decode()
     manifest = dumped(database, home, key)
-    verified = drill(manifest, home / "dump", database, key)
+    with drilled(manifest, home / "dump", database, key) as (_, verified):
+        pass
     assert verified.verified and verified.rows == manifest.rows
     left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'drill-%'"
     assert postgres.query(database.programs, database.login(), left) == [["0"]]
@@ -368,5 +369,7 @@ def test_a_drill_restores_compares_and_leaves_nothing(database: LocalDatabase, h
 def test_a_drill_that_finds_less_or_another_key_says_so(database: LocalDatabase, home: Path) -> None:
     key = Fernet.generate_key().decode()
     manifest = replace(dumped(database, home, key), rows={"flow": 1001})
-    with pytest.raises(Blocked, match=r"does not restore: flow: 1000 rows instead of 1001; its blocks cannot be read"):
-        drill(manifest, home / "dump", database, Fernet.generate_key().decode())
+    told = r"does not restore: flow: 1000 rows instead of 1001; its blocks cannot be read"
+    other_key = Fernet.generate_key().decode()
+    with pytest.raises(Blocked, match=told), drilled(manifest, home / "dump", database, other_key):
+        pass

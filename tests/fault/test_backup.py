@@ -6,18 +6,16 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun
 
 from blocks.host import lease as leases
-from tests.stack import Stack, eventually, processes_of
+from tests.fault.runs import begun, ended, has_task, kill_flow
+from tests.stack import Stack, eventually
 from tests.traffic import clients
 
 pytestmark = pytest.mark.fault
@@ -53,42 +51,8 @@ def listed(stack: Stack) -> dict[str, bool]:
     return {each["id"]: each["verified"] for each in found}
 
 
-def begun(stack: Stack) -> UUID:
-    with stack.client() as client:
-        return client.create_flow_run_from_deployment(client.read_deployment_by_name("backup/backup").id).id
-
-
-def ended(stack: Stack, run: UUID) -> FlowRun:
-    def final() -> FlowRun | None:
-        with stack.client() as client:
-            found = client.read_flow_run(run)
-        return found if found.state is not None and found.state.is_final() else None
-
-    return eventually(final, "the end of the backup", ENDED_SECONDS)  # type: ignore[no-any-return]
-
-
-def kill_flow(stack: Stack, run: UUID) -> bool:
-    """SIGKILL to the process of a flow run; False while there is none."""
-    wanted, killed = f"PREFECT__FLOW_RUN_ID={run}".encode(), False
-    for pid in processes_of(stack.home):
-        with suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/environ").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-                killed = True
-    return killed
-
-
 def is_leased(stack: Stack, _: UUID) -> bool:
     return not leases.is_free(stack.paths.lease)
-
-
-def has_task(name: str) -> Callable[[Stack, UUID], bool]:
-    def begun_or_over(stack: Stack, run: UUID) -> bool:
-        with stack.client() as client:
-            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
-        return any(each.name.startswith(name) for each in found)
-
-    return begun_or_over
 
 
 BOUNDARIES = {"lease taken": is_leased, "dump": has_task("dump"), "drill": has_task("drill")}
@@ -98,10 +62,10 @@ BOUNDARIES = {"lease taken": is_leased, "dump": has_task("dump"), "drill": has_t
 def test_a_killed_backup_does_not_count_and_the_next_one_does(undisturbed: Stack, boundary: str) -> None:
     before = listed(undisturbed)
     with undisturbed_service(undisturbed):
-        run = begun(undisturbed)
+        run = begun(undisturbed, "backup/backup")
         eventually(lambda: BOUNDARIES[boundary](undisturbed, run), boundary, ENDED_SECONDS)
         assert kill_flow(undisturbed, run)
-        assert ended(undisturbed, run).state_name == "Crashed"
+        assert ended(undisturbed, run, ENDED_SECONDS).state_name == "Crashed"
         undisturbed.run("backup")
     new = {name: verified for name, verified in listed(undisturbed).items() if name not in before}
     assert list(new.values()).count(True) in (1, 2)  # the killed one, too, where it had got that far
@@ -150,11 +114,11 @@ def test_a_full_disk_is_said_and_leaves_no_half_backup(undisturbed: Stack) -> No
 
 def test_a_database_that_goes_away_fails_the_run_and_the_next_one_counts(undisturbed: Stack) -> None:
     before = listed(undisturbed)
-    run = begun(undisturbed)
+    run = begun(undisturbed, "backup/backup")
     eventually(lambda: is_leased(undisturbed, run), "the lease", ENDED_SECONDS)
     os.kill(undisturbed.pids()["postgres"], signal.SIGKILL)
     eventually(lambda: _answers(undisturbed), "the database again", 60)
-    ended(undisturbed, run)
+    ended(undisturbed, run, ENDED_SECONDS)
     undisturbed.run("backup")
     new: dict[str, Any] = {name: each for name, each in listed(undisturbed).items() if name not in before}
     assert True in new.values()

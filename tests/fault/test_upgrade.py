@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from selenium.webdriver.common.by import By
 
@@ -23,6 +22,8 @@ from blocks.host import lease as leases
 from blocks.pools import MARK
 from tests.browser import MARKS, click, log_in, newest, reloaded_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
+from tests.fault import runs
+from tests.fault.runs import Boundary, begun, has_task, kill_flow
 from tests.stack import Stack, eventually, processes_of, scratch
 from tests.traffic import Traffic, clients
 
@@ -35,8 +36,6 @@ ENDED_SECONDS = 300.0
 KEPT = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
 KEPT += "WHERE r.state_type = 'COMPLETED' ORDER BY r.id"
 """What may not be lost, nor changed: every run that has ended, with its exact times."""
-
-Boundary = Callable[[Stack, UUID], bool]
 
 
 @pytest.fixture(scope="module")
@@ -62,33 +61,11 @@ def served(stack: Stack) -> Iterator[Traffic]:
     assert {tuple(row) for row in before} <= after
 
 
-def begun(stack: Stack, **parameters: Any) -> UUID:
-    """A run of the upgrade, as the UI starts one."""
-    with stack.client() as client:
-        deployment = client.read_deployment_by_name("upgrade/upgrade")
-        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
-
-
 def ended(stack: Stack, run: UUID) -> FlowRun:
-    def final() -> FlowRun | None:
-        with stack.client() as client:
-            found = client.read_flow_run(run)
-        return found if found.state is not None and found.state.is_final() else None
-
-    found: FlowRun = eventually(final, "the end of the upgrade", ENDED_SECONDS)
+    """Wait for the end of an upgrade, and until its lease is free."""
+    found = runs.ended(stack, run, ENDED_SECONDS)
     eventually(lambda: leases.is_free(stack.paths.lease), "a free lease")
     return found
-
-
-def kill_flow(stack: Stack, run: UUID) -> bool:
-    """SIGKILL to the process of a flow run, False while there is none; what it had started on the host goes on."""
-    wanted, killed = f"PREFECT__FLOW_RUN_ID={run}".encode(), False
-    for pid in processes_of(stack.home):
-        with suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/environ").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-                killed = True
-    return killed
 
 
 def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary) -> None:
@@ -115,15 +92,6 @@ def servers(stack: Stack) -> list[str]:
 
 def has_job(name: str) -> Boundary:
     return lambda stack, _: [each["name"] for each in spec(stack)["jobs"]] == [name]
-
-
-def has_task(name: str) -> Boundary:
-    def begun_or_over(stack: Stack, run: UUID) -> bool:
-        with stack.client() as client:
-            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
-        return any(each.name.startswith(name) for each in found)
-
-    return begun_or_over
 
 
 def is_installing(stack: Stack, _: UUID) -> bool:
@@ -171,7 +139,7 @@ def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: str) -> None
     blue = old.pids()["server-blue"]
     revision = old.query("SELECT version_num FROM alembic_version")
     with served(old):
-        run = begun(old, to=SECOND)
+        run = begun(old, "upgrade/upgrade", to=SECOND)
         if fault == "the migration is killed":
             eventually(lambda: has_job("migrate")(old, run), "the migration", ENDED_SECONDS)
             eventually(lambda: kill_program(old, "blocks.host.migrate"), "its process")
@@ -235,14 +203,14 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
     with served(old):
         blue = old.pids()["server-blue"]
         for name, reached in BOUNDARIES.items():
-            run = begun(old, to=SECOND)
+            run = begun(old, "upgrade/upgrade", to=SECOND)
             if name == "new form kept":  # the run before was killed with both servers up
                 eventually(lambda run=run: has_job("migrate")(old, run), "the migration", ENDED_SECONDS)  # type: ignore[misc]
                 assert old.pids()["server-blue"] == blue, "what was wanted served until the new form was"
             kill_at(old, run, name, reached)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
-        other = begun(old, to=SECOND)
+        other = begun(old, "upgrade/upgrade", to=SECOND)
         assert_holder_is_told(old, other)
         found = ended(old, other)
         assert found.state is not None and found.state.is_completed(), found.state

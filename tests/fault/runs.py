@@ -1,0 +1,59 @@
+"""Runs of our own deployments, started as the UI does, looked into, and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
+
+from tests.stack import Stack, eventually, processes_of
+
+Boundary = Callable[[Stack, UUID], bool]
+"""Whether a run has come to a certain place."""
+
+
+def begun(stack: Stack, name: str, **parameters: Any) -> UUID:
+    """A run of `flow/deployment`."""
+    with stack.client() as client:
+        deployment = client.read_deployment_by_name(name)
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+
+
+def ended(stack: Stack, run: UUID, seconds: float) -> FlowRun:
+    """Wait until it is in a final state."""
+
+    def final() -> FlowRun | None:
+        with stack.client() as client:
+            found = client.read_flow_run(run)
+        return found if found.state is not None and found.state.is_final() else None
+
+    return eventually(final, "the end of the run", seconds)  # type: ignore[no-any-return]
+
+
+def kill_flow(stack: Stack, run: UUID) -> bool:
+    """SIGKILL to the process of a flow run, False while there is none; what it had started on the host goes on."""
+    wanted, killed = f"PREFECT__FLOW_RUN_ID={run}".encode(), False
+    for pid in processes_of(stack.home):
+        with suppress(OSError):
+            if wanted in Path(f"/proc/{pid}/environ").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+                killed = True
+    return killed
+
+
+def has_task(name: str) -> Boundary:
+    """Whether a task of this name has begun, or is over."""
+
+    def begun_or_over(stack: Stack, run: UUID) -> bool:
+        with stack.client() as client:
+            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+        return any(each.name.startswith(name) for each in found)
+
+    return begun_or_over
