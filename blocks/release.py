@@ -18,6 +18,7 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,22 @@ def prepare(
     wanted = [*requirements(prefect_version, project), *packages]
     lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
     return _release(prefect_version, lock, (wheel,), () if packages else SMOKE)
+
+
+def prepare_all(
+    prefect_version: str,
+    wheel: Artifact,
+    store: Path,
+    needs: Mapping[str, Sequence[str]],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Release]:
+    """The same for several at once: name → its packages in `needs`, name → release as the result."""
+    with ThreadPoolExecutor(len(needs)) as executor:
+        prepared = {
+            name: executor.submit(prepare, prefect_version, wheel, store, packages, environment)
+            for name, packages in needs.items()
+        }
+    return {name: each.result() for name, each in prepared.items()}
 
 
 def prepare_tools(store: Path) -> Release:

@@ -235,6 +235,11 @@ class StackSpec(_Part):
         return tuple(int(part) for part in self.prefect_version.split("."))
 
     @property
+    def release_packages(self) -> dict[str, tuple[str, ...]]:
+        """Releases of the stack's Prefect: `server`, and a worker's name where it wants packages → those packages."""
+        return {wanted.SERVER: (), **{each.name: each.packages for each in self.workers if each.packages}}
+
+    @property
     def home_path(self) -> Path:
         return Path(self.home) if self.home else default_home(self.name)
 

@@ -62,17 +62,13 @@ def postgres_user(spec: StackSpec) -> str:
 
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
-    needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
     wheel = releases.keep(store, *build_wheel())
-    with ThreadPoolExecutor(len(needs) + 1) as executor:
-        prepared = {
-            name: executor.submit(releases.prepare, spec.prefect_version, wheel, store, packages)
-            for name, packages in needs.items()
-        }
-        prepared[TOOLS] = executor.submit(releases.prepare_tools, store)
+    with ThreadPoolExecutor(1) as executor:
+        tools = executor.submit(releases.prepare_tools, store)
+        prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages)
     kept = wanted.find(home)
     saved = kept.releases if kept else {}
-    return {name: _as_saved(future.result(), saved.get(name)) for name, future in prepared.items()}
+    return {name: _as_saved(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
 
 
 def _as_saved(release: Release, saved: Release | None) -> Release:

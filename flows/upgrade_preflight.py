@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -67,13 +66,8 @@ def wished_form(old: Stack, to: str, wheel: str) -> Stack:
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
     home = old.machine.home()
     reach = control.agent_environment(home)
-    needs = {SERVER: (), **{each.name: each.packages for each in spec.workers if each.packages}}
-    with ThreadPoolExecutor(len(needs)) as executor:
-        resolved = {
-            name: executor.submit(release.prepare, spec.prefect_version, wheel, home.store, packages, reach)
-            for name, packages in needs.items()
-        }
-    return {name: _as_now(each.result(), old.releases.get(name)) for name, each in resolved.items()}
+    resolved = release.prepare_all(spec.prefect_version, wheel, home.store, spec.release_packages, reach)
+    return {name: _as_now(each, old.releases.get(name)) for name, each in resolved.items()}
 
 
 def _as_now(resolved: Release, now: Release | None) -> Release:
