@@ -24,6 +24,10 @@ from .retry import Retry
 from .service_manager import ServiceManager, ServiceManagerFailed
 from .spec import HostSpec, Job, Release, Service
 
+IDLE_SECONDS = 2.0
+"""A worker counts as idle after that time without a child process: Prefect's takes half a second to report how a run
+ended whose process died, and nobody else reports it before its heartbeat is missed."""
+
 
 class Convergence:
     """One spec at a time, converged by repeated `step()`s from one thread."""
@@ -51,6 +55,7 @@ class Convergence:
         self._watches: dict[str, Watch] = {}
         self._decisions: dict[str, Decision] = {}
         self._processes: dict[str, ServiceProcess] = {}
+        self._idle_since: dict[str, float] = {}
         self._installed: set[str] = set()
         self._installing = False
         self._release_retry: dict[str, Retry] = {}
@@ -214,7 +219,15 @@ class Convergence:
     def _must_wait(self, name: str, process: ServiceProcess) -> bool:
         """Whether a service that is no longer wanted still has child processes it may not lose."""
         is_worker = self._service_manager.known().get(name, {}).get("restart") == "when-idle"
-        return is_worker and not self._service_manager.is_stopping(name) and processes.has_children(process.record.pid)
+        return is_worker and not self._service_manager.is_stopping(name) and self._is_busy(name, process)
+
+    def _is_busy(self, name: str, process: ServiceProcess) -> bool:
+        """Whether a process has children, or had one a moment ago and may still have to report how that ended."""
+        now = time.monotonic()
+        if processes.has_children(process.record.pid):
+            self._idle_since.pop(name, None)
+            return True
+        return now - self._idle_since.setdefault(name, now) < IDLE_SECONDS
 
     def _converge_service(self, wanted: Wanted, now: float) -> None:
         service, name = wanted.service, wanted.service.name
@@ -235,7 +248,9 @@ class Convergence:
         obstacle = self._obstacle(wanted.service)
         is_worker = process is not None and not process.held and wanted.service.restart == "when-idle"
         changed = process is not None and process.digest != wanted.digest
-        has_children = process is not None and is_worker and changed and processes.has_children(process.record.pid)
+        if not changed:
+            self._idle_since.pop(wanted.service.name, None)
+        has_children = process is not None and is_worker and changed and self._is_busy(wanted.service.name, process)
         return decide(wanted, process, obstacle, has_children)
 
     def _carry_out(self, decision: Decision, wanted: Wanted, process: ServiceProcess | None) -> None:
