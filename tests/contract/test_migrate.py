@@ -25,6 +25,8 @@ from blocks.host.schema import installed_lineage
 from blocks.waiting import wait_until
 from tests.postgres import Cluster, base_environment, connected
 
+pytestmark = pytest.mark.fault
+
 BEFORE_THE_INDEXES = "7218aad17905"
 """The next migration makes an index IF NOT EXISTS, without a look at whether one that exists is valid."""
 FIRST_INDEX = "ix_event_resources__occurred"

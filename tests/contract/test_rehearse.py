@@ -33,6 +33,8 @@ from prefect.server.models.block_registration import run_block_auto_registration
 from prefect.server.models import block_documents, block_schemas, block_types
 from prefect.server.schemas.actions import BlockDocumentCreate
 
+pytestmark = pytest.mark.fault
+
 async def save():
     database = provide_database_interface()
     async with await database.session() as session:

@@ -18,7 +18,7 @@ from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import Result, Stack, eventually
 from tests.traffic import Traffic, clients, headers
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 
 
 def status(stack: Stack, auth: str) -> int:
