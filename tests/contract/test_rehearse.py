@@ -21,6 +21,8 @@ from blocks.waiting import wait_until
 from tests.contract.conftest import OLDER
 from tests.postgres import Cluster, base_environment
 
+pytestmark = pytest.mark.fault
+
 AUTH = "admin:a-secret-of-this-test"
 KEY = Fernet.generate_key().decode()
 CHECKS = ["ready", "version", "flow runs", "task runs", "deployments", "logs", "write", "blocks decrypted"]
@@ -32,9 +34,6 @@ from prefect.server.database import provide_database_interface
 from prefect.server.models.block_registration import run_block_auto_registration
 from prefect.server.models import block_documents, block_schemas, block_types
 from prefect.server.schemas.actions import BlockDocumentCreate
-
-pytestmark = pytest.mark.fault
-
 async def save():
     database = provide_database_interface()
     async with await database.session() as session:
