@@ -34,6 +34,7 @@ from prefect.server.database import provide_database_interface
 from prefect.server.models.block_registration import run_block_auto_registration
 from prefect.server.models import block_documents, block_schemas, block_types
 from prefect.server.schemas.actions import BlockDocumentCreate
+
 async def save():
     database = provide_database_interface()
     async with await database.session() as session:
