@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -67,11 +68,18 @@ def test_while_it_waits_it_says_why_and_is_not_ready(waiting: tuple[Slot, Slot],
 
 
 def test_while_it_waits_it_holds_no_transaction(waiting: tuple[Slot, Slot], cluster: Cluster) -> None:
-    assert "holds no Prefect schema yet" in waiting[1].output()
-    states = "SELECT state FROM pg_stat_activity WHERE datname = 'empty'"
-    seen = {each["state"] for _ in range(50) for each in cluster.execute(states)}
-    assert "idle" in seen
-    assert not {each for each in seen if each.startswith("idle in transaction")}
+    """Each look at the schema is a short transaction; none that is seen open may stay so while the slot waits."""
+    slot = waiting[1]
+    assert "holds no Prefect schema yet" in slot.output()
+    sessions = "SELECT state, pid, xact_start FROM pg_stat_activity WHERE datname = 'empty'"
+
+    def open_ones() -> set[tuple[int, datetime]]:
+        rows = cluster.execute(sessions)
+        return {(row["pid"], row["xact_start"]) for row in rows if row["state"].startswith("idle in transaction")}
+
+    assert cluster.execute(sessions), "the slot is connected, so there is something to see"
+    seen: set[tuple[int, datetime]] = set().union(*(open_ones() for _ in range(50)))
+    slot.wait(lambda: not seen & open_ones(), "without each transaction that was seen open")
 
 
 def test_sigterm_while_it_waits_ends_it_cleanly(waiting: tuple[Slot, Slot]) -> None:
