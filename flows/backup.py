@@ -29,7 +29,7 @@ from flows.progress import step
 
 T = TypeVar("T")
 WORKSPACE = "backup-"
-Reason = Annotated[str, Field(min_length=1, max_length=200, description="Why; kept with the backup.")]
+Reason = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 @flow(name="backup")

@@ -20,19 +20,18 @@ from flows import restored
 from flows.backup import as_task
 from flows.converge import RUNNER
 
-BackupId = Annotated[str, Field(min_length=1, max_length=60, description="Id of the backup, or `latest`.")]
-Wait = Annotated[int, Field(ge=0, le=86_400, description="Seconds that running flows get to end.")]
-Now = Annotated[bool, Field(description="End running flows with their workers instead of waiting for them.")]
+BackupId = Annotated[str, Field(min_length=1, max_length=60)]
+Wait = Annotated[int, Field(ge=0, le=86_400)]
 
 
 @flow(name="restore")
-def restore(backup: BackupId = "latest", wait: Wait = 60, now: Now = False, stack: str | None = None) -> State[None]:
+def restore(backup: BackupId = "latest", wait: Wait = 60, now: bool = False, stack: str | None = None) -> State[None]:
     """Put a backup in the place of the database. The host does it: this server, and this run's record, go away.
 
     Args:
         backup: Id of the backup; `latest` is the newest verified one.
         wait: Seconds that running flows get to end; where they do not, nothing is replaced.
-        now: End them with their workers instead.
+        now: End running flows with their workers instead of waiting for them.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)

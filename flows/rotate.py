@@ -58,18 +58,8 @@ REFUSED_SECONDS = 30.0
 """Time connections with the old login get to be gone, once they were told to end."""
 Kind = Literal["auth_string", "database_login"]
 """Of `ServerSecrets`."""
-What = Annotated[
-    Literal["auth", "database"],
-    Field(description="auth: the string which people and clients come in with. database: the server's own login."),
-]
-Grace = Annotated[
-    int,
-    Field(
-        ge=0,
-        le=43200,
-        description="Minutes in which the old auth string is still accepted; 0: a minute, which this run needs itself.",
-    ),
-]
+What = Literal["auth", "database"]
+Grace = Annotated[int, Field(ge=0, le=43200)]
 
 
 @flow(name="rotate")
@@ -77,8 +67,8 @@ def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> N
     """Replace the auth string or the database's login by a new one while all runs; no call fails.
 
     Args:
-        what: Which of the two.
-        grace_minutes: How long clients with the old auth string are still let in.
+        what: `auth`: the string which people and clients come in with. `database`: the server's own login.
+        grace_minutes: Minutes in which the old auth string is still accepted; 0: a minute, which this run needs itself.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)

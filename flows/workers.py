@@ -27,61 +27,40 @@ from flows.backup import as_task
 from flows.converge import this_server
 from flows.progress import step
 
-NAME = r"^([a-z]([a-z0-9-]{0,30}[a-z0-9])?)?$"
-POOL = r"^[A-Za-z0-9_-]{0,60}$"
-PAIR = r"^[A-Za-z_][A-Za-z0-9_]*=.*$"
-BLOCK = r"^([a-z0-9-]+/[a-z0-9-]+)?$"
+Name = Annotated[str, Field(pattern=r"^([a-z]([a-z0-9-]{0,30}[a-z0-9])?)?$")]
+Pool = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
+Concurrency = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
+Pair = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=.*$")]
+Credentials = Annotated[str, Field(pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$")]
+Minutes = Annotated[int, Field(ge=0, le=1440)]
 
 
 @flow(name="workers")
 def workers(
-    action: Annotated[
-        Action, Field(description="What to do. `list` leaves a table; so do the others at their end.")
-    ] = "list",
-    name: Annotated[str, Field(pattern=NAME, description="The worker; needed for all but `list`.")] = "",
-    pool: Annotated[
-        str,
-        Field(pattern=POOL, description="For `add`: its work pool, made if missing. Empty: called like the worker."),
-    ] = "",
-    type: Annotated[
-        Literal["process"], Field(description="For `add`: `process` runs flows on this machine.")
-    ] = "process",
-    concurrency: Annotated[
-        int, Field(ge=1, le=1000, description="For `add` and `scale`: flow runs at one time; more wait in the pool.")
-    ] = 10,
-    packages: Annotated[
-        list[Text], Field(description="For `add`: requirements of the flows it runs, such as pandas==2.2.3.")
-    ] = [],  # noqa: B006 (Prefect reads the default off; nobody changes it)
-    env: Annotated[
-        list[Annotated[str, Field(pattern=PAIR)]],
-        Field(description="For `add`: environment of the flows it runs, each KEY=VALUE. Not for secrets: use blocks."),
-    ] = [],  # noqa: B006
-    git_credentials: Annotated[
-        str,
-        Field(
-            pattern=BLOCK,
-            description="For `add`: a block with the token for git clone in its runs, such as secret/git. Empty: none.",
-        ),
-    ] = "",
-    wait_minutes: Annotated[
-        int,
-        Field(ge=0, le=1440, description="For `remove` and `scale`: minutes that what runs on it gets to end."),
-    ] = 60,
+    action: Action = "list",
+    name: Name = "",
+    pool: Pool = "",
+    type: Literal["process"] = "process",
+    concurrency: Concurrency = 10,
+    packages: list[Text] = [],  # noqa: B006 (Prefect reads the default off; nobody changes it)
+    env: list[Pair] = [],  # noqa: B006
+    git_credentials: Credentials = "",
+    wait_minutes: Minutes = 60,
     stack: str | None = None,
 ) -> None:
     """Add, remove or scale a worker of the stack, or list them. No run is lost: a worker ends when nothing runs on it.
 
     Args:
-        action: What to do.
-        name: The worker.
-        pool: Its work pool.
-        type: Type of the work pool.
-        concurrency: Flow runs at one time.
-        packages: Further requirements for its flows.
-        env: Environment of its flows.
-        git_credentials: Block with the token for git.
-        wait_minutes: Time that what runs gets; afterwards the worker goes on as it was.
+        action: What to do. `list` leaves a table; so do the others at their end.
+        name: The worker; needed for all but `list`.
+        pool: For `add`: its work pool, made if missing. Empty: called like the worker.
+        type: For `add`: `process` runs flows on this machine.
+        concurrency: For `add` and `scale`: flow runs at one time; more wait in the pool.
+        packages: For `add`: requirements of the flows it runs, such as pandas==2.2.3.
+        env: For `add`: environment of the flows it runs, each KEY=VALUE. Not for secrets: use blocks.
+        git_credentials: For `add`: a block with the token for git clone in its runs, such as secret/git. Empty: none.
+        wait_minutes: For `remove` and `scale`: minutes that what runs on it gets to end; then it goes on as it was.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     asked = Asked(action, name, pool, type, concurrency, packages, env, git_credentials)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 
 from tests.stack import Stack, eventually, processes_of
+from tests.traffic import headers
 
 Boundary = Callable[[Stack, UUID], bool]
 """Whether a run has come to a certain place."""
@@ -46,6 +48,14 @@ def kill_flow(stack: Stack, run: UUID) -> bool:
                 os.kill(pid, signal.SIGKILL)
                 killed = True
     return killed
+
+
+def answers(stack: Stack, auth_string: str = "") -> bool:
+    """Whether the server and its database do, as after one of them was killed."""
+    known = headers(auth_string or stack.secret("auth-string"))
+    with suppress(httpx.TransportError):
+        return httpx.post(f"{stack.url}/api/flows/count", headers=known, json={}, timeout=10).status_code == 200
+    return False
 
 
 def has_task(name: str) -> Boundary:

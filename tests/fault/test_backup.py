@@ -6,15 +6,17 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from blocks.host import lease as leases
-from tests.fault.runs import begun, ended, has_task, kill_flow
+from tests.fault.runs import answers, begun, ended, has_task, kill_flow
 from tests.stack import Stack, eventually
 from tests.traffic import clients
 
@@ -72,6 +74,68 @@ def test_a_killed_backup_does_not_count_and_the_next_one_does(undisturbed: Stack
     require_tidy(undisturbed)
 
 
+def store(stack: Stack) -> Path:
+    return stack.home / "store/backups"
+
+
+def is_stored(stack: Stack, before: set[str]) -> bool:
+    return any(each.parent.name not in before for each in store(stack).glob("*/dump"))
+
+
+def has_manifest(stack: Stack, before: set[str]) -> bool:
+    return any(each.parent.name not in before for each in store(stack).glob("*/manifest.json"))
+
+
+def is_restoring(stack: Stack, _: set[str]) -> bool:
+    return bool(stack.query("SELECT 1 FROM pg_database WHERE datname LIKE 'drill-%'"))
+
+
+def is_compared(stack: Stack, before: set[str]) -> bool:
+    new = (each for each in store(stack).glob("*/manifest.json") if each.parent.name not in before)
+    return any(json.loads(each.read_text())["drill"] for each in new)
+
+
+PLACES = {"dump stored": is_stored, "manifest": has_manifest, "restoring": is_restoring, "compared": is_compared}
+
+
+def test_backups_killed_one_after_the_other_leave_nothing_in_the_way(undisturbed: Stack) -> None:
+    """Each begins on what the one before left, and gets further; the process dies within milliseconds of the place."""
+    with undisturbed_service(undisturbed):
+        for name, is_there in PLACES.items():
+            before = {each.name for each in store(undisturbed).iterdir()}
+            run = begun(undisturbed, "backup/backup")
+            soon(lambda is_there=is_there, before=before: is_there(undisturbed, before), name)  # type: ignore[misc]
+            os.kill(leases.holder(undisturbed.paths.lease)["pid"], signal.SIGKILL)
+            assert ended(undisturbed, run, ENDED_SECONDS).state_name == "Crashed", name
+            new = {each: well for each, well in listed(undisturbed).items() if each not in before}
+            assert not any(new.values()) or name == "compared", "half a backup counts"
+        undisturbed.run("backup")
+    require_tidy(undisturbed)
+
+
+def soon(observe: Callable[[], bool], what: str) -> None:
+    """`eventually` for what lasts some milliseconds."""
+    deadline = time.monotonic() + ENDED_SECONDS
+    while not observe():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.001)
+
+
+def test_of_two_at_once_the_second_says_who_holds_the_lease(undisturbed: Stack) -> None:
+    first = begun(undisturbed, "backup/backup")
+    eventually(lambda: is_leased(undisturbed, first), "the lease", ENDED_SECONDS)
+    pid = leases.holder(undisturbed.paths.lease)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        second = ended(undisturbed, begun(undisturbed, "backup/backup"), ENDED_SECONDS)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert second.state is not None and second.state.is_failed()
+    assert f"(process {pid})" in str(second.state.message) and "for: backup" in str(second.state.message)
+    assert ended(undisturbed, first, ENDED_SECONDS).state_name == "Completed"
+    require_tidy(undisturbed)
+
+
 def require_tidy(stack: Stack) -> None:
     """No scratch database, no dump without a manifest, no half-written file."""
     databases = {row[0] for row in stack.query("SELECT datname FROM pg_database WHERE NOT datistemplate")}
@@ -117,16 +181,9 @@ def test_a_database_that_goes_away_fails_the_run_and_the_next_one_counts(undistu
     run = begun(undisturbed, "backup/backup")
     eventually(lambda: is_leased(undisturbed, run), "the lease", ENDED_SECONDS)
     os.kill(undisturbed.pids()["postgres"], signal.SIGKILL)
-    eventually(lambda: _answers(undisturbed), "the database again", 60)
+    eventually(lambda: answers(undisturbed), "the database again", 60)
     ended(undisturbed, run, ENDED_SECONDS)
     undisturbed.run("backup")
     new: dict[str, Any] = {name: each for name, each in listed(undisturbed).items() if name not in before}
     assert True in new.values()
     require_tidy(undisturbed)
-
-
-def _answers(stack: Stack) -> bool:
-    try:
-        return stack.query("SELECT 1") == [["1"]]
-    except Exception:  # noqa: BLE001 (whatever it says while it starts)
-        return False

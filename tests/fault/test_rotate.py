@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 
 from blocks.errors import NotReady
 from blocks.host import database_login, postgres
+from tests.fault.runs import answers, begun, ended, has_task
 from tests.postgres import base_environment
-from tests.stack import CALL_SECONDS, Stack, scratch
+from tests.stack import CALL_SECONDS, Stack, eventually, scratch
 from tests.traffic import Traffic, clients, headers
 
 pytestmark = pytest.mark.fault
@@ -155,4 +157,19 @@ def test_the_database_login_whose_rotation_is_killed_at_every_boundary(stack: St
     with pytest.raises(NotReady):
         old = postgres.Login("127.0.0.1", stack.port + 2, user, password)
         postgres.query(stack.programs, old, "SELECT 1")
+    require_well(stack)
+
+
+@pytest.mark.parametrize(("what", "part"), [("auth", "server"), ("database", "postgres")])
+def test_the_server_or_its_database_dies_under_it(stack: Stack, what: str, part: str) -> None:
+    """It goes on by itself, or the same command finishes it."""
+    old = stack.secret("auth-string")
+    run = begun(stack, "rotate/rotate", what=what)
+    eventually(lambda: has_task("accept both")(stack, run), "both accepted", CALL_SECONDS)
+    (pid,) = [pid for name, pid in stack.pids().items() if name.startswith(part)]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: answers(stack, old), "the service again", CALL_SECONDS)
+    if not ended(stack, run, CALL_SECONDS).state.is_completed():  # type: ignore[union-attr]
+        stack.run("rotate", what)
+    assert answers(stack, old) and answers(stack)
     require_well(stack)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,8 @@ FIRST, SECOND, THIRD = "3.8.3", "3.8.5", "3.8.8"
 CLIENTS = 2
 ENDED_SECONDS = 300.0
 """A bound for one upgrade on a busy machine."""
+Fault = Callable[[Stack], AbstractContextManager[None]]
+"""Waits for its moment, breaks something, and mends it once the upgrade has ended."""
 KEPT = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
 KEPT += "WHERE r.state_type = 'COMPLETED' ORDER BY r.id"
 """What may not be lost, nor changed: every run that has ended, with its exact times."""
@@ -91,7 +94,11 @@ def servers(stack: Stack) -> list[str]:
 
 
 def has_job(name: str) -> Boundary:
-    return lambda stack, _: [each["name"] for each in spec(stack)["jobs"]] == [name]
+    return lambda stack, _: runs_job(stack, name)
+
+
+def runs_job(stack: Stack, name: str) -> bool:
+    return [each["name"] for each in spec(stack)["jobs"]] == [name]
 
 
 def is_installing(stack: Stack, _: UUID) -> bool:
@@ -134,30 +141,65 @@ def require_tidy(stack: Stack) -> None:
     eventually(lambda: not stack.plan(), "nothing left to change", 120)
 
 
-@pytest.mark.parametrize("fault", ["the migration is killed", "the new server does not start"])
-def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: str) -> None:
+@contextmanager
+def migration_killed(stack: Stack) -> Iterator[None]:
+    eventually(lambda: runs_job(stack, "migrate"), "the migration", ENDED_SECONDS)
+    eventually(lambda: kill_program(stack, "blocks.host.migrate"), "its process")
+    yield
+
+
+@contextmanager
+def server_kept_from_starting(stack: Stack) -> Iterator[None]:
+    """Its socket's path is taken."""
+    eventually(lambda: runs_job(stack, "rehearse"), "the rehearsal", ENDED_SECONDS)
+    in_the_way = stack.home / "run/server-green.sock"
+    (in_the_way / "x").mkdir(parents=True)
+    yield
+    (in_the_way / "x").rmdir()
+    in_the_way.rmdir()
+
+
+@contextmanager
+def server_of_another_version(stack: Stack) -> Iterator[None]:
+    """What was rehearsed is another release by the time it is switched to."""
+    eventually(lambda: runs_job(stack, "migrate"), "the migration", ENDED_SECONDS)
+    python = Path(spec(stack)["jobs"][0]["argv"][0])
+    (info,) = python.parents[1].glob("lib/*/site-packages/prefect/_build_info.py")
+    text = info.read_text()
+    replace(info, text.replace(f'"{SECOND}"', f'"{THIRD}"'))
+    yield
+    replace(info, text)
+
+
+def replace(path: Path, text: str) -> None:
+    """As a file of its own: the one that is there may be shared with the installer's cache."""
+    other = path.with_suffix(".new")
+    other.write_text(text)
+    other.rename(path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (migration_killed, "migrate failed"),
+        (server_kept_from_starting, "server-green does not start"),
+        (server_of_another_version, f"says it is Prefect {THIRD}, not {SECOND}"),
+    ],
+)
+def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told: str) -> None:
     blue = old.pids()["server-blue"]
     revision = old.query("SELECT version_num FROM alembic_version")
     with served(old):
         run = begun(old, "upgrade/upgrade", to=SECOND)
-        if fault == "the migration is killed":
-            eventually(lambda: has_job("migrate")(old, run), "the migration", ENDED_SECONDS)
-            eventually(lambda: kill_program(old, "blocks.host.migrate"), "its process")
-        else:
-            eventually(lambda: has_job("rehearse")(old, run), "the rehearsal", ENDED_SECONDS)
-            in_the_way = old.home / "run/server-green.sock"
-            (in_the_way / "x").mkdir(parents=True)
-        found = ended(old, run)
+        with fault(old):
+            found = ended(old, run)
     assert found.state is not None and found.state.is_failed()
     with old.client() as client:
         report = str(artifacts(client, found)["upgrade"])
-    assert f"rolled back to release {FIRST}-" in report
+    assert f"rolled back to release {FIRST}-" in report and told in report
     assert "| roll back |" in report
     assert old.pids()["server-blue"] == blue  # it served all along
     assert (version(old), old.query("SELECT version_num FROM alembic_version")) == (FIRST, revision)
-    if fault != "the migration is killed":
-        (in_the_way / "x").rmdir()
-        in_the_way.rmdir()
     require_tidy(old)
 
 
@@ -167,6 +209,37 @@ def kill_program(stack: Stack, module: str) -> bool:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return bool(found)
+
+
+def test_without_room_for_its_backup_nothing_is_switched(old: Stack) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small filesystem")
+    folder = old.home / "store/backups"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(folder)], check=True)
+    try:
+        with served(old):
+            found = ended(old, begun(old, "upgrade/upgrade", to=SECOND))
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert found.state is not None and found.state.is_failed()
+    assert "cannot be written: No space left on device" in str(found.state.message)
+    assert version(old) == FIRST
+    require_tidy(old)
+
+
+def test_where_the_server_and_then_the_database_die_under_it_nothing_is_switched(old: Stack) -> None:
+    kept = {tuple(row) for row in old.query(KEPT)}
+    run = begun(old, "upgrade/upgrade", to=SECOND)
+    eventually(lambda: has_task("install")(old, run), "the installation", ENDED_SECONDS)
+    os.kill(old.pids()["server-blue"], signal.SIGKILL)
+    eventually(lambda: runs_job(old, "rehearse"), "the rehearsal", ENDED_SECONDS)
+    os.kill(old.pids()["postgres"], signal.SIGKILL)
+    eventually(lambda: runs.answers(old), "the service again", 120)
+    found = ended(old, run)
+    assert found.state is not None and not found.state.is_completed()
+    assert version(old) == FIRST
+    assert kept <= {tuple(row) for row in old.query(KEPT)}
+    require_tidy(old)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +278,7 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
         for name, reached in BOUNDARIES.items():
             run = begun(old, "upgrade/upgrade", to=SECOND)
             if name == "new form kept":  # the run before was killed with both servers up
-                eventually(lambda run=run: has_job("migrate")(old, run), "the migration", ENDED_SECONDS)  # type: ignore[misc]
+                eventually(lambda: runs_job(old, "migrate"), "the migration", ENDED_SECONDS)
                 assert old.pids()["server-blue"] == blue, "what was wanted served until the new form was"
             kill_at(old, run, name, reached)
             found = ended(old, run)
