@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from tests.stack import Stack, eventually
 
+SETTLED_SECONDS = 45.0
 _OF_COMPLETED = "JOIN flow f ON f.id = r.flow_id WHERE f.name = 'bootstrap' AND r.state_type = 'COMPLETED'"
 LISTS = {
     "flows": "SELECT name FROM flow",
@@ -53,18 +56,37 @@ def facts(stack: Stack) -> dict[str, Any]:
     return {**rows, **files, "processes": _processes(stack)}
 
 
-def require_equal(stack: Stack, undisturbed: Stack) -> None:
-    """Nothing twice, nothing missing. What a new server does by itself (schedules, block types) may settle first."""
+@dataclass(frozen=True)
+class Undisturbed:
+    """A stack's facts, and the steps of its one bootstrap; NAME stands for the stack's name."""
+
+    facts: dict[str, Any]
+    steps: frozenset[str]
+
+
+def settled(stack: Stack) -> dict[str, Any]:
+    """Its facts once they no longer change: some of it (schedules, block types) a new server does by itself."""
+    seen, since = facts(stack), time.monotonic()
+    while time.monotonic() - since < SETTLED_SECONDS:
+        time.sleep(1)
+        now = facts(stack)
+        if now != seen:
+            seen, since = now, time.monotonic()
+    return seen
+
+
+def require_equal(stack: Stack, undisturbed: Undisturbed) -> None:
+    """Nothing twice, nothing missing."""
     found: dict[str, tuple[Any, Any]] = {}
 
-    def settled() -> bool:
-        mine, theirs = facts(stack), facts(undisturbed)
+    def is_equal() -> bool:
+        mine, theirs = facts(stack), undisturbed.facts
         found.clear()
         found.update({name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]})
         return not found
 
     try:
-        eventually(settled, "equal facts", 45)
+        eventually(is_equal, "equal facts", SETTLED_SECONDS)
     except AssertionError:
         told = [f"{name}:\n  disturbed   {mine}\n  undisturbed {theirs}" for name, (mine, theirs) in found.items()]
         raise AssertionError("\n".join(["the disturbed stack differs", *told])) from None

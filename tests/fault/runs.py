@@ -1,10 +1,11 @@
-"""Runs of our own deployments, started as the UI does, looked into, and killed."""
+"""Calls of `selfhost` and runs of our own deployments: started, looked into, and disturbed."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,29 @@ import httpx
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 
-from tests.stack import Stack, eventually, processes_of
+from tests.stack import CALL_SECONDS, Result, Stack, eventually, processes_of
 from tests.traffic import headers
 
 Boundary = Callable[[Stack, UUID], bool]
 """Whether a run has come to a certain place."""
+
+
+def disturbed_call(stack: Stack, argv: Sequence[str], on_step: Callable[[str, subprocess.Popen[str]], None]) -> Result:
+    """Make a call, and do something each time one of its steps has ended: `on_step` gets its name and the process."""
+    process = stack.start(*argv)
+    lines = []
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        lines.append(line)
+        for step in Result((), 0, line, "").steps:
+            on_step(step, process)
+    stderr = process.stderr.read()
+    process.wait(timeout=CALL_SECONDS)
+    return stack.ended(process, argv, "".join(lines), stderr)
+
+
+def says_one_line_with_a_hint(done: Result) -> bool:
+    return [each.partition(":")[0] for each in done.stderr.splitlines()] == ["error", "hint"]
 
 
 def begun(stack: Stack, name: str, **parameters: Any) -> UUID:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.fault.runs import disturbed_call, says_one_line_with_a_hint
 from tests.fault.test_disk_full import fill, small_disk
-from tests.fault.test_killed import MOST_ATTEMPTS, ended_step
-from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
+from tests.fault.test_killed import MOST_ATTEMPTS
+from tests.stack import Result, Stack, eventually, scratch
 
 __all__ = ["small_disk"]
 pytestmark = pytest.mark.fault
@@ -47,18 +48,7 @@ def rows(stack: Stack) -> dict[str, set[str]]:
 
 def attempt(stack: Stack, on_step: Callable[[str, subprocess.Popen[str]], None]) -> Result:
     """Restore, and do something when a step has ended."""
-    argv = (*RESTORE, *stack.where)
-    lines = []
-    process = stack.start(*argv)
-    assert process.stdout is not None and process.stderr is not None
-    for line in process.stdout:
-        lines.append(line)
-        step = ended_step(line)
-        if step is not None:
-            on_step(step, process)
-    stderr = process.stderr.read()
-    process.wait(timeout=CALL_SECONDS)
-    return stack.ended(process, argv, "".join(lines), stderr)
+    return disturbed_call(stack, (*RESTORE, *stack.where), on_step)
 
 
 def require_restored(stack: Stack, kept: dict[str, set[str]]) -> None:
@@ -78,10 +68,6 @@ def require_well(stack: Stack) -> None:
     eventually(lambda: stack.plan() == [], "an empty plan", 60)
     eventually(lambda: {each["state"] for each in stack.host_status()["services"]} == {"ready"}, "all services", 120)
     assert [each for each in stack.transcript if "Traceback" in each.output] == []
-
-
-def one_line_with_a_hint(done: Result) -> bool:
-    return [each.partition(":")[0] for each in done.stderr.splitlines()] == ["error", "hint"]
 
 
 def variables(stack: Stack) -> list[list[str]]:
@@ -151,7 +137,7 @@ def test_where_the_temporary_server_dies_the_old_service_goes_on(
 
     done = attempt(stack, kill)
     if done.status:
-        assert one_line_with_a_hint(done), done.output
+        assert says_one_line_with_a_hint(done), done.output
         assert variables(stack) == before
     require_well(stack)
 
@@ -165,7 +151,7 @@ def test_a_full_disk_leaves_the_old_service_and_with_room_it_is_done(small_disk:
             fill(small_disk.folder)
 
     done = attempt(small_disk, fill_up)
-    assert done.status == 1 and one_line_with_a_hint(done), done.output
+    assert done.status == 1 and says_one_line_with_a_hint(done), done.output
     (small_disk.folder / "ballast").unlink()
     eventually(lambda: variables(small_disk) == BOTH, "the old service", 60)
     assert attempt(small_disk, lambda *_: None).status == 0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from blocks.pools import is_marked
-from tests.e2e.test_workers import Held, listed
+from tests.day_two.test_workers_in_use import Held, listed
 from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault

@@ -12,7 +12,6 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser import MARKS, PATIENCE, click, log_in, newest, reloaded_until, running, shot, shows
-from tests.e2e.conftest import Bootstrapped
 from tests.fault.runs import ended
 from tests.stack import CALL_SECONDS, Stack
 
@@ -22,10 +21,10 @@ NAME = "by-hand"
 
 
 @pytest.fixture(scope="module")
-def page(bootstrapped: Bootstrapped, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     """The UI with its user logged in."""
     with running(tmp_path_factory.mktemp("chromium")) as driver:
-        yield log_in(driver, bootstrapped.stack)
+        yield log_in(driver, stack)
 
 
 def quick_run(page: WebDriver, stack: Stack, flow: str, deployment: str) -> UUID:

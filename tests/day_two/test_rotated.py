@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import Result, Stack, eventually
 from tests.traffic import Traffic, clients, headers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 
 def status(stack: Stack, auth: str) -> int:
@@ -43,9 +42,8 @@ class Rotated:
 
 
 @pytest.fixture(scope="module")
-def rotated(bootstrapped: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
+def rotated(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
     """The auth string under clients with the old one, whose profile is ours; then the database under the new one."""
-    stack: Stack = bootstrapped.stack
     old = {name: stack.secret(name) for name in ("auth-string", "database-login")}
     slots = [servers(stack)]
     stack.environment = {**stack.environment, "PREFECT_HOME": str(tmp_path_factory.mktemp("user"))}

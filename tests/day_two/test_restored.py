@@ -20,7 +20,7 @@ from tests.e2e.test_operation import run_deployment
 from tests.stack import Stack, eventually
 from tests.traffic import clients
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 SECRET = "a text that must be readable after a restore"
 TABLES = ("flow", "variable", "block_document", "flow_run", "deployment")

@@ -19,7 +19,7 @@ from tests import git_server
 from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import CALL_SECONDS, Result, Stack, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 NAME = "ours"
 FLOW = """\

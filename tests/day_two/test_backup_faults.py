@@ -61,17 +61,17 @@ BOUNDARIES = {"lease taken": is_leased, "dump": has_task("dump"), "drill": has_t
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_a_killed_backup_does_not_count_and_the_next_one_does(undisturbed: Stack, boundary: str) -> None:
-    before = listed(undisturbed)
-    with undisturbed_service(undisturbed):
-        run = begun(undisturbed, "backup/backup")
-        eventually(lambda: BOUNDARIES[boundary](undisturbed, run), boundary, ENDED_SECONDS)
-        assert kill_flow(undisturbed, run)
-        assert ended(undisturbed, run, ENDED_SECONDS).state_name == "Crashed"
-        undisturbed.run("backup")
-    new = {name: verified for name, verified in listed(undisturbed).items() if name not in before}
+def test_a_killed_backup_does_not_count_and_the_next_one_does(stack: Stack, boundary: str) -> None:
+    before = listed(stack)
+    with undisturbed_service(stack):
+        run = begun(stack, "backup/backup")
+        eventually(lambda: BOUNDARIES[boundary](stack, run), boundary, ENDED_SECONDS)
+        assert kill_flow(stack, run)
+        assert ended(stack, run, ENDED_SECONDS).state_name == "Crashed"
+        stack.run("backup")
+    new = {name: verified for name, verified in listed(stack).items() if name not in before}
     assert list(new.values()).count(True) in (1, 2)  # the killed one, too, where it had got that far
-    require_tidy(undisturbed)
+    require_tidy(stack)
 
 
 def store(stack: Stack) -> Path:
@@ -98,19 +98,19 @@ def is_compared(stack: Stack, before: set[str]) -> bool:
 PLACES = {"dump stored": is_stored, "manifest": has_manifest, "restoring": is_restoring, "compared": is_compared}
 
 
-def test_backups_killed_one_after_the_other_leave_nothing_in_the_way(undisturbed: Stack) -> None:
+def test_backups_killed_one_after_the_other_leave_nothing_in_the_way(stack: Stack) -> None:
     """Each begins on what the one before left, and gets further; the process dies within milliseconds of the place."""
-    with undisturbed_service(undisturbed):
+    with undisturbed_service(stack):
         for name, is_there in PLACES.items():
-            before = {each.name for each in store(undisturbed).iterdir()}
-            run = begun(undisturbed, "backup/backup")
-            soon(lambda is_there=is_there, before=before: is_there(undisturbed, before), name)  # type: ignore[misc]
-            os.kill(leases.holder(undisturbed.paths.lease)["pid"], signal.SIGKILL)
-            assert ended(undisturbed, run, ENDED_SECONDS).state_name == "Crashed", name
-            new = {each: well for each, well in listed(undisturbed).items() if each not in before}
+            before = {each.name for each in store(stack).iterdir()}
+            run = begun(stack, "backup/backup")
+            soon(lambda is_there=is_there, before=before: is_there(stack, before), name)  # type: ignore[misc]
+            os.kill(leases.holder(stack.paths.lease)["pid"], signal.SIGKILL)
+            assert ended(stack, run, ENDED_SECONDS).state_name == "Crashed", name
+            new = {each: well for each, well in listed(stack).items() if each not in before}
             assert not any(new.values()) or name == "compared", "half a backup counts"
-        undisturbed.run("backup")
-    require_tidy(undisturbed)
+        stack.run("backup")
+    require_tidy(stack)
 
 
 def soon(observe: Callable[[], bool], what: str) -> None:
@@ -121,19 +121,19 @@ def soon(observe: Callable[[], bool], what: str) -> None:
         time.sleep(0.001)
 
 
-def test_of_two_at_once_the_second_says_who_holds_the_lease(undisturbed: Stack) -> None:
-    first = begun(undisturbed, "backup/backup")
-    eventually(lambda: is_leased(undisturbed, first), "the lease", ENDED_SECONDS)
-    pid = leases.holder(undisturbed.paths.lease)["pid"]
+def test_of_two_at_once_the_second_says_who_holds_the_lease(stack: Stack) -> None:
+    first = begun(stack, "backup/backup")
+    eventually(lambda: is_leased(stack, first), "the lease", ENDED_SECONDS)
+    pid = leases.holder(stack.paths.lease)["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
-        second = ended(undisturbed, begun(undisturbed, "backup/backup"), ENDED_SECONDS)
+        second = ended(stack, begun(stack, "backup/backup"), ENDED_SECONDS)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert second.state is not None and second.state.is_failed()
     assert f"(process {pid})" in str(second.state.message) and "for: backup" in str(second.state.message)
-    assert ended(undisturbed, first, ENDED_SECONDS).state_name == "Completed"
-    require_tidy(undisturbed)
+    assert ended(stack, first, ENDED_SECONDS).state_name == "Completed"
+    require_tidy(stack)
 
 
 def require_tidy(stack: Stack) -> None:
@@ -144,46 +144,46 @@ def require_tidy(stack: Stack) -> None:
     assert files == sorted(["dump", "manifest.json"] * len(listed(stack)))
 
 
-def test_what_does_not_restore_as_it_was_never_counts(undisturbed: Stack) -> None:
-    before = listed(undisturbed)
-    undisturbed.query(LIES)
+def test_what_does_not_restore_as_it_was_never_counts(stack: Stack) -> None:
+    before = listed(stack)
+    stack.query(LIES)
     try:
-        done = undisturbed.call("backup", *undisturbed.where)
+        done = stack.call("backup", *stack.where)
     finally:
-        undisturbed.query("DROP TABLE public.lying; DROP FUNCTION public.lies()")
+        stack.query("DROP TABLE public.lying; DROP FUNCTION public.lies()")
     assert done.status == 1
     assert "does not restore: lying: other rows than were dumped" in done.stderr, done.output
-    new = {name: verified for name, verified in listed(undisturbed).items() if name not in before}
+    new = {name: verified for name, verified in listed(stack).items() if name not in before}
     assert list(new.values()) == [False]
-    undisturbed.run("backup")
-    require_tidy(undisturbed)
+    stack.run("backup")
+    require_tidy(stack)
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_backup(undisturbed: Stack) -> None:
+def test_a_full_disk_is_said_and_leaves_no_half_backup(stack: Stack) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small filesystem")
-    before = listed(undisturbed)
-    folder = undisturbed.home / "store/backups"
+    before = listed(stack)
+    folder = stack.home / "store/backups"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(folder)], check=True)
     try:
-        with undisturbed_service(undisturbed):
-            done = undisturbed.call("backup", *undisturbed.where)
+        with undisturbed_service(stack):
+            done = stack.call("backup", *stack.where)
         assert not [each for each in folder.rglob("*") if each.is_file()]
     finally:
         subprocess.run(["umount", str(folder)], check=True)
     assert done.status == 1
     assert "cannot be written: No space left on device" in done.stderr, done.output
-    assert listed(undisturbed) == before
+    assert listed(stack) == before
 
 
-def test_a_database_that_goes_away_fails_the_run_and_the_next_one_counts(undisturbed: Stack) -> None:
-    before = listed(undisturbed)
-    run = begun(undisturbed, "backup/backup")
-    eventually(lambda: is_leased(undisturbed, run), "the lease", ENDED_SECONDS)
-    os.kill(undisturbed.pids()["postgres"], signal.SIGKILL)
-    eventually(lambda: answers(undisturbed), "the database again", 60)
-    ended(undisturbed, run, ENDED_SECONDS)
-    undisturbed.run("backup")
-    new: dict[str, Any] = {name: each for name, each in listed(undisturbed).items() if name not in before}
+def test_a_database_that_goes_away_fails_the_run_and_the_next_one_counts(stack: Stack) -> None:
+    before = listed(stack)
+    run = begun(stack, "backup/backup")
+    eventually(lambda: is_leased(stack, run), "the lease", ENDED_SECONDS)
+    os.kill(stack.pids()["postgres"], signal.SIGKILL)
+    eventually(lambda: answers(stack), "the database again", 60)
+    ended(stack, run, ENDED_SECONDS)
+    stack.run("backup")
+    new: dict[str, Any] = {name: each for name, each in listed(stack).items() if name not in before}
     assert True in new.values()
-    require_tidy(undisturbed)
+    require_tidy(stack)
