@@ -5,8 +5,10 @@ Each goes on where the one before ended. Clients without retries call through th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,11 +23,12 @@ from selenium.webdriver.common.by import By
 
 from blocks.host import lease as leases
 from blocks.pools import MARK
+from blocks.release import ROOT
 from tests.browser import MARKS, click, log_in, newest, reloaded_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
 from tests.fault import runs
 from tests.fault.runs import Boundary, begun, has_task, kill_flow
-from tests.stack import Stack, eventually, processes_of, scratch
+from tests.stack import Stack, caller_environment, eventually, processes_of, scratch
 from tests.traffic import Traffic, clients
 
 pytestmark = pytest.mark.fault
@@ -340,3 +343,36 @@ def waiting(stack: Stack) -> FlowRun | None:
     run = newest(stack, "upgrade")[0]
     assert run.state_name not in ("Failed", "Crashed"), run.state
     return run if run.state_name == "Paused" else None
+
+
+SHIPPED = ("flows", "blocks", "nginx", "prefect.yaml", "pyproject.toml", "README.md")
+TOLD = "Shows the backups which the policy no longer keeps"
+TOLD_ANEW = "Shows, as another selfhost says it, the backups which the policy no longer keeps"
+
+
+@pytest.fixture
+def another(old: Stack, tmp_path: Path) -> Stack:
+    """The same stack, driven by another selfhost: a checkout in which a deployment is described in other words."""
+    for name in SHIPPED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    deployments = tmp_path / "prefect.yaml"
+    text = deployments.read_text()
+    assert TOLD in text
+    deployments.write_text(text.replace(TOLD, TOLD_ANEW))
+    return dataclasses.replace(old, environment=caller_environment(PYTHONPATH=str(tmp_path)), transcript=[])
+
+
+def test_another_selfhost_comes_with_its_deployments(old: Stack, another: Stack) -> None:
+    with served(old):
+        done = another.call("upgrade", "--self", *old.where)
+        assert done.status == 0, done.output
+        eventually(lambda: TOLD_ANEW in description(old, "expire/expire"), "the deployments of the new code", 300)
+        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", ENDED_SECONDS)
+    assert version(old) == THIRD
+    eventually(lambda: another.plan() == [], "nothing left to change for the new code", 120)
+
+
+def description(stack: Stack, deployment: str) -> str:
+    with stack.client() as client:
+        return client.read_deployment_by_name(deployment).description or ""
