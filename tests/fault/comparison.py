@@ -58,7 +58,7 @@ def facts(stack: Stack) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A stack's facts, and the steps of its one bootstrap; NAME stands for the stack's name."""
+    """A stack's facts, and the steps of its one bootstrap."""
 
     facts: dict[str, Any]
     steps: frozenset[str]

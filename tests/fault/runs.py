@@ -18,6 +18,8 @@ from prefect.client.schemas.objects import FlowRun
 from tests.stack import CALL_SECONDS, Result, Stack, eventually, processes_of
 from tests.traffic import headers
 
+OBJECTS = ("block ", "deployment ", "automation ", "work pool ", "probes ")
+"""Beginnings of the steps that bring the server's objects in line."""
 Boundary = Callable[[Stack, UUID], bool]
 """Whether a run has come to a certain place."""
 
@@ -34,6 +36,11 @@ def disturbed_call(stack: Stack, argv: Sequence[str], on_step: Callable[[str, su
     stderr = process.stderr.read()
     process.wait(timeout=CALL_SECONDS)
     return stack.ended(process, argv, "".join(lines), stderr)
+
+
+def boundary(step: str) -> str:
+    """What kind of place the end of a step is: between any two objects of one kind on the server it is the same."""
+    return next((kind for kind in OBJECTS if step.startswith(kind)), step)
 
 
 def says_one_line_with_a_hint(done: Result) -> bool:

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from tests.fault.comparison import Undisturbed, require_equal
-from tests.fault.runs import disturbed_call
+from tests.fault.runs import boundary, disturbed_call
 from tests.stack import Result, Stack, eventually
 
 pytestmark = pytest.mark.fault
@@ -39,11 +39,11 @@ def attempt(stack: Stack, is_time: Callable[[str], bool], delay: float = 0.0) ->
 
 
 def test_killed_at_every_step_boundary(disturbed: Stack, undisturbed: Undisturbed) -> None:
-    """One home: each attempt is killed at the first step that no attempt before has passed."""
-    seen: list[str] = []
+    """One home: each attempt is killed at the first boundary that no attempt before has passed."""
+    seen: set[str] = set()
 
     def is_new(step: str) -> bool:
-        return step not in seen
+        return boundary(step) not in seen
 
     for _ in range(MOST_ATTEMPTS):
         killed_at, done = attempt(disturbed, is_new)
@@ -51,8 +51,8 @@ def test_killed_at_every_step_boundary(disturbed: Stack, undisturbed: Undisturbe
             assert done.status == 0, done.output
             break
         assert done.status == -signal.SIGKILL, done.output
-        seen += done.steps  # steps that end side by side within the same moment are one boundary
-    missed = undisturbed.steps - {step.replace(disturbed.name, "NAME") for step in seen}
+        seen |= {boundary(step) for step in done.steps}  # those that end side by side are one boundary
+    missed = {boundary(step) for step in undisturbed.steps} - seen
     assert not missed, f"never killed at {missed}"
     require_equal(disturbed, undisturbed)
 

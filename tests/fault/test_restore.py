@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fault.runs import disturbed_call, says_one_line_with_a_hint
+from tests.fault.runs import boundary, disturbed_call, says_one_line_with_a_hint
 from tests.fault.test_disk_full import fill, small_disk
 from tests.fault.test_killed import MOST_ATTEMPTS
 from tests.stack import Result, Stack, eventually, scratch
@@ -19,8 +19,6 @@ __all__ = ["small_disk"]
 pytestmark = pytest.mark.fault
 
 TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "artifact", "block_document", "log", "variable")
-OBJECTS = ("block ", "deployment ", "automation ", "work pool ", "probes ")
-"""Beginnings of the steps that bring the server's objects in line: one boundary, as they end side by side."""
 RESTORE = ("restore", "latest", "--yes")
 
 
@@ -83,10 +81,9 @@ def test_killed_at_every_step_boundary(prepared: tuple[Stack, dict[str, set[str]
     seen: set[str] = set()
 
     def kill_at_new(step: str, process: subprocess.Popen[str]) -> None:
-        boundary = "objects" if step.startswith(OBJECTS) else step
         # After the last step all is done: the same command would be another restore.
-        if boundary not in seen and boundary != "retire the temporary server" and process.poll() is None:
-            seen.add(boundary)
+        if boundary(step) not in seen and step != "retire the temporary server" and process.poll() is None:
+            seen.add(boundary(step))
             process.kill()
 
     for _ in range(MOST_ATTEMPTS):
@@ -96,7 +93,7 @@ def test_killed_at_every_step_boundary(prepared: tuple[Stack, dict[str, set[str]
         if done.status == 0:
             break
         assert done.status == -signal.SIGKILL, done.output
-    wanted = {"look at the backup", "dump", "drill", "restore beside", "stop server and workers", "swap", "objects"}
+    wanted = {"look at the backup", "dump", "drill", "restore beside", "stop server and workers", "swap", "deployment "}
     assert wanted | {"runs of then", "verify through the front door"} <= seen
     require_restored(stack, kept)
 
