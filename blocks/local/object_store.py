@@ -14,8 +14,8 @@ from blocks.local.folder import Folder
 from blocks.object_store import ObjectStore
 from blocks.resource import Resource
 
-PARTS = ".parts"
-"""Folder of what is just being stored."""
+PART = ".part"
+"""Ending of what is just being stored; before it stands the process that does: `dump.PID-RANDOM.part`."""
 
 
 class LocalObjectStore(ObjectStore):
@@ -30,40 +30,42 @@ class LocalObjectStore(ObjectStore):
         return [Folder("object store", self.folder, 0o711)]
 
     def put(self, key: str, source: Path) -> None:
-        parts = self.folder / PARTS
-        parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_parts_of_the_dead(parts)
-        _copy_whole(source, self._path(key), parts / f"{os.getpid()}-{secrets.token_hex(4)}.part")
+        _remove_parts_of_the_dead(self.folder)
+        _copy_whole(source, self._path(key))
 
     def get(self, key: str, target: Path) -> None:
         path = self._path(key)
         if not path.is_file():
             raise Blocked(f"there is no object {key!r} in {self.folder}")
-        _copy_whole(path, target, target.with_name(f"{target.name}.{os.getpid()}.part"))
+        _copy_whole(path, target)
 
     def listing(self, prefix: str = "") -> list[str]:
         found = (each.relative_to(self.folder).as_posix() for each in self.folder.rglob("*") if each.is_file())
-        return sorted(key for key in found if key.startswith(prefix) and not key.endswith(".part"))
+        return sorted(key for key in found if key.startswith(prefix) and not key.endswith(PART))
 
     def remove(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         path = (self.folder / key).resolve()
-        if not key or not path.is_relative_to(self.folder.resolve()) or key.endswith((".part", "/")):
+        if not key or not path.is_relative_to(self.folder.resolve()) or key.endswith((PART, "/")):
             raise WrongCall(f"{key!r} is not a key of an object", "keys are relative paths inside the store")
         return path
 
 
-def _remove_parts_of_the_dead(parts: Path) -> None:
+def _remove_parts_of_the_dead(folder: Path) -> None:
     """What a process was writing when it was killed."""
-    for each in parts.iterdir():
-        if not Path("/proc", each.name.partition("-")[0]).exists():
+    for each in folder.rglob(f"*{PART}"):
+        if not Path("/proc", each.name.split(".")[-2].partition("-")[0]).exists():
             each.unlink(missing_ok=True)
 
 
-def _copy_whole(source: Path, target: Path, part: Path) -> None:
-    """Copy to a part on the same disk, flush, rename: a reader sees the old bytes or the new ones, never a part."""
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy to a part beside it, flush, rename: a reader sees the old bytes or the new ones, never a part.
+
+    Beside it, as any folder of the store may be a disk of its own.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     with source.open("rb") as reading:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
