@@ -62,7 +62,7 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
         # The flow's `host services` waits for it, and tells where it fails.
         background.submit(launch.install_release, releases[wanted.SERVER], home)
         database.result()
-        launch.use_server(url, home)
+        launch.use_server(url, home, launch.TEMPORARY_RETRIES)
         return _hand_over(spec, home, temporary, lease)
 
 

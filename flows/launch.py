@@ -173,7 +173,12 @@ def users_profiles() -> Path:
     return Path(os.environ.get("PREFECT_PROFILES_PATH", f"{home}/profiles.toml")).expanduser()
 
 
-def use_server(url: str, home: Home) -> None:
+TEMPORARY_RETRIES = 3
+"""How often a client of a temporary server repeats a call, 14 s in all. Prefect's five are a minute for each call of a
+flow that ends: one whose server has died, or has no room left, would go on for five minutes before it says so."""
+
+
+def use_server(url: str, home: Home, retries: int | None = None) -> None:
     """Set this process's Prefect, which is not imported yet, to a server of the stack's.
 
     No setting of the caller's shell, profile or working folder comes along, and nothing is logged to the terminal:
@@ -195,6 +200,8 @@ def use_server(url: str, home: Home) -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }
+    if retries is not None:
+        os.environ["PREFECT_CLIENT_MAX_RETRIES"] = str(retries)
     if (home.secrets / secret_files.AUTH_STRING).exists():
         os.environ["PREFECT_API_AUTH_STRING"] = secret_files.read(home.secrets, secret_files.AUTH_STRING)
 

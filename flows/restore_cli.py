@@ -97,7 +97,7 @@ def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
 
 
 def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, yes: bool) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     from flows import restore as verb
     from flows import restore_steps as steps
@@ -112,7 +112,8 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
             terminal.confirm(question(manifest))
         with steps.undone_by_failure(stack):
             url = _start(stack.spec, temporary)
-            with temporary_settings({PREFECT_API_URL: f"{url}/api"}), only_server():
+            reach = {PREFECT_API_URL: f"{url}/api", PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}
+            with temporary_settings(reach), only_server():
                 verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
     except BaseException:
         if restored.unfinished(stack) is None:
