@@ -112,7 +112,8 @@ def upgrade(
         with leases.held(lease, f"upgrade to Prefect {to}: rehearsal"):
             way = prepare(old, to, wheel, report)
             if not way.is_done:
-                way = rehearse(way, report)
+                with installed(way, report):
+                    way = rehearse(way, report)
         if approve and not way.is_done:
             ask(report, approval_hours)
         with leases.held(lease, f"upgrade to Prefect {to}: switch"):
@@ -123,15 +124,12 @@ def upgrade(
 
 
 def prepare(old: Stack, to: str, wheel: str, report: Report) -> Way:
-    """Resolve what is wanted, check what can be checked, install it beside what runs."""
+    """Resolve what is wanted, check what can be checked."""
     new = timed(report, "preflight", lambda: preflight(old, to, wheel, report))
     report.new = new.releases[SERVER].id
     revision = old.database.schema_revision() or ""
     slot = active_slot(change.current(old), old.releases[SERVER])
-    way = Way(old, new, slot, other_slot(slot), revision)
-    if not way.is_done:
-        timed(report, "install", lambda: install(way))
-    return way
+    return Way(old, new, slot, other_slot(slot), revision)
 
 
 def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
@@ -143,6 +141,17 @@ def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
     upgrade_preflight.require(upgrade_preflight.faults(facts))
     report.checked += upgrade_preflight.notes(facts)
     return new
+
+
+@contextmanager
+def installed(way: Way, report: Report) -> Iterator[None]:
+    """The new releases beside the old ones for the rehearsal. Afterwards the host is told of the old form alone, so
+    that nothing differs from what is wanted while a person is waited for, or where it goes no further."""
+    try:
+        timed(report, "install", lambda: install(way))
+        yield
+    finally:
+        way.old.machine.apply(next_spec(way.old))
 
 
 def install(way: Way) -> None:
@@ -259,6 +268,7 @@ def carry_out(way: Way, report: Report, drain_minutes: int) -> None:
 
 def switch(way: Way) -> None:
     """Move the schema, start the new server beside the old one, make the new form the wanted one."""
+    install(way)  # again, in a moment: their files are there since the rehearsal
     if not way.rolling:
         change.drop_server(way.old, way.new_spec(), way.old_slot)  # calls wait in the held socket from here on
     change.run_job(way.old, *migration_job(way))
