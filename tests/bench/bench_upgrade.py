@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -42,7 +42,7 @@ from tests.traffic import Call, clients
 
 OLD, NEW = "3.8.3", "3.8.8"
 QUIET_SECONDS = 30.0
-SECONDS_A_TASK = "6"
+SECONDS_A_TASK = "8"
 EVERY_SECONDS = 10
 UPGRADE_SECONDS = 1800.0
 SLOW_FLOW = """
@@ -157,14 +157,29 @@ def state(client: SyncPrefectClient, run: UUID) -> str:
     return found.name or "" if found else ""
 
 
-def upgraded(stack: Stack) -> float:
-    """Upgrade through the command line; seconds it took."""
+def upgraded(stack: Stack, at_rehearsal: Callable[[], None]) -> float:
+    """Upgrade through the command line, and do something once the rehearsal has begun; seconds it took."""
     began = time.monotonic()
     process = stack.start("upgrade", *stack.where, "--to", NEW)
+    eventually(lambda: process.poll() is not None or jobs(stack) == ["rehearse"], "the rehearsal", UPGRADE_SECONDS)
+    at_rehearsal()
     stdout, stderr = process.communicate(timeout=UPGRADE_SECONDS)
     if process.returncode:
         raise RuntimeError(f"the upgrade failed:\n{stdout[-3000:]}{stderr}")
     return time.monotonic() - began
+
+
+def jobs(stack: Stack) -> list[str]:
+    return [each["name"] for each in json.loads((stack.home / "agent/spec.json").read_text())["jobs"]]
+
+
+def spanning(stack: Stack, runs: list[str]) -> int:
+    """How many of these runs had begun when the new server became ready, and ended later."""
+    (name,) = [each for each in stack.pids() if each.startswith("server-")]
+    ready = json.loads((stack.home / f"run/{name}.json").read_text())["ready_at"]
+    among = ", ".join(f"'{each}'" for each in runs)
+    sql = f"SELECT count(*) FROM flow_run WHERE id IN ({among}) AND start_time < to_timestamp({ready}) "
+    return int(stack.query(f"{sql} AND end_time > to_timestamp({ready})")[0][0])
 
 
 def restarted_in_place(stack: Stack) -> None:
@@ -254,12 +269,13 @@ def measure(stack: Stack, folder: Path, options: argparse.Namespace, console: Co
     with stack.client() as client:
         deployment = scheduled(client)
         limited = limited_run(stack, client, options.limited_minutes * 60 + 120, folder)
-    flows = started_flows(stack, options.flows, folder)
-    runs = begun(flows)
+    flows: list[subprocess.Popen[str]] = []
     with subscribed(stack) as subscriber, clients(options.clients, stack.url, stack.secret("auth-string")) as traffic:
-        seconds = upgraded(stack)
+        seconds = upgraded(stack, lambda: flows.extend(started_flows(stack, options.flows, folder)))
+        runs = begun(flows)
         for each in flows:
             each.wait(timeout=UPGRADE_SECONDS)
+        spanned = spanning(stack, runs)
     table.add_row(*row("upgrade", list(traffic.calls), quiet))
     with clients(options.clients, stack.url, stack.secret("auth-string")) as again:
         again.wait_for(300)
@@ -269,7 +285,10 @@ def measure(stack: Stack, folder: Path, options: argparse.Namespace, console: Co
     console.print(table)
     completed, tasks, lines = stored(stack, runs)
     console.print(f"upgrade: {seconds:.0f} s in all, a worker drained under a run of minutes among it")
-    console.print(f"flows of {TASKS} tasks: {completed} of {len(runs)} completed, {tasks} task runs, {lines} log lines")
+    console.print(
+        f"flows of {TASKS} tasks: {completed} of {len(runs)} completed, {tasks} task runs, {lines} log lines; "
+        f"{spanned} of them spanned the switch"
+    )
     with stack.client() as client:
         console.print(f"flow under a concurrency limit, minutes past the switch: {state(client, limited)}")
     count, doubled, missed = schedule_faults(stack, deployment)
