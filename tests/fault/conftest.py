@@ -9,13 +9,6 @@ import pytest
 from tests.fault.comparison import Undisturbed, settled
 from tests.stack import Stack, scratch
 
-LONGEST = ("test_upgrade.py", "test_killed.py", "test_restore.py")
-"""Modules of many minutes; first, so that two workers end at about the same time."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-
 
 @pytest.fixture(scope="session")
 def undisturbed() -> Undisturbed:
