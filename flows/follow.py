@@ -51,7 +51,10 @@ def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None
         if quiet == QUIET_LOOKS:
             return _completed(run)
         if not ended and run.start_time is None and time.monotonic() - began > START_SECONDS:
-            raise NotReady(f"no worker took the run {run.name} in {START_SECONDS:.0f} s: selfhost status")
+            raise NotReady(
+                f"no worker took the run {run.name} in {START_SECONDS:.0f} s",
+                "it is taken once one can: selfhost status, and df, as without room on the disk none does",
+            )
         time.sleep(EVERY)
 
 

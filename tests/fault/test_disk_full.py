@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.fault.comparison import Undisturbed, require_equal
-from tests.fault.runs import answers, disturbed_call, says_one_line_with_a_hint
-from tests.stack import CALL_SECONDS, Stack, eventually, scratch
+from tests.fault.runs import disturbed_call, says_one_line_with_a_hint
+from tests.stack import Stack, scratch
 
 pytestmark = pytest.mark.fault
 
@@ -72,25 +72,3 @@ def test_a_disk_with_too_little_room_is_refused_before_anything_is_touched(small
     done = small_disk.call("bootstrap", *small_disk.where)
     assert done.status == 1 and "1.5 are needed: choose another --home" in done.stderr, done.output
     assert not small_disk.home.exists()
-
-
-CHANGES = [
-    ("workers", "add", "more", "--packages", "iniconfig"),
-    ("rotate", "database"),
-    ("rotate", "auth", "--grace-minutes", "0"),
-    ("backup",),
-]
-
-
-def test_what_changes_a_stack_on_a_full_disk_is_done_with_room(small_disk: Stack) -> None:
-    subprocess.run(["mount", "-o", "remount,size=4g", str(small_disk.folder)], check=True)
-    small_disk.bootstrap()
-    for change in CHANGES:
-        fill(small_disk.folder)
-        done = small_disk.call(*change, *small_disk.where)
-        (small_disk.folder / "ballast").unlink()
-        assert done.status == 1 and says_one_line_with_a_hint(done), done.output
-        eventually(lambda: answers(small_disk), "the service again", CALL_SECONDS)
-        again = small_disk.call(*change, *small_disk.where)
-        assert again.status == 0, again.output
-        assert small_disk.plan() == []
