@@ -67,10 +67,9 @@ INSIDE = [
     ("resume schedules", 0.05),  # inside the removal of the temporary server
 ]
 """A step, and how many seconds after its end the launcher is killed."""
-REBOOT_AFTER = ("copy its database", "host services")
 
 
-def test_killed_in_its_first_seconds_inside_steps_and_by_reboots(disturbed: Stack, undisturbed: Undisturbed) -> None:
+def test_killed_in_its_first_seconds_by_a_reboot_and_inside_steps(disturbed: Stack, undisturbed: Undisturbed) -> None:
     """One home, which each attempt finds as the one before left it; the last one is let be."""
     for seconds in FIRST_SECONDS:
         process = disturbed.start("bootstrap", *disturbed.where)
@@ -78,16 +77,15 @@ def test_killed_in_its_first_seconds_inside_steps_and_by_reboots(disturbed: Stac
             process.communicate(timeout=seconds)
         process.kill()
         process.communicate()
-    for step, delay in INSIDE[:4]:
+    reboot_after(disturbed, "host services")
+    for step, delay in INSIDE:
         kill(disturbed, step, delay)
-    for step in REBOOT_AFTER:
-        kill(disturbed, step)
-        for pid in disturbed.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not disturbed.processes(), "the end of all processes")
-    for step, delay in INSIDE[4:]:
-        kill(disturbed, step, delay)
+    disturbed.bootstrap()
+    require_equal(disturbed, undisturbed)
+
+
+def test_a_reboot_once_the_database_is_copied(disturbed: Stack, undisturbed: Undisturbed) -> None:
+    reboot_after(disturbed, "copy its database")
     disturbed.bootstrap()
     require_equal(disturbed, undisturbed)
 
@@ -96,3 +94,12 @@ def kill(stack: Stack, step: str, delay: float = 0.0) -> None:
     """Bootstrap, and kill the launcher that long after a step."""
     killed_at, done = attempt(stack, lambda name: name == step, delay)
     assert killed_at == step and done.status == -signal.SIGKILL, done.output
+
+
+def reboot_after(stack: Stack, step: str) -> None:
+    """Everything of the home dies at one moment, the launcher too."""
+    kill(stack, step)
+    for pid in stack.processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not stack.processes(), "the end of all processes")
