@@ -105,7 +105,7 @@ class Operations:
     def advance(self) -> None:
         """Finish what is due, the earliest first; an effect may start more work."""
         now = self.clock.now()
-        while due := [each for each in self.all.values() if each.due(now)]:
+        while due := [each for each in list(self.all.values()) if each.due(now)]:
             min(due, key=lambda each: (each.ends, each.number)).finish(now)
 
     def pass_time(self, seconds: float) -> None:
@@ -113,7 +113,7 @@ class Operations:
         if seconds < 0:
             raise ValueError(f"time moves on, not back: {seconds}")
         target = self.clock.now() + timedelta(seconds=seconds)
-        while ends := [each.ends for each in self.all.values() if self._ends_by(each, target)]:
+        while ends := [each.ends for each in list(self.all.values()) if self._ends_by(each, target)]:
             self.clock.advance((min(ends) - self.clock.now()).total_seconds())
             self.advance()
         self.clock.advance((target - self.clock.now()).total_seconds())
@@ -133,7 +133,7 @@ class Operations:
 
     def of(self, service: str, project: str) -> list[Operation]:
         """All of a service in a project, the oldest first."""
-        return [each for each in self.all.values() if (each.service, each.project) == (service, project)]
+        return [each for each in list(self.all.values()) if (each.service, each.project) == (service, project)]
 
     async def wait(self, operation: Operation, seconds: float) -> None:
         """Return once it is done, at the latest after so many seconds."""

@@ -108,7 +108,7 @@ class World:
 
     def under(self, prefix: str, collection: str = "") -> list[Record]:
         """Records whose name begins so, in the order of their names."""
-        found = (each for each in self.records.values() if each.name.startswith(prefix))
+        found = (each for each in list(self.records.values()) if each.name.startswith(prefix))
         return sorted((each for each in found if collection in ("", each.collection)), key=lambda each: each.name)
 
     def of(self, collection: str) -> Iterator[Record]:
