@@ -33,6 +33,10 @@ from blocks.spec import StackSpec, preflight_arguments
 from blocks.wheel import build_wheel
 from flows.progress import step
 
+TEMPORARY_RETRIES = 3
+"""How often a client of a temporary server repeats a call, 14 s in all. Prefect's five are a minute for each call of a
+flow that ends: one whose server has died, or has no room left, would go on for five minutes before it says so."""
+
 
 def check(spec: StackSpec) -> None:
     """Refuse with all faults together, before anything is touched."""
@@ -171,11 +175,6 @@ def users_profiles() -> Path:
     """The user's file of Prefect profiles; to be asked before `use_server`."""
     home = os.environ.get("PREFECT_HOME", "~/.prefect")
     return Path(os.environ.get("PREFECT_PROFILES_PATH", f"{home}/profiles.toml")).expanduser()
-
-
-TEMPORARY_RETRIES = 3
-"""How often a client of a temporary server repeats a call, 14 s in all. Prefect's five are a minute for each call of a
-flow that ends: one whose server has died, or has no room left, would go on for five minutes before it says so."""
 
 
 def use_server(url: str, home: Home, retries: int | None = None) -> None:

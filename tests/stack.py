@@ -165,6 +165,10 @@ class Stack:
     def host_status(self) -> dict[str, Any]:
         return dict(json.loads((self.home / "agent/status.json").read_text()))
 
+    def jobs(self) -> list[str]:
+        """Names of the jobs in what the host was last given."""
+        return [each["name"] for each in json.loads((self.home / "agent/spec.json").read_text())["jobs"]]
+
     def pids(self) -> dict[str, int]:
         """Main process of every service, of their supervisor and of the host agent."""
         found = {each["name"]: int(each["pid"]) for each in self.host_status()["services"]}
@@ -229,6 +233,19 @@ def scratch(prefix: str = "e2e-") -> Iterator[Stack]:
             yield stack
         finally:
             stack.remove_by_force()
+
+
+@contextmanager
+def bootstrapped(prefix: str) -> Iterator[Stack]:
+    """A running stack, removed afterwards; or the one of SELFHOST_TEST_STACK, made before, to develop tests."""
+    kept = os.environ.get("SELFHOST_TEST_STACK")  # "HOME NAME PORT"
+    if kept:
+        home, name, port = kept.split()
+        yield Stack(Path(home), name, int(port))
+        return
+    with scratch(prefix) as stack:
+        stack.bootstrap()
+        yield stack
 
 
 def eventually(observe: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:

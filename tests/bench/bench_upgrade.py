@@ -161,16 +161,12 @@ def upgraded(stack: Stack, at_rehearsal: Callable[[], None]) -> float:
     """Upgrade through the command line, and do something once the rehearsal has begun; seconds it took."""
     began = time.monotonic()
     process = stack.start("upgrade", *stack.where, "--to", NEW)
-    eventually(lambda: process.poll() is not None or jobs(stack) == ["rehearse"], "the rehearsal", UPGRADE_SECONDS)
+    eventually(lambda: process.poll() is not None or stack.jobs() == ["rehearse"], "the rehearsal", UPGRADE_SECONDS)
     at_rehearsal()
     stdout, stderr = process.communicate(timeout=UPGRADE_SECONDS)
     if process.returncode:
         raise RuntimeError(f"the upgrade failed:\n{stdout[-3000:]}{stderr}")
     return time.monotonic() - began
-
-
-def jobs(stack: Stack) -> list[str]:
-    return [each["name"] for each in json.loads((stack.home / "agent/spec.json").read_text())["jobs"]]
 
 
 def spanning(stack: Stack, runs: list[str]) -> int:

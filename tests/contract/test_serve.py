@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import prefect
@@ -73,13 +74,15 @@ def test_while_it_waits_it_holds_no_transaction(waiting: tuple[Slot, Slot], clus
     assert "holds no Prefect schema yet" in slot.output()
     sessions = "SELECT state, pid, xact_start FROM pg_stat_activity WHERE datname = 'empty'"
 
-    def open_ones() -> set[tuple[int, datetime]]:
-        rows = cluster.execute(sessions)
+    def open_ones(rows: list[Any]) -> set[tuple[int, datetime]]:
         return {(row["pid"], row["xact_start"]) for row in rows if row["state"].startswith("idle in transaction")}
 
-    assert cluster.execute(sessions), "the slot is connected, so there is something to see"
-    seen: set[tuple[int, datetime]] = set().union(*(open_ones() for _ in range(50)))
-    slot.wait(lambda: not seen & open_ones(), "without each transaction that was seen open")
+    looks = [row for _ in range(50) for row in cluster.execute(sessions)]
+    assert "idle" in {row["state"] for row in looks}
+    slot.wait(
+        lambda: not open_ones(looks) & open_ones(cluster.execute(sessions)),
+        "without each transaction that was seen open",
+    )
 
 
 def test_sigterm_while_it_waits_ends_it_cleanly(waiting: tuple[Slot, Slot]) -> None:

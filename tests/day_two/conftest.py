@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack, scratch
+from tests.stack import Stack, bootstrapped
 
 
 @pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """A stack, as the tests before left it: bootstrapped and running. It ends with this package, as it costs CPU."""
-    kept = os.environ.get("SELFHOST_TEST_STACK")  # "HOME NAME PORT": one that was made before, to develop tests
-    if kept:
-        home, name, port = kept.split()
-        yield Stack(Path(home), name, int(port))
-        return
-    with scratch("day-") as made:
-        made.bootstrap()
+    with bootstrapped("day-") as made:
         yield made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from blocks.host import lease as leases
-from tests.fault.runs import answers, begun, ended, has_task, kill_flow
+from tests.fault.runs import answers, begun, ended, has_task, kill_flow, without_room
 from tests.stack import Stack, eventually
 from tests.traffic import clients
 
@@ -140,7 +139,7 @@ def require_tidy(stack: Stack) -> None:
     """No scratch database, no dump without a manifest, no half-written file."""
     databases = {row[0] for row in stack.query("SELECT datname FROM pg_database WHERE NOT datistemplate")}
     assert databases == {"postgres", "prefect-db"}
-    files = sorted(each.name for each in (stack.home / "store/backups").rglob("*") if each.is_file())
+    files = sorted(each.name for each in store(stack).rglob("*") if each.is_file())
     assert files == sorted(["dump", "manifest.json"] * len(listed(stack)))
 
 
@@ -160,17 +159,11 @@ def test_what_does_not_restore_as_it_was_never_counts(stack: Stack) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_backup(stack: Stack) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small filesystem")
     before = listed(stack)
-    folder = stack.home / "store/backups"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(folder)], check=True)
-    try:
+    with without_room(store(stack)):
         with undisturbed_service(stack):
             done = stack.call("backup", *stack.where)
-        assert not [each for each in folder.rglob("*") if each.is_file()]
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        assert not [each for each in store(stack).rglob("*") if each.is_file()]
     assert done.status == 1
     assert "cannot be written: No space left on device" in done.stderr, done.output
     assert listed(stack) == before

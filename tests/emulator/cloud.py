@@ -167,7 +167,7 @@ class Cloud:
         self.seed()
 
     def _clear(self) -> None:
-        for record in list(self.world.records.values()):
+        for record in self.world.all():
             if (part := self.backings.of(record.collection)) is not None:
                 part.remove(record.name)
         self.world.reset()

@@ -280,7 +280,5 @@ class RawMatch:
 
 def users_of(cloud: Cloud, name: str) -> list[str]:
     """Full names of what refers to a resource, and of what is gone but not yet released."""
-    using = [
-        record.name for record in list(cloud.world.records.values()) if name in cloud.kind_of(record).references(record)
-    ]
+    using = [record.name for record in cloud.world.all() if name in cloud.kind_of(record).references(record)]
     return sorted(using) + cloud.world.holders(name)

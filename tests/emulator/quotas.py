@@ -89,7 +89,7 @@ def set_limit(cloud: Cloud, sent: dict[str, Any]) -> dict[str, Any]:
 
 def usage(cloud: Cloud, project: Project, metric: str, region: str) -> float:
     """What there is now: the demand of all records of the project, in the region."""
-    mine = (each for each in list(cloud.world.records.values()) if f"/projects/{project.id}/" in each.name)
+    mine = (each for each in cloud.world.all() if f"/projects/{project.id}/" in each.name)
     return sum(demand(each).get(metric, 0) for each in mine if not region or _region(each) == region)
 
 

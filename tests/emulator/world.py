@@ -106,13 +106,17 @@ class World:
     def drop(self, name: str) -> None:
         self.records.pop(name, None)
 
+    def all(self) -> list[Record]:
+        """Every record, in a list of its own: tests make and drop some from a thread of their own."""
+        return list(self.records.values())
+
     def under(self, prefix: str, collection: str = "") -> list[Record]:
         """Records whose name begins so, in the order of their names."""
-        found = (each for each in list(self.records.values()) if each.name.startswith(prefix))
+        found = (each for each in self.all() if each.name.startswith(prefix))
         return sorted((each for each in found if collection in ("", each.collection)), key=lambda each: each.name)
 
     def of(self, collection: str) -> Iterator[Record]:
-        return (each for each in list(self.records.values()) if each.collection == collection)
+        return (each for each in self.all() if each.collection == collection)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 
@@ -82,6 +83,19 @@ def answers(stack: Stack, auth_string: str = "") -> bool:
     with suppress(httpx.TransportError):
         return httpx.post(f"{stack.url}/api/flows/count", headers=known, json={}, timeout=10).status_code == 200
     return False
+
+
+@contextmanager
+def without_room(folder: Path) -> Iterator[None]:
+    """A disk with next to no room in the place of a folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small filesystem")
+    folder.mkdir(exist_ok=True)  # where nothing was stored yet
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def has_task(name: str) -> Boundary:

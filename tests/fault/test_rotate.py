@@ -17,7 +17,7 @@ from blocks.errors import NotReady
 from blocks.host import database_login, postgres
 from tests.fault.runs import answers, begun, ended, has_task
 from tests.postgres import base_environment
-from tests.stack import CALL_SECONDS, Stack, eventually, scratch
+from tests.stack import CALL_SECONDS, Stack, bootstrapped, eventually
 from tests.traffic import Traffic, clients, headers
 
 pytestmark = pytest.mark.fault
@@ -54,8 +54,7 @@ MOST_ATTEMPTS = 20
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with scratch("flt-") as made:
-        made.bootstrap()
+    with bootstrapped("flt-") as made:
         yield made
 
 

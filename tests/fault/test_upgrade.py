@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -97,11 +96,7 @@ def servers(stack: Stack) -> list[str]:
 
 
 def has_job(name: str) -> Boundary:
-    return lambda stack, _: runs_job(stack, name)
-
-
-def runs_job(stack: Stack, name: str) -> bool:
-    return [each["name"] for each in spec(stack)["jobs"]] == [name]
+    return lambda stack, _: stack.jobs() == [name]
 
 
 def is_installing(stack: Stack, _: UUID) -> bool:
@@ -146,7 +141,7 @@ def require_tidy(stack: Stack) -> None:
 
 @contextmanager
 def migration_killed(stack: Stack) -> Iterator[None]:
-    eventually(lambda: runs_job(stack, "migrate"), "the migration", ENDED_SECONDS)
+    eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
     eventually(lambda: kill_program(stack, "blocks.host.migrate"), "its process")
     yield
 
@@ -154,7 +149,7 @@ def migration_killed(stack: Stack) -> Iterator[None]:
 @contextmanager
 def server_kept_from_starting(stack: Stack) -> Iterator[None]:
     """Its socket's path is taken."""
-    eventually(lambda: runs_job(stack, "rehearse"), "the rehearsal", ENDED_SECONDS)
+    eventually(lambda: stack.jobs() == ["rehearse"], "the rehearsal", ENDED_SECONDS)
     in_the_way = stack.home / "run/server-green.sock"
     (in_the_way / "x").mkdir(parents=True)
     yield
@@ -165,7 +160,7 @@ def server_kept_from_starting(stack: Stack) -> Iterator[None]:
 @contextmanager
 def server_of_another_version(stack: Stack) -> Iterator[None]:
     """What was rehearsed is another release by the time it is switched to."""
-    eventually(lambda: runs_job(stack, "migrate"), "the migration", ENDED_SECONDS)
+    eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
     python = Path(spec(stack)["jobs"][0]["argv"][0])
     (info,) = python.parents[1].glob("lib/*/site-packages/prefect/_build_info.py")
     text = info.read_text()
@@ -215,15 +210,8 @@ def kill_program(stack: Stack, module: str) -> bool:
 
 
 def test_without_room_for_its_backup_nothing_is_switched(old: Stack) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small filesystem")
-    folder = old.home / "store/backups"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(folder)], check=True)
-    try:
-        with served(old):
-            found = ended(old, begun(old, "upgrade/upgrade", to=SECOND))
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    with runs.without_room(old.home / "store/backups"), served(old):
+        found = ended(old, begun(old, "upgrade/upgrade", to=SECOND))
     assert found.state is not None and found.state.is_failed()
     assert "cannot be written: No space left on device" in str(found.state.message)
     assert version(old) == FIRST
@@ -251,7 +239,7 @@ def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old
     run = begun(old, "upgrade/upgrade", to=BETWEEN)
     eventually(lambda: has_task("install")(old, run), "the installation", ENDED_SECONDS)
     os.kill(old.pids()["server-blue"], signal.SIGKILL)
-    eventually(lambda: runs_job(old, "rehearse"), "the rehearsal", ENDED_SECONDS)
+    eventually(lambda: old.jobs() == ["rehearse"], "the rehearsal", ENDED_SECONDS)
     os.kill(old.pids()["postgres"], signal.SIGKILL)
     eventually(lambda: runs.answers(old), "the service again", ENDED_SECONDS)
     found = ended(old, run)
@@ -282,7 +270,7 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
         for name, reached in BOUNDARIES.items():
             run = begun(old, "upgrade/upgrade", to=SECOND)
             if name == "new form kept":  # the run before was killed with both servers up
-                eventually(lambda: runs_job(old, "migrate"), "the migration", ENDED_SECONDS)
+                eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
                 assert old.pids()[slot] == serving, "what was wanted served until the new form was"
             kill_at(old, run, name, reached)
             found = ended(old, run)

@@ -16,7 +16,7 @@ import pytest
 
 from blocks.pools import is_marked
 from tests.day_two.test_workers_in_use import Held, listed
-from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
+from tests.stack import CALL_SECONDS, Result, Stack, bootstrapped, eventually
 
 pytestmark = pytest.mark.fault
 
@@ -41,14 +41,8 @@ def held(gate: str) -> None:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    kept = os.environ.get("SELFHOST_TEST_STACK")  # "HOME NAME PORT": one that was made before, to develop tests
-    if kept:
-        home, name, port = kept.split()
-        yield Stack(Path(home), name, int(port))
-        return
-    with scratch("flt-") as stack:
-        stack.bootstrap()
-        yield stack
+    with bootstrapped("flt-") as made:
+        yield made
 
 
 class Log:
