@@ -89,15 +89,17 @@ def shows(page: WebDriver, *texts: str) -> str:
         body = driver.find_element(By.TAG_NAME, "body").text
         return body if all(text in body for text in texts) else None
 
-    message = f"{texts} on {page.current_url}"
-    return str(WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(found, message))
+    try:
+        return str(WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(found))
+    except TimeoutException:
+        pytest.fail(f"not {texts} on {page.current_url}, which shows:\n{_body(page)}")
 
 
 def reloaded_until(page: WebDriver, *texts: str) -> None:
     """Reload the page until it shows all these texts: the log tab does not follow a run that has just ended."""
     deadline = time.monotonic() + PATIENCE
-    while not all(text in page.find_element(By.TAG_NAME, "body").text for text in texts):
-        assert time.monotonic() < deadline, f"{texts} on {page.current_url}"
+    while not all(text in _body(page) for text in texts):
+        assert time.monotonic() < deadline, f"not {texts} on {page.current_url}, which shows:\n{_body(page)}"
         page.refresh()
         shows(page, "Logs")
         time.sleep(2)
@@ -115,8 +117,11 @@ def click(page: WebDriver, by: str, what: str) -> None:
     try:
         WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(lambda each: _clicked(each, by, what))
     except TimeoutException:
-        shown = page.find_element(By.TAG_NAME, "body").text
-        pytest.fail(f"nothing to click by {by} {what!r} on {page.current_url}, which shows:\n{shown}")
+        pytest.fail(f"nothing to click by {by} {what!r} on {page.current_url}, which shows:\n{_body(page)}")
+
+
+def _body(page: WebDriver) -> str:
+    return page.find_element(By.TAG_NAME, "body").text
 
 
 def _clicked(page: WebDriver, by: str, what: str) -> bool:

@@ -61,6 +61,8 @@ class LocalMachine(Machine):
         if applied is not None and spec.generation <= applied.generation:
             raise Conflict(f"generation {spec.generation} is not above {applied.generation}", "run the command again")
         write_atomically(self.home().agent / "spec.json", to_json(spec).encode(), 0o600)
+        if not processes.is_alive(_daemon(self.home().agent)):
+            self.start()  # nothing else would, before a bootstrap
         wait_until(
             lambda: self._look_at(spec.generation),
             f"the host agent taking up generation {spec.generation}",

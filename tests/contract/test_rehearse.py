@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import prefect
 import pytest
 from cryptography.fernet import Fernet
 
-from blocks.host.agent import processes
 from blocks.host.rehearse import read_options, try_old
 from blocks.waiting import wait_until
 from tests.contract.conftest import OLDER
@@ -91,15 +91,13 @@ def rehearse(argv: list[str], folder: Path, **more: str) -> tuple[int, str, str]
 
 
 def running_in(folder: Path) -> list[int]:
-    """Processes whose working folder is `folder`."""
+    """Processes whose working folder is `folder`; one that only waits to be reaped has none."""
     found = []
     for each in Path("/proc").iterdir():
-        try:
+        with suppress(OSError):
             if each.name.isdigit() and (each / "cwd").readlink() == folder:
                 found.append(int(each.name))
-        except OSError:
-            continue
-    return [pid for pid in found if processes.is_alive(processes.record_of(pid))]
+    return found
 
 
 def wait_for_processes(folder: Path, wanted: Callable[[list[int]], bool], seconds: float = 60.0) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,7 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
 ) -> None:
     (stack.folder / "stack.toml").write_text("# the defaults\n")
     options = ("--packages", "iniconfig", "--env", "GREETING=hello", "--git-credentials", "secret/git")
+    os.kill(stack.pids()["agent"], signal.SIGKILL)  # on a machine of one's own nothing but a change starts it again
     added = workers(stack, "add", NAME, *options)
     (stack.folder / "stack.toml").unlink()
     assert added.status == 0, added.output

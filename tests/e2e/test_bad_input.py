@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from blocks.host import lease
+from tests.disk import mounted
 from tests.stack import Result, Stack, scratch, tree
 
 pytestmark = pytest.mark.e2e
@@ -125,14 +125,8 @@ def unwritable(folder: Path) -> Iterator[None]:
         yield
         folder.chmod(0o700)
         return
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m,mode=0755", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"root can write everywhere and cannot mount here: {mounted.stderr.strip()}")
-    try:
+    with mounted(folder, "ro,size=1m,mode=0755"):
         yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("below", ["", "stack"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -13,35 +12,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blocks.host.agent import processes
-from blocks.host.agent.config import AgentConfig, Layout
 from blocks.host.agent.files import write_atomically
 from blocks.host.agent.spec import (
     Artifact,
     File,
     Health,
-    HostSpec,
-    HostStatus,
     Job,
     Release,
     Service,
-    ServiceStatus,
     Socket,
-    from_json,
-    to_json,
 )
-from blocks.host.bundle import build_agent
+from tests import disk
+from tests.agent import PATIENCE, SLEEPER, Host, eventually, python, sleeper
 
 pytestmark = pytest.mark.e2e
-
-PATIENCE = 20.0
-"""Seconds until a wait is given up; nothing is asserted about how long things take."""
 
 SERVER = """
 import os, signal, socket
@@ -58,8 +50,6 @@ while True:
     connection.sendall(f"HTTP/1.1 200 OK\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode())
     connection.close()
 """
-
-SLEEPER = "import time; print('up', flush=True); time.sleep(10_000)"
 
 RELOADER = """
 import signal, sys, pathlib
@@ -80,112 +70,21 @@ time.sleep(10_000)
 """
 
 
-def python(code: str, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-I", "-S", "-c", code, *arguments)
-
-
-def sleeper(name: str, **more: Any) -> Service:
-    return Service(name, python(SLEEPER), **more)
-
-
-def eventually(observe: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        value = observe()
-        if value:
-            return value
-        time.sleep(0.03)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-class Host:
-    """One home with an agent, driven from outside as the launcher does."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.layout = Layout(home)
-        self.layout.make()
-        (home / "secrets").mkdir(mode=0o700)
-        (home / "store" / "sha256").mkdir(parents=True)
-        self.generation = 0
-        write_atomically(self.layout.archive, build_agent(), 0o700)
-        config = AgentConfig(str(home), "circus", circus_python=sys.executable)
-        write_atomically(self.layout.config, to_json(config).encode(), 0o600)
-
-    def agent(self, command: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
-        argv = [python, "-I", "-S", str(self.layout.archive), command, "--home", str(self.home)]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-
-    def start(self) -> int:
-        done = self.agent("start")
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout)
-
-    def secret(self, name: str, value: str) -> None:
-        write_atomically(self.home / "secrets" / name, value.encode(), 0o600)
-
-    def want(self, **parts: Any) -> None:
-        self.generation += 1
-        mark = {"TEST_HOME": str(self.home)}
-        for kind in ("services", "jobs"):
-            each = parts.get(kind, ())
-            parts[kind] = tuple(dataclasses.replace(one, env={**one.env, **mark}) for one in each)
-        spec = HostSpec("test", self.generation, **parts)
-        write_atomically(self.layout.spec, to_json(spec).encode(), 0o600)
-
-    def status(self) -> HostStatus:
-        try:
-            return from_json(HostStatus, self.layout.status.read_text())
-        except FileNotFoundError:
-            return HostStatus(-1)
-
-    def service(self, name: str) -> ServiceStatus:
-        found = [each for each in self.status().services if each.name == name]
-        return found[0] if found else ServiceStatus(name, "pending")
-
-    def converged(self) -> HostStatus:
-        def look() -> HostStatus | None:
-            status = self.status()
-            done = {each.type: each.status for each in status.conditions}.get("Converged")
-            return status if done and status.observed_generation == self.generation else None
-
-        try:
-            return eventually(look, "Converged")
-        except AssertionError:
-            print(self.layout.status.read_text(), *(each.read_text() for each in self.layout.logs.iterdir()))
-            raise
-
-    def condition(self, kind: str) -> Any:
-        return next((each for each in self.status().conditions if each.type == kind), None)
-
-    def state(self, name: str, *wanted: str) -> ServiceStatus:
-        return eventually(lambda: (s := self.service(name)).state in wanted and s, f"{name} {wanted}")
-
-    def circusd(self) -> int:
-        return int(json.loads(self.layout.record("circusd").read_text())["pid"])
-
-    def processes(self) -> list[int]:
-        """Every process that has this home in its command line or environment: all services have."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            except (OSError, ValueError):
-                continue
-            if entry.name.isdigit() and str(self.home).encode() in text:
-                found.append(int(entry.name))
-        return found
+@contextmanager
+def hosted(folder: Path) -> Iterator[Host]:
+    """A host in a folder, which is stopped in the end and leaves nothing that runs."""
+    host = Host(folder)
+    yield host
+    done = host.agent("stop")
+    assert done.returncode == 0, done.stderr
+    assert host.processes() == []
 
 
 @pytest.fixture
 def host() -> Iterator[Host]:
     # Not tmp_path: its length would leave no room for control sockets.
-    with tempfile.TemporaryDirectory(prefix="agent-") as folder:
-        host = Host(Path(folder).resolve())
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder, hosted(Path(folder).resolve()) as host:
         yield host
-        done = host.agent("stop")
-        assert done.returncode == 0, done.stderr
-        assert host.processes() == []
 
 
 def free_port() -> int:
@@ -493,6 +392,28 @@ def test_a_damaged_note_of_what_circus_has_loaded_stops_nothing(host: Host, name
     assert host.start() == agent
     assert int(get(port).split()[0]) == before
     assert (host.layout.run / name).read_bytes().startswith(text[:8])
+
+
+def test_a_full_disk_does_not_end_it_and_with_room_it_goes_on() -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="agent-") as folder,
+        disk.mounted(Path(folder), "size=16m,mode=0700"),
+        hosted(Path(folder)) as host,
+    ):
+        host.want(services=(sleeper("one"),))
+        agent = processes.record_of(host.start())
+        host.converged()
+        first = host.service("one").pid
+        disk.fill(host.home)
+        os.kill(first, signal.SIGKILL)  # which the agent has to report
+        time.sleep(2)
+        assert processes.is_alive(agent)
+        disk.make_room(host.home)
+        eventually(lambda: host.service("one").pid not in (0, first), "another process")
+        host.want(services=(sleeper("one"), sleeper("two")))
+        host.converged()
+        assert processes.is_alive(agent)
+        assert "No space left on device" in (host.layout.log("agent")).read_text()
 
 
 def test_what_keeps_ending_is_failed_with_the_end_of_its_log(host: Host) -> None:

@@ -1,54 +1,44 @@
-"""A disk that fills up while a stack is made: one clear line, and the same command finishes with more room."""
+"""A disk that fills up while a stack is made or changed: one clear line, and with room the same command finishes."""
 
 from __future__ import annotations
 
-import errno
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
+from tests import disk
 from tests.fault.comparison import Undisturbed, require_equal
-from tests.fault.runs import disturbed_call, says_one_line_with_a_hint
-from tests.stack import Stack, scratch
+from tests.fault.runs import answers, disturbed_call, says_one_line_with_a_hint
+from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Stack]:
-    """A stack to be made on a file system of its own with just enough room to be begun."""
-    if os.geteuid() != 0:
-        pytest.skip("a file system of its own takes root to mount")
-    with scratch("flt-") as stack:
-        options = "size=1700m,mode=0711"
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(stack.folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if mounted.returncode:
-            pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+@contextmanager
+def on_a_disk_of(size: str) -> Iterator[Stack]:
+    """A stack to be made on a file system of its own."""
+    with scratch("flt-") as stack, disk.mounted(stack.folder, f"size={size},mode=0711"):
         try:
             yield stack
         finally:
             stack.remove_by_force()
-            subprocess.run(["umount", "--lazy", str(stack.folder)], check=True)
 
 
-def fill(folder: Path) -> None:
-    """Leave not a page free."""
-    chunk = 1 << 30
-    with (folder / "ballast").open("ab") as ballast:
-        while chunk >= 4096:
-            try:
-                os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), chunk)
-            except OSError as error:
-                assert error.errno == errno.ENOSPC, error
-                chunk //= 2
+@pytest.fixture
+def small_disk() -> Iterator[Stack]:
+    """With just enough room to be begun."""
+    with on_a_disk_of("1700m") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def changing() -> Iterator[Stack]:
+    """One that runs, with a backup."""
+    with on_a_disk_of("4g") as stack:
+        stack.bootstrap()
+        stack.run("backup")
+        yield stack
 
 
 def test_a_disk_that_fills_up_again_and_again(small_disk: Stack, undisturbed: Undisturbed) -> None:
@@ -57,18 +47,56 @@ def test_a_disk_that_fills_up_again_and_again(small_disk: Stack, undisturbed: Un
 
         def fill_up(step: str, _: object, after: str = after) -> None:
             if step == after:
-                fill(small_disk.folder)
+                disk.fill(small_disk.folder)
 
         done = disturbed_call(small_disk, ("bootstrap", *small_disk.where), fill_up)
         assert done.status == 1 and says_one_line_with_a_hint(done), done.output
-        (small_disk.folder / "ballast").unlink()
-    subprocess.run(["mount", "-o", "remount,size=6g", str(small_disk.folder)], check=True)
+        disk.make_room(small_disk.folder)
+    disk.resize(small_disk.folder, "6g")
     small_disk.bootstrap()
     require_equal(small_disk, undisturbed)
 
 
 def test_a_disk_with_too_little_room_is_refused_before_anything_is_touched(small_disk: Stack) -> None:
-    subprocess.run(["mount", "-o", "remount,size=300m", str(small_disk.folder)], check=True)
+    disk.resize(small_disk.folder, "300m")
     done = small_disk.call("bootstrap", *small_disk.where)
     assert done.status == 1 and "1.5 are needed: choose another --home" in done.stderr, done.output
     assert not small_disk.home.exists()
+
+
+def filled_after(stack: Stack, step: str, *argv: str) -> Result:
+    """Make a call during which the disk fills up when a step has ended; afterwards there is room again."""
+
+    def fill_up(ended: str, _: object) -> None:
+        if ended == step:
+            disk.fill(stack.folder)
+
+    done = disturbed_call(stack, argv, fill_up)
+    disk.make_room(stack.folder)
+    eventually(lambda: answers(stack), "the service again", CALL_SECONDS)
+    return done
+
+
+def require_well(stack: Stack) -> None:
+    eventually(lambda: {each["state"] for each in stack.host_status()["services"]} == {"ready"}, "all services", 120)
+    assert stack.plan() == []
+    assert [each for each in stack.transcript if "Traceback" in each.output] == []
+
+
+@pytest.mark.parametrize(
+    ("step", "argv"),
+    [
+        ("temporary server ready", ("restore", "latest", "--yes")),
+        ("install", ("workers", "add", "ours", "--packages", "iniconfig")),
+        ("accept both", ("rotate", "auth")),
+    ],
+)
+def test_a_change_under_which_the_disk_fills_up(changing: Stack, step: str, argv: tuple[str, ...]) -> None:
+    """What was there goes on once there is room, whatever came of the change; then the same command does it."""
+    argv = (*argv, *changing.where)
+    done = filled_after(changing, step, *argv)
+    assert done.status in (0, 1) and (done.status == 0 or says_one_line_with_a_hint(done)), done.output
+    require_well(changing)
+    # What had begun may still go on, now that it can.
+    eventually(lambda: changing.call(*argv).status == 0, "the change", CALL_SECONDS)
+    require_well(changing)

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.fault.runs import OBJECTS, boundary, disturbed_call, says_one_line_with_a_hint
-from tests.fault.test_disk_full import fill, small_disk
 from tests.fault.test_killed import MOST_ATTEMPTS
 from tests.stack import Result, Stack, eventually, scratch
 
-__all__ = ["small_disk"]
 pytestmark = pytest.mark.fault
 
 TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "artifact", "block_document", "log", "variable")
@@ -138,19 +136,3 @@ def test_where_the_temporary_server_dies_the_old_service_goes_on(
         assert says_one_line_with_a_hint(done), done.output
         assert variables(stack) == before
     require_well(stack)
-
-
-def test_a_full_disk_leaves_the_old_service_and_with_room_it_is_done(small_disk: Stack) -> None:
-    subprocess.run(["mount", "-o", "remount,size=4g", str(small_disk.folder)], check=True)
-    kept = prepare(small_disk)
-
-    def fill_up(step: str, process: subprocess.Popen[str]) -> None:
-        if step == "temporary server ready":
-            fill(small_disk.folder)
-
-    done = attempt(small_disk, fill_up)
-    assert done.status == 1 and says_one_line_with_a_hint(done), done.output
-    (small_disk.folder / "ballast").unlink()
-    eventually(lambda: variables(small_disk) == BOTH, "the old service", 60)
-    assert attempt(small_disk, lambda *_: None).status == 0
-    require_restored(small_disk, kept)

@@ -99,6 +99,7 @@ class Daemon:
         )
         self._spec_seen: tuple[int, int, int] | None = None
         self._spec_fault = ""
+        self._fault_told = ""
         self._must_end = False
         self._must_render = False
         self._status = HostStatus(0, agent_sha256=sha256, agent_pid=os.getpid())
@@ -111,9 +112,12 @@ class Daemon:
         self._listen_to_signals()
         self._take_last_good()
         while not self._must_end:
-            self._look_at_spec()
-            if self._must_step():
-                self._step()
+            try:
+                self._look_at_spec()
+                if self._must_step():
+                    self._step()
+            except OSError as error:  # a full disk: the next looks find it still to be done
+                self._tell_fault(f"{error.filename or self._layout.home}: {error.strerror}")
             self._sleep()
 
     def _listen_to_signals(self) -> None:
@@ -154,8 +158,8 @@ class Daemon:
             return
         seen = (found.st_mtime_ns, found.st_ino, found.st_size)
         if seen != self._spec_seen:
-            self._spec_seen = seen
             self._take_spec()
+            self._spec_seen = seen
             self._note_change()
 
     def _take_spec(self) -> None:
@@ -166,8 +170,8 @@ class Daemon:
             self._spec_fault = f"{self._layout.spec}: {error}"
             return
         self._spec_fault = ""
-        self._convergence.take(spec)
         write_atomically(self._layout.last_good, text.encode(), 0o600)
+        self._convergence.take(spec)
 
     def _note_change(self) -> None:
         self._changed_at = time.monotonic()
@@ -201,22 +205,26 @@ class Daemon:
         changed = dataclasses.replace(status, time=0.0) != dataclasses.replace(self._status, time=0.0)
         if changed:
             self._changed_at = time.monotonic()
+            self._written_at = float("-inf")
             self._tell(status)
         self._status = status
-        if changed or time.monotonic() - self._written_at >= STATUS_INTERVAL:
+        if time.monotonic() - self._written_at >= STATUS_INTERVAL:
             write_atomically(self._layout.status, to_json(status).encode(), 0o600)
             self._written_at = time.monotonic()
+            self._fault_told = ""
 
     def _tell(self, status: HostStatus) -> None:
         """One line in the agent's log for each condition that has turned."""
         before = {each.type: each.reason for each in self._status.conditions}
         for each in status.conditions:
             if before.get(each.type) != each.reason:
-                when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.time))
-                sys.stderr.write(
-                    f"{when} generation {status.observed_generation}: {each.type} {each.reason}: {each.message}\n"
-                )
-        sys.stderr.flush()
+                _log(f"generation {status.observed_generation}: {each.type} {each.reason}: {each.message}")
+
+    def _tell_fault(self, fault: str) -> None:
+        """Once, until a status could be written again."""
+        if fault != self._fault_told:
+            self._fault_told = fault
+            _log(fault)
 
     def _find_versions(self, findings: Findings) -> dict[str, str]:
         """What servers say of themselves, each process asked once."""
@@ -234,6 +242,13 @@ class Daemon:
         return {
             name: _tail(self._layout.log(name)) for name, watch in findings.watches.items() if watch.state == "failed"
         }
+
+
+def _log(line: str) -> None:
+    """To the agent's log, which may be on the disk that is full: then it comes there with the next line."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        sys.stderr.flush()
 
 
 def _tail(path: Path) -> str:
