@@ -175,6 +175,10 @@ class Stack:
         records = {"circusd": "run/circusd.pid", "agent": "agent/agent.pid"}
         return found | {name: int(json.loads((self.home / path).read_text())["pid"]) for name, path in records.items()}
 
+    def servers(self) -> dict[str, int]:
+        """The servers among the services: one, and two while one takes over from the other."""
+        return {name: pid for name, pid in self.pids().items() if name.startswith("server-")}
+
     def processes(self) -> dict[int, str]:
         """Every living process of this home: pid → command line."""
         return processes_of(self.home)

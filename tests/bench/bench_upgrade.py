@@ -171,7 +171,7 @@ def upgraded(stack: Stack, at_rehearsal: Callable[[], None]) -> float:
 
 def spanning(stack: Stack, runs: list[str]) -> int:
     """How many of these runs had begun when the new server became ready, and ended later."""
-    (name,) = [each for each in stack.pids() if each.startswith("server-")]
+    (name,) = stack.servers()
     ready = json.loads((stack.home / f"run/{name}.json").read_text())["ready_at"]
     among = ", ".join(f"'{each}'" for each in runs)
     sql = f"SELECT count(*) FROM flow_run WHERE id IN ({among}) AND start_time < to_timestamp({ready}) "
@@ -180,8 +180,7 @@ def spanning(stack: Stack, runs: list[str]) -> int:
 
 def restarted_in_place(stack: Stack) -> None:
     """What an upgrade by hand does at the least: end the server, and start it again."""
-    name = next(each for each in stack.pids() if each.startswith("server-"))
-    before = stack.pids()[name]
+    ((name, before),) = stack.servers().items()
     os.kill(before, signal.SIGTERM)
     eventually(lambda: _is_ready(stack, name, before), "the server again", 120)
 

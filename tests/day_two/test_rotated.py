@@ -24,10 +24,6 @@ def status(stack: Stack, auth: str) -> int:
     return httpx.get(f"{stack.url}/api/admin/version", headers=headers(auth), timeout=10).status_code
 
 
-def servers(stack: Stack) -> set[str]:
-    return {name for name in stack.pids() if name.startswith("server-")}
-
-
 @dataclass(frozen=True)
 class Rotated:
     """What was before, what was called, what clients saw; `at_once` is what the old string got right afterwards."""
@@ -45,16 +41,16 @@ class Rotated:
 def rotated(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
     """The auth string under clients with the old one, whose profile is ours; then the database under the new one."""
     old = {name: stack.secret(name) for name in ("auth-string", "database-login")}
-    slots = [servers(stack)]
+    slots = [set(stack.servers())]
     stack.environment = {**stack.environment, "PREFECT_HOME": str(tmp_path_factory.mktemp("user"))}
     stack.run("connect")
     with clients(3, stack.url, old["auth-string"]) as with_old:
         auth = rotate(stack, "auth", "--grace-minutes", "1")
         at_once = status(stack, old["auth-string"])
-    slots.append(servers(stack))
+    slots.append(set(stack.servers()))
     with clients(3, stack.url, stack.secret("auth-string")) as with_new:
         database = rotate(stack, "database")
-    slots.append(servers(stack))
+    slots.append(set(stack.servers()))
     yield Rotated(old, slots, auth, database, with_old, with_new, at_once)
     environment = dict(stack.environment)
     del environment["PREFECT_HOME"]

@@ -50,7 +50,7 @@ def runs(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def kill_server(stack: Stack) -> None:
     """Returns when the next server is ready."""
-    ((name, killed),) = [each for each in stack.pids().items() if each[0].startswith("server-")]
+    ((name, killed),) = stack.servers().items()
     os.kill(killed, signal.SIGKILL)
     ready = stack.home / f"run/{name}.json"
     eventually(lambda: json.loads(ready.read_text())["pid"] not in (0, killed), "another server", 120)

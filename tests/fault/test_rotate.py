@@ -120,7 +120,7 @@ def kill_at_every_boundary(stack: Stack, what: str, open_clients: ExitStack) -> 
 
 def require_well(stack: Stack) -> None:
     assert stack.plan() == []
-    assert len([name for name in stack.pids() if name.startswith("server-")]) == 1
+    assert len(stack.servers()) == 1
     assert [each.name for each in (stack.home / "secrets").iterdir() if "next" in each.name] == []
     assert [each for each in stack.transcript if "Traceback" in each.output] == []
 
