@@ -52,8 +52,9 @@ class Result:
 
     @property
     def steps(self) -> list[str]:
-        """Names of the steps it ended, in order."""
-        return [match[1] for match in re.finditer(r"^✓ (.+?)  \d+\.\d s(?:  |$)", self.stdout, re.M)]
+        """Names of the steps that ended, in order: its own, or those of the run whose log it followed."""
+        pattern = r"^✓ (?P<own>.+?)  \d+\.\d s(?:  |$)|^  [\d:]{8}  (?P<followed>.+?): .* in \d+\.\d s$"
+        return [match["own"] or match["followed"] for match in re.finditer(pattern, self.stdout, re.M)]
 
 
 def caller_environment(**more: str) -> dict[str, str]:
