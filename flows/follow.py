@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, Log
@@ -15,9 +16,12 @@ from prefect.client.schemas.sorting import LogSort
 
 from blocks.errors import Blocked, NotReady
 from blocks.front_door import FrontDoor
+from blocks.waiting import wait_until
 
 EVERY = 1.0
 """Seconds between two looks."""
+AWAY_SECONDS = 60.0
+"""Seconds without an answer, the client's own retries not among them, after which we no longer follow."""
 QUIET_LOOKS = 2
 """Looks without a new line after which an ended run has said all: its last lines are sent when its process ends."""
 START_SECONDS = 120.0
@@ -41,9 +45,8 @@ def run_deployment(door: FrontDoor, name: str, parameters: Mapping[str, Any], sa
 def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None]) -> FlowRun:
     told, quiet, began = 0, 0, time.monotonic()
     while True:
-        run = client.read_flow_run(run_id)
+        run, lines = _look(client, run_id, told)
         ended = run.state is not None and run.state.is_final()
-        lines = _lines(client, run_id, told)
         told += len(lines)
         for each in filter(is_of_interest, lines):
             say(f"  {each.timestamp:%H:%M:%S}  {each.message.splitlines()[0]}")  # a traceback stays in the log
@@ -56,6 +59,21 @@ def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None
                 "it is taken once one can: selfhost status, and df, as without room on the disk none does",
             )
         time.sleep(EVERY)
+
+
+def _look(client: SyncPrefectClient, run_id: UUID, told: int) -> tuple[FlowRun, list[Log]]:
+    """The run as it is, and the lines of its log after the first `told`. The server may be away for a while."""
+
+    def look() -> tuple[FlowRun, list[Log]]:
+        try:
+            return client.read_flow_run(run_id), _lines(client, run_id, told)
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+                raise
+            raise NotReady(str(error).splitlines()[0]) from error
+
+    hint = "the run may go on without this command: selfhost status, and df, as the disk may be full"
+    return wait_until(look, f"an answer about the run {run_id}", timeout=AWAY_SECONDS, every=EVERY, hint=hint)
 
 
 def is_of_interest(line: Log) -> bool:

@@ -88,7 +88,7 @@ def require_well(stack: Stack) -> None:
     [
         ("temporary server ready", ("restore", "latest", "--yes")),
         ("install", ("workers", "add", "ours", "--packages", "iniconfig")),
-        ("accept both", ("rotate", "auth")),
+        ("both accepted", ("rotate", "auth")),
     ],
 )
 def test_a_change_under_which_the_disk_fills_up(changing: Stack, step: str, argv: tuple[str, ...]) -> None:
