@@ -102,19 +102,19 @@ class Stack:
             **self.identity,
         )
 
-    def call(self, *argv: str) -> Result:
+    def call(self, *argv: str, seconds: float = CALL_SECONDS) -> Result:
         """Make a call and wait for its end."""
         process = self.start(*argv)
-        return self.ended(process, argv, *process.communicate(timeout=CALL_SECONDS))
+        return self.ended(process, argv, *process.communicate(timeout=seconds))
 
     def ended(self, process: subprocess.Popen[str], argv: Sequence[str], stdout: str, stderr: str) -> Result:
         """Note a call that has ended."""
         self.transcript.append(Result(tuple(argv), process.returncode, stdout, stderr))
         return self.transcript[-1]
 
-    def run(self, verb: str, *options: str) -> Result:
+    def run(self, verb: str, *options: str, seconds: float = CALL_SECONDS) -> Result:
         """Make a call that must succeed."""
-        done = self.call(verb, *self.where, *options)
+        done = self.call(verb, *self.where, *options, seconds=seconds)
         assert done.status == 0, done.output
         return done
 

@@ -186,7 +186,8 @@ def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str]
     if done.returncode == 2:
         raise NotReady(f"the database at {login.host}:{login.port} does not answer: {_tail(done.stderr)}")
     if done.returncode:
-        raise Blocked(f"SQL failed in {login.database!r} at {login.host}:{login.port}: {_tail(done.stderr)}")
+        where = f"{login.database!r} at {login.host}:{login.port}"
+        raise Blocked(f"SQL failed in {where}: {_tail(done.stderr)}", "the database's disk may be full: df shows it")
     return [line.split("\t") for line in done.stdout.splitlines() if line]
 
 

@@ -33,6 +33,8 @@ MIGRATION_SECONDS = 3600.0
 MOST_STEPS = 12
 """Steps of a migration that are reported: of a job's output 4 KiB are kept, and the report is its last line."""
 PR_SET_PDEATHSIG = 1
+NICE = 5
+"""Added to our niceness: on a small machine a rehearsal must not take the processor from the server in use."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _leave)
     end_with_parent()
+    os.nice(NICE)
     try:
         options.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         auth_string = configured_auth_string()
