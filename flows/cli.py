@@ -267,9 +267,24 @@ def main() -> int:
         terminal.fail(Blocked("interrupted", "the same command finishes what was begun"))
         return 130
     except Exception as error:  # noqa: BLE001 (said in one line, the traceback kept for whoever mends it)
-        terminal.fail(SelfhostError(f"{type(error).__name__}: {error}", f"details in {_keep_traceback()}"))
+        terminal.fail(_unforeseen(error))
         return 1
     return 0
+
+
+def _unforeseen(error: Exception) -> SelfhostError:
+    """What is said of an error that nobody took up; most are of a server which dies while we talk to it."""
+    import httpx  # not before: a call which ends well can do without
+
+    details = f"details in {_keep_traceback()}"
+    if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
+        answer = f"it answers {error.response.status_code}"
+    elif isinstance(error, httpx.TransportError):
+        answer = str(error)
+    else:
+        return SelfhostError(f"{type(error).__name__}: {error}", details)
+    what = f"the server at {error.request.url.netloc.decode()}: {answer}"
+    return SelfhostError(what, f"its disk may be full (df); the same command tries again; {details}")
 
 
 def _keep_traceback() -> str:

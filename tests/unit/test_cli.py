@@ -6,8 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from blocks.errors import WrongCall
@@ -17,6 +20,7 @@ from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home, claim
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import read_spec
+from flows import cli
 from flows.where import Where
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +156,29 @@ def test_logs_names_what_there_is(home: Home) -> None:
     done = selfhost("logs", "../secrets/auth-string", *where, folder=home.root)
     assert done.returncode == 2
     assert "hint: there are nginx" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("server", "said"), [("500", "the server at 127.0.0.1:{port}: it answers 500"), ("", "127.0.0.1:{port}: ")]
+)
+def test_a_server_that_dies_under_a_call_is_said_in_one_line(
+    server: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(int(server))
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as listening:
+        port = listening.server_port
+        thread = threading.Thread(target=listening.handle_request)
+        if server:
+            thread.start()
+        else:
+            listening.socket.close()
+        monkeypatch.setattr(cli, "app", lambda **_: httpx.get(f"http://127.0.0.1:{port}/").raise_for_status())
+        assert cli.main() == 1
+    error, hint = capsys.readouterr().err.splitlines()[-2:]  # before them the server's own log
+    assert said.format(port=port) in error and hint.startswith("hint: its disk may be full (df)")
 
 
 def test_says_its_version(tmp_path: Path) -> None:
