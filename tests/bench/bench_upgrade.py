@@ -281,7 +281,7 @@ def measure(stack: Stack, folder: Path, options: argparse.Namespace, console: Co
     console.print(f"upgrade: {seconds:.0f} s in all, a worker drained under a run of minutes among it")
     slowest = sorted(traffic.calls, key=lambda each: -each.seconds)[:5]
     places = ", ".join(f"{1000 * each.seconds:.0f} ms at {each.began - began:.0f} s" for each in slowest)
-    console.print(f"slowest calls, with the time since the command: {places}")
+    console.print(f"slowest calls, and when after the command: {places}", soft_wrap=True)
     console.print(
         f"flows of {TASKS} tasks: {completed} of {len(runs)} completed, {tasks} task runs, {lines} log lines; "
         f"{spanned} of them spanned the switch"
