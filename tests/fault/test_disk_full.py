@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import prefect
 import pytest
 
 from tests import disk
+from tests.contract.conftest import OLDER
 from tests.fault.comparison import Undisturbed, require_equal
 from tests.fault.runs import answers, disturbed_call, says_one_line_with_a_hint
 from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
@@ -34,9 +36,10 @@ def small_disk() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def changing() -> Iterator[Stack]:
-    """One that runs, with a backup."""
-    with on_a_disk_of("4g") as stack:
-        stack.bootstrap()
+    """One that runs the oldest Prefect there may be, with a backup."""
+    with on_a_disk_of("6g") as stack:
+        stack.home.with_name("old.toml").write_text(f'prefect_version = "{OLDER}"\n')
+        stack.bootstrap("--spec", str(stack.home.with_name("old.toml")))
         stack.run("backup")
         yield stack
 
@@ -89,6 +92,7 @@ def require_well(stack: Stack) -> None:
         ("temporary server ready", ("restore", "latest", "--yes")),
         ("install", ("workers", "add", "ours", "--packages", "iniconfig")),
         ("both accepted", ("rotate", "auth")),
+        ("drill and rehearsal", ("upgrade", "--to", prefect.__version__)),
     ],
 )
 def test_a_change_under_which_the_disk_fills_up(changing: Stack, step: str, argv: tuple[str, ...]) -> None:
