@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from blocks.database import Content, Database
+from blocks.database import SCRATCH_JOBS, Content, Database
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Condition
 from blocks.object_store import ObjectStore
@@ -234,7 +234,7 @@ def drilled(
     began = datetime.now(UTC)
     # One name for all drills of a stack, so that what a killed one left is made anew by the next.
     with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
-        scratch.restore(dump)
+        scratch.restore(dump, jobs=SCRATCH_JOBS)
         wrong = lacking(manifest, scratch, encryption_key)
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")

@@ -14,6 +14,9 @@ from blocks.host.agent.spec import Service
 from blocks.host.secret_files import DATABASE_LOGIN
 from blocks.resource import Resource
 
+SCRATCH_JOBS = 2
+"""Jobs which restore into a database that nobody uses before it was compared, and that is dropped where it differs."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -121,11 +124,12 @@ class Database(Block, ABC):
         """
 
     @abstractmethod
-    def restore(self, source: Path, keep_open: tuple[int, ...] = ()) -> None:
-        """Restore a dump into the empty database, all at once or not at all. Waits.
+    def restore(self, source: Path, keep_open: tuple[int, ...] = (), jobs: int = 1) -> None:
+        """Restore a dump into the empty database, with one job all at once or not at all. Waits.
 
         Args:
             keep_open: Descriptors the restoring process holds too, so that a lease outlives its taker.
+            jobs: Parts that are restored side by side; after a failure some of them are there.
         """
 
     @abstractmethod

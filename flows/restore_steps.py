@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 
 from blocks import backups, restorable
 from blocks.backups import Catalogue, Manifest
-from blocks.database import Database
+from blocks.database import SCRATCH_JOBS, Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import control, restore_record, schema
 from blocks.host.restore_record import Record
@@ -128,7 +128,7 @@ def fill(stack: Stack, manifest: Manifest, copy: Database) -> None:
         Blocked: something differs.
     """
     with step("restore beside") as detail:
-        copy.restore(dump_file(stack))
+        copy.restore(dump_file(stack), jobs=SCRATCH_JOBS)
         wrong = backups.lacking(manifest, copy, stack.secrets.read(ENCRYPTION_KEY))
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "nothing was replaced")

@@ -152,8 +152,8 @@ class LocalDatabase(Database):
         finally:
             postgres.query(self.programs, maker, drop, variables)
 
-    def restore(self, source: Path, keep_open: tuple[int, ...] = ()) -> None:
-        postgres.restore(self.programs, self.login(), source, keep_open)
+    def restore(self, source: Path, keep_open: tuple[int, ...] = (), jobs: int = 1) -> None:
+        postgres.restore(self.programs, self.login(), source, keep_open, jobs)
 
     def size(self) -> int:
         found = postgres.query(self.programs, self.login(), "SELECT pg_database_size(current_database())")
