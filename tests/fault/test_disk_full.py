@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from tests.fault.runs import answers, disturbed_call, says_one_line_with_a_hint
 from tests.stack import CALL_SECONDS, Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault
+FULL_SECONDS = 20.0
 
 
 @contextmanager
@@ -68,14 +70,19 @@ def test_a_disk_with_too_little_room_is_refused_before_anything_is_touched(small
 
 
 def filled_after(stack: Stack, step: str, *argv: str) -> Result:
-    """Make a call during which the disk fills up when a step has ended; afterwards there is room again."""
+    """Make a call during which the disk is full for a while, from when a step has ended."""
+    was_full = False
 
     def fill_up(ended: str, _: object) -> None:
+        nonlocal was_full
         if ended == step:
             disk.fill(stack.folder)
+            time.sleep(FULL_SECONDS)
+            disk.make_room(stack.folder)
+            was_full = True
 
     done = disturbed_call(stack, argv, fill_up)
-    disk.make_room(stack.folder)
+    assert was_full, done.output
     eventually(lambda: answers(stack), "the service again", CALL_SECONDS)
     return done
 
