@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,8 @@ from tests.stack import Stack
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PATIENCE = 60.0
 """Seconds for a page to show what is expected: the machine may be busy."""
+RELOAD_SECONDS = 10.0
+"""Seconds a reloaded page gets before it is reloaded again, as a person would."""
 STALE = (
     NoSuchElementException,
     StaleElementReferenceException,
@@ -97,12 +99,14 @@ def shows(page: WebDriver, *texts: str) -> str:
 
 def reloaded_until(page: WebDriver, *texts: str) -> None:
     """Reload the page until it shows all these texts: the log tab does not follow a run that has just ended."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + 2 * PATIENCE
     while not all(text in _body(page) for text in texts):
         assert time.monotonic() < deadline, f"not {texts} on {page.current_url}, which shows:\n{_body(page)}"
         page.refresh()
-        shows(page, "Logs")
-        time.sleep(2)
+        with suppress(TimeoutException):
+            WebDriverWait(page, RELOAD_SECONDS, ignored_exceptions=STALE).until(
+                lambda each: all(text in _body(each) for text in texts)
+            )
 
 
 def newest(stack: Stack, flow_name: str) -> list[FlowRun]:
