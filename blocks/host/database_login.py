@@ -2,6 +2,9 @@
 
 A login role acts as the owner from its first statement, so whatever it makes belongs to the owner, and one login role
 can take another's place while the database is in use. Two are enough: one is let in while the other still is.
+
+The owner may look at, and end, what others do in the cluster. Its own sessions count as those of the login role, of
+which it is no member: a migration would neither see who is in its way nor end what a killed one left at work.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ SELECT format('CREATE ROLE %I', role) FROM unnest(ARRAY[:'owner', :'user']) role
 WHERE role NOT IN (SELECT rolname FROM pg_roles) \gexec
 ALTER ROLE :"user" LOGIN PASSWORD :'password';
 GRANT :"owner" TO :"user";
+GRANT pg_read_all_stats, pg_signal_backend TO :"owner";
 ALTER ROLE :"user" SET role = :'owner';
 """
 )
 _ADMITTED = """
 SELECT rolcanlogin AND pg_has_role(rolname, :'owner', 'MEMBER')
+       AND pg_has_role(:'owner', 'pg_read_all_stats', 'MEMBER') AND pg_has_role(:'owner', 'pg_signal_backend', 'MEMBER')
        AND coalesce(rolconfig, '{}') @> ARRAY['role=' || :'owner']
 FROM pg_roles WHERE rolname = :'user'
 """

@@ -30,6 +30,8 @@ OWNER = "prefect"
 DATABASE = "prefect-db"
 SAMPLE = 10_000
 """Rows of a table that a checksum looks at, about: all of them would take 6 s for 1.6 GB."""
+LONG_SECONDS = 60
+"""A transaction that has been open for so long is told before a migration, which would wait for it."""
 
 
 @dataclass(frozen=True)
@@ -238,12 +240,12 @@ def invalid_indexes(bin_folder: Path, login: Login) -> list[str]:
 
 
 def long_transactions(bin_folder: Path, login: Login) -> list[str]:
-    """Transactions in this database that have been open for a minute or more, in words; no text of their queries."""
-    sql = """
+    """Transactions in this database that have been open for long, in words; no text of their queries."""
+    sql = f"""
     SELECT format('process %s of %s, %s, open for %s s', pid, usename, state, round(extract(epoch FROM age)))
     FROM (SELECT *, now() - xact_start AS age FROM pg_stat_activity) AS seen
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-    AND xact_start < now() - interval '1 minute' ORDER BY xact_start
+    AND xact_start < now() - interval '{LONG_SECONDS} seconds' ORDER BY xact_start
     """
     return [row[0] for row in query(bin_folder, login, sql)]
 

@@ -16,12 +16,13 @@ import pytest
 
 from blocks.errors import Blocked, NotReady
 from blocks.host import database_login, postgres
+from blocks.host.postgres import DATABASE as OWN_DATABASE
 from blocks.host.postgres import OWNER, Login
 from blocks.local.database import LocalDatabase
 from blocks.local.secret_store import LocalSecretStore
 from blocks.resource import Apply, visit
 from blocks.waiting import wait_until
-from tests.postgres import SYSTEM_USER, free_port, reachable_programs
+from tests.postgres import SYSTEM_USER, connected, free_port, reachable_programs
 
 OWNERS = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
 
@@ -68,6 +69,37 @@ def test_the_first_login_acts_as_the_owner_who_has_none(database: LocalDatabase)
     assert found == [["prefect", "f", "f", "f", "f"], ["prefect_a", "t", "f", "f", "f"]]
     query(database, value, "CREATE TABLE made_by_a (id int)")
     assert query(database, value, OWNERS) == [["prefect"]]
+
+
+def test_who_is_in_the_way_of_a_migration_is_seen_and_can_be_ended(
+    database: LocalDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "LONG_SECONDS", 0)
+    value = database.secret("database-login")
+    query(database, value, "CREATE TABLE waited_for (id int); CREATE INDEX broken ON waited_for (id)")
+    broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass"
+    admin = replace(database.admin(), database=OWN_DATABASE)
+    postgres.query(database.programs, admin, broken)
+    with connected(login_of(database, value).url(), "a reader") as reader:
+        reader("BEGIN")
+        (pid,) = reader("SELECT pg_backend_pid() AS pid FROM waited_for RIGHT JOIN (SELECT 1) AS one ON true")
+        vitals = database.vitals()
+        assert vitals.invalid_indexes == ("broken",)
+        assert "waited_for" in vitals.tables and vitals.size > 0
+        (told,) = vitals.long_transactions
+        assert told.startswith(f"process {pid['pid']} of prefect_a, idle in transaction, open for ")
+        assert query(database, value, f"SELECT pg_terminate_backend({pid['pid']})") == [["t"]]
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            reader("SELECT 1")
+    assert database.vitals().long_transactions == ()
+    query(database, value, "DROP TABLE waited_for")
+
+
+def test_a_converge_gives_the_owner_of_an_older_stack_its_rights(database: LocalDatabase) -> None:
+    postgres.query(database.programs, database.admin(), f"REVOKE pg_signal_backend FROM {OWNER}")
+    role = database.resources()[1]
+    assert visit(role, Apply()).action == "update"
+    assert visit(role, Apply()).action == "keep"
 
 
 def test_another_login_is_let_in_beside_it_and_both_do_everything(database: LocalDatabase, tmp_path: Path) -> None:
