@@ -169,7 +169,7 @@ class StackSpec(_Part):
     database: Database = Database()
     server: Server = Server()
     workers: tuple[Worker, ...] = Field(
-        (Worker(name="maintenance", pool="maintenance", concurrency=2), Worker(name="default", pool="default")),
+        (Worker(name="maintenance", pool="maintenance", concurrency=4), Worker(name="default", pool="default")),
         description="Workers on this machine. The one on the `maintenance` pool runs this project's own flows.",
     )
     backup: Backup = Backup()
