@@ -47,18 +47,25 @@ def marked(client: SyncPrefectClient) -> list[str]:
 
 def alive(client: SyncPrefectClient, names: Collection[str]) -> list[FlowRun]:
     """Flow runs of these pools that have a process, or are about to get one."""
-    if not names:
-        return []
-    found = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ALIVE))),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(names))),
-    )
+    return _alive(client, WorkPoolFilter(name=WorkPoolFilterName(any_=list(names)))) if names else []
+
+
+def all_alive(client: SyncPrefectClient) -> list[FlowRun]:
+    """The same of the whole server, with those that somebody runs without a pool, as from a laptop."""
+    return _alive(client)
+
+
+def _alive(client: SyncPrefectClient, of: WorkPoolFilter | None = None) -> list[FlowRun]:
+    states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ALIVE)))
+    found = client.read_flow_runs(flow_run_filter=states, work_pool_filter=of)
     return [each for each in found if each.state_name != "Suspended"]
 
 
 def told(runs: Iterable[FlowRun]) -> str:
     """Runs in words for a person."""
-    return ", ".join(f"{each.name} ({each.work_pool_name}, {each.state_name})" for each in runs) or "no run"
+    return (
+        ", ".join(f"{each.name} ({each.work_pool_name or 'no pool'}, {each.state_name})" for each in runs) or "no run"
+    )
 
 
 def _pause(client: SyncPrefectClient, name: str) -> bool:

@@ -25,6 +25,11 @@ def take(now: HostSpec, wanted: HostSpec, names: Collection[str]) -> HostSpec:
     )
 
 
+def again(now: HostSpec, before: HostSpec) -> HostSpec:
+    """What the host had before, after `now`."""
+    return replace(before, generation=now.generation + 1, jobs=())
+
+
 def with_job(now: HostSpec, job: Job, files: Iterable[File] = ()) -> HostSpec:
     """`now` with this one job, and the files it reads."""
     kept = {each.path: each for each in (*now.files, *files)}

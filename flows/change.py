@@ -11,12 +11,13 @@ import time
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 
 from blocks import pools, rollout
-from blocks.errors import Blocked, NotReady
+from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.host import wanted
 from blocks.host.agent.spec import File, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.host.wanted import Wanted
@@ -31,6 +32,10 @@ DRAIN_SECONDS = 60.0
 """Time the old server gets to be gone: it drains for 8 s and lets calls in flight finish."""
 SETTLE_SECONDS = 3.0
 """After a pool was paused, what its workers were given by their last query (one a second) has become a run."""
+IDLE_SECONDS = 15.0
+"""What a worker gets beside the time of its flows, to be seen idle: its host looks for 2 s."""
+WORKER_SECONDS = 120.0
+"""Time an idle worker gets to end and to be there again: 5 s on a quiet machine."""
 EVERY = 0.2
 
 
@@ -53,14 +58,17 @@ def keep(stack: Stack, client: SyncPrefectClient) -> None:
     wanted.write(stack.machine.home(), Wanted(stack.spec.model_dump(mode="json"), stack.releases))
 
 
-def run_job(stack: Stack, job: Job, files: Iterable[File] = ()) -> dict[str, Any]:
+def run_job(stack: Stack, job: Job, files: Iterable[File] = (), beside: HostSpec | None = None) -> dict[str, Any]:
     """Run a program on the stack's host, once, and wait for its end; what its last line of output says, as JSON.
+
+    Args:
+        beside: What the host should run from now on; left out, it goes on as it is.
 
     Raises:
         Blocked: it failed; the text has the last line it wrote.
     """
     once = replace(job, run=uuid.uuid4().hex)
-    stack.machine.apply(rollout.with_job(current(stack), once, files))
+    stack.machine.apply(rollout.with_job(beside or current(stack), once, files))
     status = wait_until(
         lambda: _ended(stack, once), f"the end of the job {job.name}", timeout=job.timeout + 60, every=EVERY
     )
@@ -93,7 +101,7 @@ def drop_server(stack: Stack, wished: HostSpec, slot: str) -> None:
     if not any(each.name == name for each in current(stack).services):
         return
     stack.machine.apply(rollout.take(current(stack), wished, [name]))
-    wait_until(lambda: _service(stack, name) is None, f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
+    wait_until(lambda: _gone(stack, name), f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
 
 
 def changed_workers(stack: Stack, wished: HostSpec) -> list[str]:
@@ -102,46 +110,85 @@ def changed_workers(stack: Stack, wished: HostSpec) -> list[str]:
 
 
 def change_workers(
-    stack: Stack, wished: HostSpec, names: Collection[str], client: SyncPrefectClient, wait_seconds: float
+    stack: Stack,
+    wished: HostSpec,
+    names: Collection[str],
+    client: SyncPrefectClient,
+    wait_seconds: float,
+    *,
+    held: bool = False,
 ) -> str:
     """Give these worker services their wished form, each once nothing runs on it, while their pools are paused.
 
     Where something still runs after `wait_seconds`, its worker goes on as it was. Returns what that is, in words;
     empty where all have changed. For a worker that is new nothing needs to be paused.
+
+    Args:
+        held: Leave the pools of those that go on paused, so that they are given nothing more.
+
+    Raises:
+        Blocked: a worker does not start in its wished form; all of them are as they were.
     """
     if not names:
         return ""
-    before = current(stack)
-    drained = sorted(_pools_of(names, before))
-    paused = pools.pause(client, drained)
+    before, late = current(stack), list[str]()
+    drained = _pools_of(names, before)
     try:
-        time.sleep(SETTLE_SECONDS if drained else 0)
+        if pools.pause(client, sorted(drained)):
+            time.sleep(SETTLE_SECONDS)
         stack.machine.apply(rollout.take(before, wished, names))
-        late = _wait_for_workers(stack, names, wait_seconds)
+        late = _late(stack, names, wait_seconds)
         if late:
             stack.machine.apply(rollout.take(current(stack), before, late))
-            return f"{', '.join(late)} goes on as before, it runs {pools.told(pools.alive(client, paused))}"
-        return ""
+        _require_changed(stack, set(names) - set(late))
+        return f"{', '.join(late)} goes on as before, it runs {_told(client, _pools_of(late, before))}" if late else ""
+    except SelfhostError:
+        stack.machine.apply(rollout.take(current(stack), before, names))
+        raise
     finally:
-        pools.resume(client, paused)
+        pools.resume(client, sorted(drained - (_pools_of(late, before) if held else set())))
 
 
-def _wait_for_workers(stack: Stack, names: Collection[str], seconds: float) -> list[str]:
+def _told(client: SyncPrefectClient, names: Collection[str]) -> str:
+    return pools.told(pools.alive(client, names))
+
+
+def _late(stack: Stack, names: Collection[str], seconds: float) -> list[str]:
+    """Which of these services are still busy when the time is over, and so have not begun to change."""
     try:
-        wait_until(lambda: not _unchanged(stack, names), "that workers are idle", timeout=seconds, every=EVERY)
+        wait_until(lambda: not _busy(stack, names), "idle workers", timeout=seconds + IDLE_SECONDS, every=EVERY)
     except NotReady:
-        return _unchanged(stack, names)
+        return _busy(stack, names)
     return []
 
 
-def _unchanged(stack: Stack, names: Collection[str]) -> list[str]:
-    """Services that are not yet what the last spec wants; all of them where the host has not looked at it."""
-    seen, now = stack.machine.observe(), current(stack)
-    if seen is None or seen.observed_generation != now.generation:
-        return sorted(names)
-    states = {each.name: each.state for each in seen.services}
-    expected = {each.name for each in now.services}
-    return sorted(name for name in names if states.get(name) != ("ready" if name in expected else None))
+def _busy(stack: Stack, names: Collection[str]) -> list[str]:
+    seen = _seen(stack)
+    return sorted(name for name in names if name in seen and seen[name].state == "waiting-idle")
+
+
+def _require_changed(stack: Stack, names: Collection[str]) -> None:
+    """Wait until these services are what the last spec wants: ready, or gone.
+
+    Raises:
+        Blocked: one does not start, or not in time.
+    """
+    for name in sorted(names):
+        try:
+            wait_until(
+                partial(_has_changed, stack, name),
+                f"the change of {name}",
+                timeout=WORKER_SECONDS,
+                every=EVERY,
+            )
+        except NotReady as error:
+            raise Blocked(error.what, f"selfhost logs {name}") from error
+
+
+def _has_changed(stack: Stack, name: str) -> bool:
+    if any(each.name == name for each in current(stack).services):
+        return bool(_ready(stack, name))
+    return _gone(stack, name)
 
 
 def _pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
@@ -168,14 +215,22 @@ def _ready(stack: Stack, name: str) -> ServiceStatus:
         raise NotReady(f"{name} is not there yet")
     if found.state == "failed":
         raise Blocked(f"{name} does not start: {found.message}", f"selfhost logs {name}")
-    if found.state != "ready":
+    if found.state != "ready" or found.message:  # ready with a message: as it was, something keeps it from changing
         raise NotReady(f"{name} is {found.state} {found.message}".strip())
     return found
 
 
+def _gone(stack: Stack, name: str) -> bool:
+    return _service(stack, name) is None
+
+
 def _service(stack: Stack, name: str) -> ServiceStatus | None:
-    """How a service stands, once the host has taken up the last spec."""
+    return _seen(stack).get(name)
+
+
+def _seen(stack: Stack) -> dict[str, ServiceStatus]:
+    """How services stand, by name, once the host has taken up the last spec."""
     seen, now = stack.machine.observe(), current(stack)
     if seen is None or seen.observed_generation != now.generation:
         raise NotReady("the host has not taken up its spec")
-    return next((each for each in seen.services if each.name == name), None)
+    return {each.name: each for each in seen.services}

@@ -22,7 +22,7 @@ from blocks.spec import StackSpec
 from flows import launch, restore_cli, terminal  # noqa: F401 (restore_cli registers its verb)
 from flows.maintenance_cli import asked
 from flows.progress import listen, step
-from flows.where import HERE, Json, Where, Yes, app
+from flows.where import HERE, Json, Patience, Where, Yes, app
 from flows.workers_cli import workers
 
 if TYPE_CHECKING:
@@ -33,14 +33,15 @@ app.command(workers)
 
 
 @app.command
-def bootstrap(where: Where = HERE) -> None:
+def bootstrap(where: Where = HERE, *, patience: Patience = 0.0) -> None:
     """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
     spec = where.wish()
     home = Home(spec.home_path)
     launch.check(spec)
-    launch.refuse_version_change(spec, home)
     listen(terminal.StepLines())
-    lease = launch.take_lease(home, "bootstrap")
+    lease = launch.take_lease(home, "bootstrap", patience)
+    spec = where.wish()  # whoever had the lease before may have changed the saved one
+    launch.refuse_version_change(spec, home)
     launch.prepare_home(spec)
     make = _again if launch.is_bootstrapped(home) else _first
     conditions = make(spec, home, lease)

@@ -92,10 +92,10 @@ def refuse_version_change(spec: StackSpec, home: Home) -> None:
             )
 
 
-def take_lease(home: Home, reason: str) -> Lease:
-    """The exclusive right to change this stack."""
+def take_lease(home: Home, reason: str, patience: float = 0.0) -> Lease:
+    """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds."""
     home.root.mkdir(parents=True, exist_ok=True)
-    return leases.acquire(home.lease, reason)
+    return leases.acquire(home.lease, reason, patience)
 
 
 def require_ours(home: Home, name: str | None) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from blocks.errors import Conflict, WrongCall
+from blocks.errors import WrongCall
 from blocks.host import secret_files, wanted
-from blocks.host.home import Home
-from blocks.host.lease import Lease
 from blocks.spec import StackSpec
 from flows import launch, terminal
 from flows.progress import listen, step
-from flows.where import HERE, Where, Yes, app
+from flows.where import HERE, Patience, Where, Yes, app
 
 if TYPE_CHECKING:
     from blocks.backups import Manifest
@@ -45,7 +42,7 @@ def restore(
     drop_old: Annotated[
         bool, Parameter(name="--drop-old", negative="", help="Drop the databases that restores have replaced.")
     ] = False,
-    patience: Annotated[float, Parameter(help="Seconds to wait for another who changes the stack.")] = 0.0,
+    patience: Patience = 0.0,
     yes: Yes = False,
 ) -> None:
     """Put a backup in the place of the database; what it replaces is kept until --drop-old.
@@ -56,9 +53,10 @@ def restore(
     """
     if (backup is None) == (not drop_old):
         raise WrongCall("name a backup, or say --drop-old", "selfhost backup --list shows those there are")
-    spec, home = where.saved()
+    home = where.there()
     listen(terminal.StepLines())
-    lease = _lease(home, f"restore {backup or '--drop-old'}", patience)
+    lease = launch.take_lease(home, f"restore {backup or '--drop-old'}", patience)
+    spec, _ = where.saved()  # whoever had the lease before may have changed it
     if launch.has_other_prefect(spec):
         launch.become(wanted.read(home).releases[wanted.SERVER], home, lease)
     launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
@@ -69,18 +67,6 @@ def restore(
         _drop_old(stack, yes)
         return
     _restore(stack, backup, How(wait, now, not without_safety), yes)
-
-
-def _lease(home: Home, reason: str, patience: float) -> Lease:
-    """The exclusive right to change the stack; where another has it, it may be had a moment later."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return launch.take_lease(home, reason)
-        except Conflict:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.2)
 
 
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:

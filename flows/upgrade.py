@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from prefect import flow
@@ -17,37 +15,34 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from blocks import catalog, resource, rollout, verification
-from blocks.backups import Catalogue
+from blocks import catalog, rollout
+from blocks.backups import Catalogue, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
-from blocks.host import control
 from blocks.host import lease as leases
-from blocks.host.agent.spec import HostSpec, Job, Service
+from blocks.host.agent.spec import Job
 from blocks.host.wanted import SERVER
-from blocks.server_objects import server_objects
 from blocks.spec import StackSpec
 from blocks.stack import (
-    SLOT_PREFIX,
     Stack,
     active_slot,
-    host_spec,
-    next_spec,
     other_slot,
     server_toml,
 )
-from flows import backup, change, stall, upgrade_preflight
-from flows import status as seen_from_outside
+from flows import backup, change, stall, upgrade_preflight, upgrade_switch
 from flows.backup import as_task
 from flows.converge import this_server
 from flows.progress import step
 from flows.upgrade_report import Report, markdown, rehearsed
+from flows.upgrade_switch import Way
 
 T = TypeVar("T")
 NEWEST: str = StackSpec.model_fields["prefect_version"].default
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Hours = Annotated[int, Field(ge=1, le=168)]
 Minutes = Annotated[int, Field(ge=0, le=1440)]
+FRESH_SECONDS = 3600.0
+"""Where a person took longer to approve, what was recorded meanwhile is backed up, too."""
 Wheel = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
 
 
@@ -55,31 +50,6 @@ class Approval(RunInput):
     """What a person answers."""
 
     switch: Literal["yes", "no"] = "yes"
-
-
-@dataclass(frozen=True)
-class Way:
-    """From one form of a stack to another, and the slots their servers run in."""
-
-    old: Stack
-    new: Stack
-    old_slot: str
-    new_slot: str
-    revision: str
-    """Of the schema before."""
-    rolling: bool = True
-    """Whether the old server lives on the new schema, so that both may run at one time."""
-
-    def old_spec(self) -> HostSpec:
-        return host_spec(self.old, 0, self.old_slot)
-
-    def new_spec(self) -> HostSpec:
-        return host_spec(self.new, 0, self.new_slot)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the new form is the wanted one already; a run that was killed may still have to finish it."""
-        return self.old.releases == self.new.releases
 
 
 @flow(name="upgrade")
@@ -106,30 +76,31 @@ def upgrade(
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     old = catalog.load(stack)
-    lease = old.machine.home().lease
+    lease, reason = old.machine.home().lease, f"upgrade to Prefect {to}"
     report = Report(old.releases[SERVER].id, "", to)
     try:
-        with leases.held(lease, f"upgrade to Prefect {to}: rehearsal"):
-            way = prepare(old, to, wheel, report)
-            if not way.is_done:
-                with installed(way, report):
-                    way = rehearse(way, report)
-        if approve and not way.is_done:
-            ask(report, approval_hours)
-        with leases.held(lease, f"upgrade to Prefect {to}: switch"):
-            require_unchanged(old, stack)
-            carry_out(way, report, drain_minutes)
+        with leases.held(lease, reason):
+            way = prepared(old, to, wheel, report)
+            if not approve or way.is_done:
+                carry_out(way, report, drain_minutes, wheel)
+                return
+        began = time.monotonic()
+        ask(report, approval_hours)
+        with leases.held(lease, f"{reason}: switch", upgrade_switch.LEASE_SECONDS):
+            way = still_there(way, report, time.monotonic() - began)
+            carry_out(way, report, drain_minutes, wheel)
     finally:
         publish(report)
 
 
-def prepare(old: Stack, to: str, wheel: str, report: Report) -> Way:
-    """Resolve what is wanted, check what can be checked."""
-    new = timed(report, "preflight", lambda: preflight(old, to, wheel, report))
-    report.new = new.releases[SERVER].id
-    revision = old.database.schema_revision() or ""
-    slot = active_slot(change.current(old), old.releases[SERVER])
-    return Way(old, new, slot, other_slot(slot), revision)
+def prepared(old: Stack, to: str, wheel: str, report: Report) -> Way:
+    """All that comes before the switch: what is wanted, checked, and rehearsed on a restored copy."""
+    way = upgrade_switch.way_to(old, timed(report, "preflight", lambda: preflight(old, to, wheel, report)))
+    report.new = way.new.releases[SERVER].id
+    if way.is_done:
+        return way
+    with installed(way, report):
+        return rehearse(way, report)
 
 
 def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
@@ -145,22 +116,15 @@ def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
 
 @contextmanager
 def installed(way: Way, report: Report) -> Iterator[None]:
-    """The new releases beside the old ones for the rehearsal. Afterwards the host is told of the old form alone, so
-    that nothing differs from what is wanted while a person is waited for, or where it goes no further."""
+    """The new releases beside the old ones for the rehearsal. Afterwards the host is told of what it had before alone,
+    so that nothing differs from what is wanted while a person is waited for, or where it goes no further."""
+    upgrade_switch.drop_leftover(way)
+    before = change.current(way.old)
     try:
-        timed(report, "install", lambda: install(way))
+        timed(report, "install", lambda: upgrade_switch.install(way))
         yield
     finally:
-        way.old.machine.apply(next_spec(way.old))
-
-
-def install(way: Way) -> None:
-    """Install the new releases beside the old ones; what a server needs is imported once.
-
-    A server which a killed run left in the other slot goes first: two for long would do background work twice.
-    """
-    change.drop_server(way.old, way.old_spec(), way.new_slot)
-    way.old.machine.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
+        way.old.machine.apply(rollout.again(change.current(way.old), before))
 
 
 def rehearse(way: Way, report: Report) -> Way:
@@ -185,10 +149,10 @@ def rehearse(way: Way, report: Report) -> Way:
 
 def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
     """The rehearsal as a program on the stack's host, and the files it reads."""
-    home, server = way.old.machine.home(), server_of(way.new_spec(), way.new_slot)
+    home, server = way.old.machine.home(), upgrade_switch.server_of(way.new_spec(), way.new_slot)
     state = home.state / "rehearsal"
     own = {"PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
-    old_python = server_of(way.old_spec(), way.old_slot).argv[0]
+    old_python = upgrade_switch.server_of(way.old_spec(), way.old_slot).argv[0]
     options = {
         "--run-dir": str(home.run / "rehearsal"),
         "--old-python": old_python,
@@ -206,20 +170,6 @@ def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
         timeout=3600.0,
     )
     return job, [server_toml(way.new, home.etc / "rehearsal", copy)]
-
-
-def migration_job(way: Way, to: str = "head") -> tuple[Job, list[Any]]:
-    """The migration of the stack's own database, by the new release, which knows the way back too."""
-    spec = way.new_spec()
-    server = server_of(spec, way.new_slot)
-    argv = (server.argv[0], "-P", "-m", "blocks.host.migrate", "--to", to)
-    job = Job("migrate", argv, "", cwd=server.cwd, env=server.env, secrets=server.secrets, timeout=3600.0)
-    return job, [each for each in spec.files if each.path in server.files]
-
-
-def server_of(spec: HostSpec, slot: str) -> Service:
-    """The server in a slot."""
-    return next(each for each in spec.services if each.name == SLOT_PREFIX + slot)
 
 
 def ask(report: Report, hours: int) -> None:
@@ -240,103 +190,61 @@ def ask(report: Report, hours: int) -> None:
         raise Blocked(report.outcome)
 
 
-def require_unchanged(old: Stack, stack: str | None) -> None:
-    """Refuse to go on from another form of the stack than the one that was rehearsed."""
-    now = catalog.load(stack)
-    if (now.spec, now.releases) != (old.spec, old.releases):
-        raise Blocked("the stack was changed while this run waited", "start it again: it rehearses anew")
-
-
-def carry_out(way: Way, report: Report, drain_minutes: int) -> None:
-    """Switch, or finish a switch that was begun; roll back where it fails."""
-    try:
-        with stall.watched(way.old.door) as seen:
-            if not way.is_done:
-                timed(report, "switch", lambda: switch(way))
-            late = timed(report, "workers", lambda: settle(way, drain_minutes * 60.0))
-            busy = timed(report, "verify", lambda: verify(way.new))
-    except Exception as error:
-        if not way.is_done:
-            timed(report, "roll back", lambda: roll_back(way))
-            report.outcome = f"rolled back to release {way.old.releases[SERVER].id}, as it failed: {error}"
-        else:
-            report.outcome = f"not finished, start it again: {error}"
-        raise
-    report.stall = str(seen)
-    report.outcome = "; ".join(filter(None, ("done", late, busy, have_new_code_finish(way))))
-
-
-def switch(way: Way) -> None:
-    """Move the schema, start the new server beside the old one, make the new form the wanted one."""
-    install(way)  # again, in a moment: their files are there since the rehearsal
-    if not way.rolling:
-        change.drop_server(way.old, way.new_spec(), way.old_slot)  # calls wait in the held socket from here on
-    change.run_job(way.old, *migration_job(way))
-    change.start_server(way.old, way.new_spec(), way.new_slot)
-    with this_server() as client:
-        change.keep(way.new, client)
-
-
-def settle(way: Way, drain_seconds: float) -> str:
-    """Bring everything else to the wanted form. Returns which workers go on as before, in words."""
-    new, slot = way.new, active_slot(change.current(way.new), way.new.releases[SERVER])
-    wished = host_spec(new, 0, slot)
-    change.drop_server(new, wished, other_slot(slot))
-    with this_server() as client:
-        late = change.change_workers(new, wished, change.changed_workers(new, wished), client, drain_seconds)
-        if late:
-            # The workers of this very flow are restarted once it has ended.
-            new.machine.apply(rollout.take(change.current(new), wished, new.own_workers()))
-        else:
-            resource.converge(new.resources())
-        resource.converge(server_objects(new.spec, new.blocks(), client))
-    return late
-
-
-def verify(new: Stack) -> str:
-    """Look at the stack through its front door. Returns which pools did not run a probe, in words: they may be busy,
-    which is no fault of the new version.
+def still_there(way: Way, report: Report, waited: float) -> Way:
+    """The same way once a person has approved it: from the slot in which the server runs by now, as a rotation may
+    have moved it, and with another backup where that took long.
 
     Raises:
-        Blocked: the server is not as it should be.
+        Blocked: the stack has another form than the one that was rehearsed.
     """
-    control.wait_ready(new.machine.home(), change.current(new).generation)
-    version, names = new.spec.prefect_version, seen_from_outside.pools(new)
-    found = verification.verify(new.door, version, names, new.machine.observe())
-    probes = [each for each in found if each.type.startswith("WorkerRuns/")]
-    seen_from_outside.require([each for each in found if each not in probes])
-    return "; ".join(f"{each.type}: {each.message}" for each in probes if not each.status)
+    now = catalog.load(way.old.spec.name)
+    if (now.spec, now.releases) != (way.old.spec, way.old.releases):
+        raise Blocked("the stack was changed while this run waited", "start it again: it rehearses anew")
+    if waited > FRESH_SECONDS:
+        report.backup = timed(report, "another backup", lambda: back_up(way, report)).id
+    slot = active_slot(change.current(way.old), way.old.releases[SERVER])
+    return replace(way, old_slot=slot, new_slot=other_slot(slot))
 
 
-def have_new_code_finish(way: Way) -> str:
-    """Another wheel of ours brings deployments, automations and a host agent of its own, which its own code puts in
-    place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns what is told."""
-    if way.old.releases[SERVER].wheels == way.new.releases[SERVER].wheels:
-        return ""
-    home = way.new.machine.home()
-    python = home.releases / way.new.releases[SERVER].id / "bin/python"
-    argv = (str(python), "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
-    job = Job(
-        "bootstrap", argv, uuid.uuid4().hex, env={"HOME": str(Path.home())}, after=way.new.own_workers(), timeout=1800.0
-    )
-    way.new.machine.apply(rollout.with_job(change.current(way.new), job))
-    return f"its own code brings the rest in line: {home.logs / 'job-bootstrap.log'}"
+def back_up(way: Way, report: Report) -> Manifest:
+    """What the rehearsal began with may be days old."""
+    with backup.workspace(way.old.machine.home()) as folder:
+        return backup.run(way.old, f"before the upgrade to Prefect {report.version}, once approved", folder)
 
 
-def roll_back(way: Way) -> None:
-    """Bring the old form back: its server, the schema where that moved, its workers."""
-    old, before = way.old, way.old_spec()
-    if way.rolling:
-        change.start_server(old, before, way.old_slot)
-    change.drop_server(old, before, way.new_slot)
-    if old.database.schema_revision() != way.revision:
-        change.run_job(old, *migration_job(way, way.revision))
-    if not way.rolling:
-        change.start_server(old, before, way.old_slot)
-    with this_server() as client:
-        change.keep(old, client)
-        change.change_workers(old, before, change.changed_workers(old, before), client, change.SERVER_SECONDS)
-    old.machine.apply(next_spec(old))
+def carry_out(way: Way, report: Report, drain_minutes: int, wheel: str) -> None:
+    """Switch, or finish a switch that was begun; roll back where it fails."""
+    with told_from_outside(way, report):
+        try:
+            if not way.is_done:
+                timed(report, "switch", lambda: upgrade_switch.switch(way))
+            late = timed(report, "workers", lambda: upgrade_switch.settle(way, drain_minutes * 60.0))
+            busy = timed(report, "verify", lambda: upgrade_switch.verify(way.new))
+        except Exception as error:
+            undo(way, report, error)
+            raise
+    report.outcome = "; ".join(filter(None, ("done", late, busy, upgrade_switch.have_new_code_finish(way, wheel))))
+
+
+@contextmanager
+def told_from_outside(way: Way, report: Report) -> Iterator[None]:
+    """The report says how long a client of the front door had to wait in this context, however it ends."""
+    with stall.watched(way.old.door) as seen:
+        try:
+            yield
+        finally:
+            report.stall = str(seen)
+
+
+def undo(way: Way, report: Report, error: Exception) -> None:
+    """Roll back what has failed, and say so; what was finished before this run is not rolled back."""
+    if way.is_done:
+        report.outcome = f"not finished, start it again: {error}"
+        return
+    report.outcome = f"it failed ({error}), and what it had changed was not rolled back: start it again"
+    late = timed(report, "roll back", lambda: upgrade_switch.roll_back(way))
+    report.outcome = f"rolled back to release {way.old.releases[SERVER].id}, as it failed: {error}"
+    report.outcome += f"; {late}" if late else ""
 
 
 def timed(report: Report, name: str, work: Callable[[], T]) -> T:

@@ -88,7 +88,7 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
     return Facts(
         vitals=old.database.vitals(),
         free_bytes=old.machine.free_bytes(),
-        running=pools.told(pools.alive(client, named)),
+        running=pools.told(pools.all_alive(client)),
         strangers=tuple(online),
     )
 

@@ -24,6 +24,8 @@ app = App(
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON with stable keys.")]
 Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")]
 
+Patience = Annotated[float, Parameter(help="Seconds to wait for another who changes the stack.")]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ from blocks.host.agent.processes import end, record_of
 INHERITED = "SELFHOST_LEASE_FD"
 """Descriptor of a lease that was taken before this process image replaced the launcher's."""
 
+EVERY = 0.2
+"""Seconds between two looks at a lease that is waited for."""
+
 
 class Lease:
     """A held lease; release it, or let the process end."""
@@ -42,8 +45,11 @@ class Lease:
         return {INHERITED: str(self.descriptor)}
 
 
-def acquire(path: Path, reason: str) -> Lease:
+def acquire(path: Path, reason: str, patience: float = 0.0) -> Lease:
     """Take the lease at `path`, or the one this process inherited.
+
+    Args:
+        patience: Seconds to wait for another holder.
 
     Raises:
         Conflict: a living process holds it (the text says who, since when and why), or has removed its folder.
@@ -52,24 +58,34 @@ def acquire(path: Path, reason: str) -> Lease:
     if inherited is not None and _is_same_file(int(inherited), path):
         os.set_inheritable(int(inherited), False)
         return Lease(path, int(inherited))
-    descriptor = _locked(path)
+    descriptor = _patiently_locked(path, time.monotonic() + patience)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(_claim(reason)).encode(), 0)
     return Lease(path, descriptor)
 
 
 @contextmanager
-def held(path: Path, reason: str) -> Iterator[Lease]:
+def held(path: Path, reason: str, patience: float = 0.0) -> Iterator[Lease]:
     """The lease as long as the context lasts.
 
     Raises:
         Conflict: see `acquire`.
     """
-    lease = acquire(path, reason)
+    lease = acquire(path, reason, patience)
     try:
         yield lease
     finally:
         lease.release()
+
+
+def _patiently_locked(path: Path, deadline: float) -> int:
+    while True:
+        try:
+            return _locked(path)
+        except Conflict:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(EVERY)
 
 
 def _locked(path: Path) -> int:
