@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
 
 from blocks.host import lease as leases
 from blocks.pools import MARK
@@ -26,18 +29,21 @@ from blocks.release import ROOT
 from tests.browser import MARKS, click, log_in, newest, reloaded_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
 from tests.fault import runs
-from tests.fault.runs import Boundary, begun, has_task, kill_flow
+from tests.fault.runs import Boundary, begun, has_task, held_run, kill_flow
+from tests.postgres import connected
 from tests.stack import Stack, caller_environment, eventually, processes_of, scratch
 from tests.traffic import Traffic, clients
 
 pytestmark = pytest.mark.fault
 
-FIRST, BETWEEN, SECOND, THIRD = "3.8.3", "3.8.4", "3.8.5", "3.8.8"
+FIRST, SECOND, THIRD, FOURTH, LAST = "3.8.3", "3.8.4", "3.8.5", "3.8.6", "3.8.8"
+"""The schema moves in each of these steps but the second."""
 CLIENTS = 2
 ENDED_SECONDS = 300.0
 """A bound for one upgrade on a busy machine."""
 Fault = Callable[[Stack], AbstractContextManager[None]]
 """Waits for its moment, breaks something, and mends it once the upgrade has ended."""
+BUILDERS = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 KEPT = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
 KEPT += "WHERE r.state_type = 'COMPLETED' ORDER BY r.id"
 """What may not be lost, nor changed: every run that has ended, with its exact times."""
@@ -108,7 +114,7 @@ def has_both(stack: Stack, _: UUID) -> bool:
 
 
 def is_kept(stack: Stack, _: UUID) -> bool:
-    return bool(json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == SECOND)
+    return bool(json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == LAST)
 
 
 def is_dropped(stack: Stack, run: UUID) -> bool:
@@ -141,9 +147,15 @@ def require_tidy(stack: Stack) -> None:
 
 @contextmanager
 def migration_killed(stack: Stack) -> Iterator[None]:
-    eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
-    eventually(lambda: kill_program(stack, "blocks.host.migrate"), "its process")
+    """In the midst of building an index, which an open transaction keeps from its end."""
+    with connected(stack.login.url(), "a reader") as reader:
+        eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
+        reader("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        reader("SELECT count(*) FROM flow_run")
+        eventually(lambda: stack.query(BUILDERS), "an index being built", ENDED_SECONDS)
+        eventually(lambda: kill_program(stack, "blocks.host.migrate"), "its process")
     yield
+    assert stack.query("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid") == []
 
 
 @contextmanager
@@ -164,7 +176,7 @@ def server_of_another_version(stack: Stack) -> Iterator[None]:
     python = Path(spec(stack)["jobs"][0]["argv"][0])
     (info,) = python.parents[1].glob("lib/*/site-packages/prefect/_build_info.py")
     text = info.read_text()
-    replace(info, text.replace(f'"{SECOND}"', f'"{THIRD}"'))
+    replace(info, text.replace(f'"{LAST}"', f'"{SECOND}"'))
     yield
     replace(info, text)
 
@@ -181,21 +193,21 @@ def replace(path: Path, text: str) -> None:
     [
         (migration_killed, "migrate failed"),
         (server_kept_from_starting, "server-green does not start"),
-        (server_of_another_version, f"says it is Prefect {THIRD}, not {SECOND}"),
+        (server_of_another_version, f"says it is Prefect {SECOND}, not {LAST}"),
     ],
 )
 def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told: str) -> None:
     blue = old.pids()["server-blue"]
     revision = old.query("SELECT version_num FROM alembic_version")
     with served(old):
-        run = begun(old, "upgrade/upgrade", to=SECOND)
+        run = begun(old, "upgrade/upgrade", to=LAST)
         with fault(old):
             found = ended(old, run)
     assert found.state is not None and found.state.is_failed()
     with old.client() as client:
         report = str(artifacts(client, found)["upgrade"])
     assert f"rolled back to release {FIRST}-" in report and told in report
-    assert "| roll back |" in report
+    assert "| roll back |" in report and "longest stall" in report
     assert old.pids()["server-blue"] == blue  # it served all along
     assert (version(old), old.query("SELECT version_num FROM alembic_version")) == (FIRST, revision)
     require_tidy(old)
@@ -211,7 +223,7 @@ def kill_program(stack: Stack, module: str) -> bool:
 
 def test_without_room_for_its_backup_nothing_is_switched(old: Stack) -> None:
     with runs.without_room(old.home / "store/backups"), served(old):
-        found = ended(old, begun(old, "upgrade/upgrade", to=SECOND))
+        found = ended(old, begun(old, "upgrade/upgrade", to=LAST))
     assert found.state is not None and found.state.is_failed()
     assert "cannot be written: No space left on device" in str(found.state.message)
     assert version(old) == FIRST
@@ -223,7 +235,7 @@ def test_without_room_for_its_backup_nothing_is_switched(old: Stack) -> None:
     [
         (("--to", "3.8.99"), "no lock for prefect==3.8.99"),
         (("--to", "3.8.2"), "below 3.8.3"),
-        (("--self", "--to", THIRD), "--self and --to are two upgrades"),
+        (("--self", "--to", LAST), "--self and --to are two upgrades"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(old: Stack, options: tuple[str, ...], told: str) -> None:
@@ -236,7 +248,7 @@ def test_what_cannot_be_is_refused_with_the_reason(old: Stack, options: tuple[st
 
 def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old: Stack) -> None:
     kept = {tuple(row) for row in old.query(KEPT)}
-    run = begun(old, "upgrade/upgrade", to=BETWEEN)
+    run = begun(old, "upgrade/upgrade", to=SECOND)
     eventually(lambda: has_task("install")(old, run), "the installation", ENDED_SECONDS)
     os.kill(old.pids()["server-blue"], signal.SIGKILL)
     eventually(lambda: old.jobs() == ["rehearse"], "the rehearsal", ENDED_SECONDS)
@@ -244,9 +256,94 @@ def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old
     eventually(lambda: runs.answers(old), "the service again", ENDED_SECONDS)
     found = ended(old, run)
     assert found.state is not None
-    assert version(old) == (BETWEEN if found.state.is_completed() else FIRST)
+    assert version(old) == (SECOND if found.state.is_completed() else FIRST)
     assert kept <= {tuple(row) for row in old.query(KEPT)}
     require_tidy(old)
+
+
+def test_a_worker_that_does_not_come_to_rest_goes_on_and_one_that_is_told_so_follows(
+    old: Stack, tmp_path: Path
+) -> None:
+    before = version(old)
+    held, gate = held_run(old, tmp_path)
+    with served(old):
+        found = ended(old, begun(old, "upgrade/upgrade", to=THIRD, drain_minutes=0))
+        assert found.state is not None and found.state.is_completed(), found.state
+        with old.client() as client:
+            report = str(artifacts(client, found)["upgrade"])
+            name = client.read_flow_run(held).name
+        assert f"worker-default goes on as before, it runs {name} (default, Running)" in report
+        assert f"running now: {name} (default, Running)" in report
+        assert (version(old), worker_versions(old)["worker-default"]) == (THIRD, before)
+        gate.touch()
+        assert ended(old, held).state_type == StateType.COMPLETED
+        assert ended(old, begun(old, "converge/converge")).state_type == StateType.COMPLETED
+        eventually(lambda: worker_versions(old)["worker-default"] == THIRD, "the worker following", 60)
+    require_tidy(old)
+
+
+def worker_versions(stack: Stack) -> dict[str, str]:
+    """Prefect version of each worker's release, by what runs."""
+    found = {name: stack.processes().get(pid, "") for name, pid in stack.pids().items() if name.startswith("worker-")}
+    return {name: re.sub(r".*/releases/([\d.]+)-.*", r"\1", command) for name, command in found.items()}
+
+
+@pytest.mark.parametrize("_", [pytest.param("", id="with a person", marks=MARKS)])
+def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tmp_path: Path, _: str) -> None:
+    with served(old), running(tmp_path / "chromium") as browser:
+        page = log_in(browser, old)
+        with old.client() as client:
+            deployment = client.read_deployment_by_name("upgrade/upgrade").id
+        page.get(f"{old.url}/v2/deployments/deployment/{deployment}/run")
+        shows(page, "Prefect version to upgrade to", "Pause before the switch", "Submit")
+        type_version(page, FOURTH)
+        click(page, By.XPATH, "(//button[@role='switch'])[1]")
+        shot(page, tmp_path, "form")
+        click(page, By.XPATH, "//button[normalize-space()='Submit']")
+        run = eventually(lambda: waiting(old), "a run that waits for a person", ENDED_FOURTHS)
+        assert leases.is_free(old.paths.lease)  # a nightly backup is not kept from its work
+        assert old.plan() == []  # nor does a nightly drift run find differences
+        looked = ended(old, begun(old, "status/status"))
+        assert looked.state is not None
+        assert looked.state.is_completed() or "WorkerRuns" not in str(looked.state.message), looked.state
+        slot = servers(old)
+        old.run("rotate", "database")
+        assert servers(old) != slot  # the switch has to begin from another slot than the rehearsal did
+        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
+        shows(page, "Paused", "Pausing flow")
+        click(page, By.XPATH, "//button[@aria-haspopup='menu' and not(ancestor::nav)]")
+        click(page, By.XPATH, "//*[@role='menuitem'][contains(., 'Resume')]")
+        shows(page, f"Switch to Prefect {FOURTH}?", "the new server is ready after")
+        shot(page, tmp_path, "approval")
+        click(page, By.XPATH, "//*[@role='dialog']//button[normalize-space()='Resume']")
+        found = ended(old, run.id)
+        assert found.state is not None and found.state.is_completed(), found.state
+        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
+        reloaded_until(page, "Completed")
+        shot(page, tmp_path, "upgraded")
+        with old.client() as client:
+            report = client.read_latest_artifacts()
+        document = next(each for each in report if each.key == "upgrade")
+        page.get(f"{old.url}/v2/artifacts/artifact/{document.latest_id}")
+        shows(page, f"Upgrade to Prefect {FOURTH}: done", "What was checked", "longest stall")
+        shot(page, tmp_path, "report")
+    assert version(old) == FOURTH
+    require_tidy(old)
+
+
+def type_version(page: WebDriver, text: str) -> None:
+    """Fill in the field `to`, in the place of what is there."""
+    click(page, By.XPATH, "//label[starts-with(normalize-space(), 'to (')]")
+    field = page.switch_to.active_element
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(text)
+
+
+def waiting(stack: Stack) -> FlowRun | None:
+    """The run that waits for a person."""
+    run = newest(stack, "upgrade")[0]
+    assert run.state_name not in ("Failed", "Crashed"), run.state
+    return run if run.state_name == "Paused" else None
 
 
 BOUNDARIES: dict[str, Boundary] = {
@@ -268,18 +365,18 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
         (slot,) = servers(old)
         serving = old.pids()[slot]
         for name, reached in BOUNDARIES.items():
-            run = begun(old, "upgrade/upgrade", to=SECOND)
+            run = begun(old, "upgrade/upgrade", to=LAST)
             if name == "new form kept":  # the run before was killed with both servers up
-                eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
+                eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_FOURTHS)
                 assert old.pids()[slot] == serving, "what was wanted served until the new form was"
             kill_at(old, run, name, reached)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
-        other = begun(old, "upgrade/upgrade", to=SECOND)
+        other = begun(old, "upgrade/upgrade", to=LAST)
         assert_holder_is_told(old, other)
         found = ended(old, other)
         assert found.state is not None and found.state.is_completed(), found.state
-    assert version(old) == SECOND
+    assert version(old) == LAST
     require_tidy(old)
     assert old.status()["healthy"]
 
@@ -289,50 +386,7 @@ def assert_holder_is_told(stack: Stack, run: UUID) -> None:
     eventually(lambda: not leases.is_free(stack.paths.lease), "the lease of the upgrade")
     done = stack.call("stop", *stack.where)
     assert done.status == 1
-    assert "the lease is held by" in done.stderr and f"upgrade to Prefect {SECOND}" in done.stderr, done.output
-
-
-@pytest.mark.parametrize("_", [pytest.param("", id="with a person", marks=MARKS)])
-def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tmp_path: Path, _: str) -> None:
-    with served(old), running(tmp_path / "chromium") as browser:
-        page = log_in(browser, old)
-        with old.client() as client:
-            deployment = client.read_deployment_by_name("upgrade/upgrade").id
-        page.get(f"{old.url}/v2/deployments/deployment/{deployment}/run")
-        shows(page, "Prefect version to upgrade to", "Pause before the switch", "Submit")
-        click(page, By.XPATH, "(//button[@role='switch'])[1]")
-        shot(page, tmp_path, "form")
-        click(page, By.XPATH, "//button[normalize-space()='Submit']")
-        run = eventually(lambda: waiting(old), "a run that waits for a person", ENDED_SECONDS)
-        assert leases.is_free(old.paths.lease)  # a nightly backup is not kept from its work
-        assert old.plan() == []  # nor does a nightly drift run find differences
-        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
-        shows(page, "Paused", "Pausing flow")
-        click(page, By.XPATH, "//button[@aria-haspopup='menu' and not(ancestor::nav)]")
-        click(page, By.XPATH, "//*[@role='menuitem'][contains(., 'Resume')]")
-        shows(page, f"Switch to Prefect {THIRD}?", "the new server is ready after")
-        shot(page, tmp_path, "approval")
-        click(page, By.XPATH, "//*[@role='dialog']//button[normalize-space()='Resume']")
-        found = ended(old, run.id)
-        assert found.state is not None and found.state.is_completed(), found.state
-        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
-        reloaded_until(page, "Completed")
-        shot(page, tmp_path, "upgraded")
-        with old.client() as client:
-            report = client.read_latest_artifacts()
-        document = next(each for each in report if each.key == "upgrade")
-        page.get(f"{old.url}/v2/artifacts/artifact/{document.latest_id}")
-        shows(page, f"Upgrade to Prefect {THIRD}: done", "What was checked", "longest stall")
-        shot(page, tmp_path, "report")
-    assert version(old) == THIRD
-    require_tidy(old)
-
-
-def waiting(stack: Stack) -> FlowRun | None:
-    """The run that waits for a person."""
-    run = newest(stack, "upgrade")[0]
-    assert run.state_name not in ("Failed", "Crashed"), run.state
-    return run if run.state_name == "Paused" else None
+    assert "the lease is held by" in done.stderr and f"upgrade to Prefect {LAST}" in done.stderr, done.output
 
 
 SHIPPED = ("flows", "blocks", "nginx", "prefect.yaml", "pyproject.toml", "README.md")
@@ -358,8 +412,8 @@ def test_another_selfhost_comes_with_its_deployments(old: Stack, another: Stack)
         done = another.call("upgrade", "--self", *old.where)
         assert done.status == 0, done.output
         eventually(lambda: TOLD_ANEW in description(old, "expire/expire"), "the deployments of the new code", 300)
-        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", ENDED_SECONDS)
-    assert version(old) == THIRD
+        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", ENDED_FOURTHS)
+    assert version(old) == LAST
     eventually(lambda: another.plan() == [], "nothing left to change for the new code", 120)
 
 
