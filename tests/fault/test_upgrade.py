@@ -261,9 +261,7 @@ def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old
     require_tidy(old)
 
 
-def test_a_worker_that_does_not_come_to_rest_goes_on_and_one_that_is_told_so_follows(
-    old: Stack, tmp_path: Path
-) -> None:
+def test_a_busy_worker_goes_on_as_before_and_follows_later(old: Stack, tmp_path: Path) -> None:
     before = version(old)
     held, gate = held_run(old, tmp_path)
     with served(old):
@@ -300,7 +298,7 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
         click(page, By.XPATH, "(//button[@role='switch'])[1]")
         shot(page, tmp_path, "form")
         click(page, By.XPATH, "//button[normalize-space()='Submit']")
-        run = eventually(lambda: waiting(old), "a run that waits for a person", ENDED_FOURTHS)
+        run = eventually(lambda: waiting(old), "a run that waits for a person", ENDED_SECONDS)
         assert leases.is_free(old.paths.lease)  # a nightly backup is not kept from its work
         assert old.plan() == []  # nor does a nightly drift run find differences
         looked = ended(old, begun(old, "status/status"))
@@ -367,7 +365,7 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
         for name, reached in BOUNDARIES.items():
             run = begun(old, "upgrade/upgrade", to=LAST)
             if name == "new form kept":  # the run before was killed with both servers up
-                eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_FOURTHS)
+                eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
                 assert old.pids()[slot] == serving, "what was wanted served until the new form was"
             kill_at(old, run, name, reached)
             found = ended(old, run)
@@ -412,7 +410,7 @@ def test_another_selfhost_comes_with_its_deployments(old: Stack, another: Stack)
         done = another.call("upgrade", "--self", *old.where)
         assert done.status == 0, done.output
         eventually(lambda: TOLD_ANEW in description(old, "expire/expire"), "the deployments of the new code", 300)
-        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", ENDED_FOURTHS)
+        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", ENDED_SECONDS)
     assert version(old) == LAST
     eventually(lambda: another.plan() == [], "nothing left to change for the new code", 120)
 
