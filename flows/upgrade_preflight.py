@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import WorkPoolFilter
 
-from blocks import catalog, pools, release
+from blocks import catalog, pools, release, verification
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
 from blocks.host import control
-from blocks.host.agent.spec import Artifact, Release
+from blocks.host.agent.spec import Artifact, Condition, Release
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.spec import StackSpec, build_spec
 from blocks.stack import Stack
@@ -33,6 +33,8 @@ class Facts:
     """Flow runs that have a process now, in words."""
     strangers: tuple[str, ...]
     """Workers that are online and not of this stack."""
+    scheduler: Condition
+    """What the verification at the end wants, and would be rolled back for."""
 
 
 def wished_spec(now: StackSpec, to: str) -> StackSpec:
@@ -90,6 +92,7 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
         free_bytes=old.machine.free_bytes(),
         running=pools.told(pools.all_alive(client)),
         strangers=tuple(online),
+        scheduler=verification.scheduler_moves(old.door),
     )
 
 
@@ -102,6 +105,8 @@ def faults(facts: Facts) -> list[str]:
     if facts.vitals.long_transactions:
         open_ = "; ".join(facts.vitals.long_transactions)
         found.append(f"a migration would wait for transactions in the database: {open_}: end them first")
+    if not facts.scheduler.status:
+        found.append(f"it could not be verified, as nothing is scheduled now: {facts.scheduler.message}")
     return found
 
 

@@ -9,12 +9,14 @@ import pytest
 
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
+from blocks.host.agent.spec import Condition
 from blocks.spec import read_spec
 from flows.upgrade_preflight import Facts, faults, notes, require, wished_spec
 from flows.upgrade_report import Report, markdown
 
 GB = 1_000_000_000
-WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), 20 * GB, "no run", ())
+MOVES = Condition("SchedulerMoves", True, "RunAppeared", "a new schedule got its scheduled run")
+WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), 20 * GB, "no run", (), MOVES)
 REHEARSED: dict[str, Any] = {
     "migration_seconds": 6.5,
     "steps": [{"what": "upgraded", "seconds": 6.4}],
@@ -56,8 +58,9 @@ def test_nothing_is_in_the_way_of_a_stack_that_is_well() -> None:
 
 def test_all_faults_are_told_together() -> None:
     vitals = replace(WELL.vitals, long_transactions=("process 7 of prefect, idle in transaction, open for 90 s",))
-    found = faults(replace(WELL, free_bytes=GB, vitals=vitals))
-    assert len(found) == 2
+    paused = Condition("SchedulerMoves", False, "DeploymentPaused", "probe/maintenance is paused; resume it in the UI")
+    found = faults(replace(WELL, free_bytes=GB, vitals=vitals, scheduler=paused))
+    assert len(found) == 3 and "probe/maintenance is paused" in found[2]
     with pytest.raises(Blocked, match=r"1\.0 GB of disk are free, 3\.7 are needed.*process 7 of prefect"):
         require(found)
 
