@@ -84,6 +84,22 @@ def test_ending_goes_on_to_sigkill_and_takes_the_session_along() -> None:
     leader.stdout.close()
 
 
+def test_a_session_whose_number_was_a_dead_process_before_is_left_alone() -> None:
+    code = "import subprocess, sys; child = subprocess.Popen(['sleep', '1000'], stdout=subprocess.DEVNULL); "
+    code += "print(child.pid, flush=True); child.wait()"
+    stranger = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert stranger.stdout is not None
+    child = processes.record_of(int(stranger.stdout.readline()))
+    mine = processes.record_of(stranger.pid)
+    dead = mine._replace(start_time=mine.start_time - 1)
+    assert processes.end_session(dead, timeout=0.1) == 0 and processes.end(dead) is False
+    assert processes.is_alive(mine) and processes.is_alive(child)
+    stranger.kill()
+    stranger.wait()
+    assert processes.end_session(mine) == 1 and not processes.is_alive(child)
+    stranger.stdout.close()
+
+
 def test_a_strange_command_name_does_not_confuse(tmp_path: Path) -> None:
     program = tmp_path / "a) R 1 (b"
     program.symlink_to("/bin/sleep")
