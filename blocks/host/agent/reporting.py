@@ -76,6 +76,14 @@ def stopped_status(status: HostStatus, now: float) -> HostStatus:
     )
 
 
+def failing_status(status: HostStatus, fault: str, now: float) -> HostStatus:
+    """The last status, with what keeps the agent from making another one."""
+    before = next((each for each in status.conditions if each.type == "Converged"), None)
+    found = _since(Condition("Converged", False, "AgentFailed", fault), before, now)
+    others = (each for each in status.conditions if each.type != "Converged")
+    return dataclasses.replace(status, time=now, conditions=(*others, found))
+
+
 def is_settled(status: HostStatus) -> bool:
     """Whether nothing is under way: then the agent looks less often."""
     return all(each.status for each in status.conditions)
