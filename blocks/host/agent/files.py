@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from . import secret_value
 from .spec import File
@@ -56,6 +57,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to write on at its end, closed to other users even where its folder lets them pass."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)  # one that is there already may be open to all
+    return os.fdopen(descriptor, "ab")
 
 
 def ensure_file(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> bool:
