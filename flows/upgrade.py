@@ -110,7 +110,7 @@ def preflight(old: Stack, to: str, wheel: str, report: Report) -> Stack:
     with this_server() as client:
         facts = upgrade_preflight.look(old, client)
     upgrade_preflight.require(upgrade_preflight.faults(facts))
-    report.checked += upgrade_preflight.notes(facts)
+    report.checked += upgrade_preflight.notes(facts, to)
     return new
 
 

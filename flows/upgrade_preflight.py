@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -33,6 +33,8 @@ class Facts:
     """Flow runs that have a process now, in words."""
     strangers: tuple[str, ...]
     """Workers that are online and not of this stack."""
+    clients: Mapping[str, float]
+    """Prefect version → when one of it last called the server that serves now, Unix time."""
     scheduler: Condition
     """What the verification at the end wants, and would be rolled back for."""
 
@@ -92,8 +94,14 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
         free_bytes=old.machine.free_bytes(),
         running=pools.told(pools.all_alive(client)),
         strangers=tuple(online),
+        clients=_clients(old),
         scheduler=verification.scheduler_moves(old.door),
     )
+
+
+def _clients(stack: Stack) -> dict[str, float]:
+    seen = stack.machine.observe()
+    return {version: at for each in (seen.services if seen else ()) for version, at in sorted(each.clients.items())}
 
 
 def faults(facts: Facts) -> list[str]:
@@ -110,8 +118,8 @@ def faults(facts: Facts) -> list[str]:
     return found
 
 
-def notes(facts: Facts) -> list[str]:
-    """What a person should know, a line each."""
+def notes(facts: Facts, to: str) -> list[str]:
+    """What a person should know of an upgrade to that version, a line each."""
     tables = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in facts.vitals.tables.items())
     told = [
         f"disk: {facts.free_bytes / 1e9:.1f} GB free, the database has {facts.vitals.size / 1e6:.0f} MB",
@@ -125,7 +133,22 @@ def notes(facts: Facts) -> list[str]:
             f"workers which this stack does not upgrade: {', '.join(facts.strangers)}; "
             "they may stay older, and must not become newer, than the server"
         )
+    return [*told, *_callers(facts.clients, to)]
+
+
+def _callers(clients: Mapping[str, float], to: str) -> list[str]:
+    """Which clients, workers among them, have called the server since its start."""
+    newer = [each for each in clients if _parts(each) > _parts(to)]
+    told = [f"clients that have called, by version: {', '.join(clients)}"] if clients else []
+    if newer:
+        told.append(
+            f"clients newer than {to}, which its server refuses (422) as the present one does: {', '.join(newer)}"
+        )
     return told
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def require(found: Sequence[str]) -> None:

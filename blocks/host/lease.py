@@ -23,8 +23,9 @@ from blocks.host.agent.processes import end, record_of
 INHERITED = "SELFHOST_LEASE_FD"
 """Descriptor of a lease that was taken before this process image replaced the launcher's."""
 
-EVERY = 0.2
-"""Seconds between two looks at a lease that is waited for."""
+PATIENCE = 0.5
+"""Seconds to try for: whoever looks whether the lease is free (`is_free`, a status) holds it for that moment."""
+RETRY_EVERY = 0.05
 
 
 class Lease:
@@ -49,16 +50,17 @@ def acquire(path: Path, reason: str, patience: float = 0.0) -> Lease:
     """Take the lease at `path`, or the one this process inherited.
 
     Args:
-        patience: Seconds to wait for another holder.
+        patience: Seconds to wait for another holder, beyond that moment.
 
     Raises:
-        Conflict: a living process holds it (the text says who, since when and why), or has removed its folder.
+        Conflict: a living process holds it, and did for that time (the text says who, since when and why), or has
+            removed its folder.
     """
     inherited = os.environ.pop(INHERITED, None)
     if inherited is not None and _is_same_file(int(inherited), path):
         os.set_inheritable(int(inherited), False)
         return Lease(path, int(inherited))
-    descriptor = _patiently_locked(path, time.monotonic() + patience)
+    descriptor = _locked(path, PATIENCE + patience)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(_claim(reason)).encode(), 0)
     return Lease(path, descriptor)
@@ -78,24 +80,14 @@ def held(path: Path, reason: str, patience: float = 0.0) -> Iterator[Lease]:
         lease.release()
 
 
-def _patiently_locked(path: Path, deadline: float) -> int:
-    while True:
-        try:
-            return _locked(path)
-        except Conflict:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(EVERY)
-
-
-def _locked(path: Path) -> int:
-    """A descriptor of the file that is at `path`, with the kernel's lock on it."""
+def _locked(path: Path, patience: float = 0.0) -> int:
+    """A descriptor of the file that is at `path`, with the kernel's lock on it, tried for that many seconds."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except FileNotFoundError as error:
         raise Conflict(f"{path.parent} is gone: it was removed meanwhile", "run the same command again") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, time.monotonic() + patience)
     except BlockingIOError as error:
         os.close(descriptor)
         raise Conflict(
@@ -105,7 +97,17 @@ def _locked(path: Path) -> int:
         return descriptor
     # Its last holder removed it, with the whole home, between our opening and locking it: it excludes nobody.
     os.close(descriptor)
-    return _locked(path)
+    return _locked(path, patience)
+
+
+def _lock(descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(RETRY_EVERY)
 
 
 def holder(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from blocks.errors import Blocked, NotReady
 from blocks.host.agent import processes
+from blocks.host.agent.files import open_log
 from blocks.host.agent.processes import ProcessRecord
 
 ADMIN = "postgres"
@@ -110,7 +111,7 @@ class Cluster:
 
     def start(self, log: Path) -> subprocess.Popen[bytes]:
         """Start the server as a child of this process (the temporary server's; a stack's is a service)."""
-        with log.open("ab") as output:
+        with open_log(log) as output:
             return subprocess.Popen(
                 self.argv(),
                 stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocks.errors import Blocked
-from blocks.host.agent.files import write_atomically
+from blocks.host.agent.files import sync_folder, write_atomically
 
 AUTH_STRING = "auth-string"
 AUTH_GRACE = "auth-grace"
@@ -54,6 +54,7 @@ def ensure(folder: Path, name: str, make: Callable[[], str]) -> bool:
         return False
     finally:
         fresh.unlink()
+    sync_folder(folder)  # what is encrypted by it may reach the disk next
     return True
 
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
-import json
 import logging
 import os
 import re
@@ -29,6 +27,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blocks.host.serve_grace import Grace, GraceLayer
+from blocks.host.serve_ready import ClientVersions, ReadyFile, remove_own
 from blocks.host.serve_sockets import SlotSocket, SocketMissing, adopt
 
 if TYPE_CHECKING:
@@ -160,25 +159,7 @@ def build_app(auth_grace: Path, services: bool = True) -> ASGIApp:
     return GraceLayer(app, auth_string.get_secret_value(), Grace(auth_grace.absolute()))
 
 
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """Replace `path` by JSON, mode 0600; a reader sees the old or the new one, never a part."""
-    fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(content))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def remove_own(path: Path) -> None:
-    """Remove a ready file, unless a successor in the same slot has written its own."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        if json.loads(path.read_text())["pid"] == os.getpid():
-            path.unlink()
-
-
-def prepare(options: Options) -> tuple[SlotServer, Lineage]:
+def prepare(options: Options) -> tuple[SlotServer, Lineage, ClientVersions]:
     """Do all that needs no database: the imports, the application, the first use of what is made lazily.
 
     Raises:
@@ -194,14 +175,15 @@ def prepare(options: Options) -> tuple[SlotServer, Lineage]:
     from blocks.host.schema import installed_lineage
     from blocks.host.serve_uvicorn import SlotServer, server_config
 
-    config = server_config(build_app(options.auth_grace, options.services), options.forwarded_allow_ips)
+    clients = ClientVersions(build_app(options.auth_grace, options.services))
+    config = server_config(clients, options.forwarded_allow_ips)
     config.load()
     load_prefect_collections()
     lineage = installed_lineage()
     logging.getLogger("blocks.host").setLevel(logging.INFO)
     gc.freeze()
     gc.enable()
-    return SlotServer(config, options.drain_seconds), lineage
+    return SlotServer(config, options.drain_seconds), lineage, clients
 
 
 def run(options: Options) -> int:
@@ -210,10 +192,13 @@ def run(options: Options) -> int:
     held = adopt(os.environ)
     slot = SlotSocket.bind(options.slot_socket)
     try:
-        server, lineage = prepare(options)
+        server, lineage, clients = prepare(options)
         laps.lap("import")
+        ready = ReadyFile(options.ready_file, clients)
+        server.on_ready = lambda: announce_ready(options, ready, laps)
+        server.on_drain = ready.withdraw
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_wait_and_serve(options, server, lineage, [*held, slot.bound], laps))
+            runner.run(_wait_and_serve(options.migrate, server, lineage, [*held, slot.bound], laps))
         return 0
     finally:
         slot.remove()
@@ -221,25 +206,22 @@ def run(options: Options) -> int:
 
 
 async def _wait_and_serve(
-    options: Options, server: SlotServer, lineage: Lineage, sockets: list[socket.socket], laps: Laps
+    migrate: bool, server: SlotServer, lineage: Lineage, sockets: list[socket.socket], laps: Laps
 ) -> None:
     from blocks.host.schema import migrate_once_reached, wait_until_served
 
-    await (migrate_once_reached() if options.migrate else wait_until_served(lineage))
+    await (migrate_once_reached() if migrate else wait_until_served(lineage))
     laps.lap("waiting for the database")
-    server.on_ready = lambda: announce_ready(options, laps)
-    server.on_drain = lambda: remove_own(options.ready_file)
     await server.serve(sockets=sockets)
 
 
-def announce_ready(options: Options, laps: Laps) -> None:
+def announce_ready(options: Options, ready: ReadyFile, laps: Laps) -> None:
     """Write the ready file: this slot accepts, with this process and this version."""
     from prefect import __version__ as version
 
     laps.lap("start")
     logger.info("slot %s is ready with Prefect %s: %s", options.slot, version, laps)
-    ready = {"pid": os.getpid(), "version": version, "ready_at": time.time()}
-    write_atomically(options.ready_file, ready)
+    ready.announce(version)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:

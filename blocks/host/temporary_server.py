@@ -21,7 +21,7 @@ from pathlib import Path
 from blocks.errors import SelfhostError
 from blocks.host import postgres, secret_files
 from blocks.host.agent import processes
-from blocks.host.agent.files import write_atomically
+from blocks.host.agent.files import open_log, write_atomically
 from blocks.host.home import Home
 from blocks.host.postgres import ADMIN, DATABASE, Cluster, Login
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
@@ -173,7 +173,7 @@ class TemporaryServer:
         port = int(listening.getsockname()[1])
         note = [str(self.folder / "server.json"), json.dumps({"port": port, "database_port": database_port})]
         hold = [sys.executable, "-I", "-S", "-c", _HOLD, str(listening.fileno()), str(os.getpid()), *note]
-        with self.log.open("ab") as output:
+        with open_log(self.log) as output:
             process = subprocess.Popen(
                 [*hold, *serve],
                 stdin=subprocess.DEVNULL,

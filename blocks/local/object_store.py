@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from blocks.errors import Blocked, WrongCall
+from blocks.host.agent.files import sync_folder
 from blocks.local.folder import Folder
 from blocks.object_store import ObjectStore
 from blocks.resource import Resource
@@ -61,21 +62,30 @@ def _remove_parts_of_the_dead(folder: Path) -> None:
 
 
 def _copy_whole(source: Path, target: Path) -> None:
-    """Copy to a part beside it, flush, rename: a reader sees the old bytes or the new ones, never a part.
+    """Copy to a part beside it, flush, rename, flush the name: a reader sees the old bytes or the new, never a part.
 
     Beside it, as any folder of the store may be a disk of its own.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     with source.open("rb") as reading:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _ensure_folder(target.parent)
             part.touch(mode=0o600)
             with part.open("wb") as writing:
                 shutil.copyfileobj(reading, writing, 1 << 20)
                 writing.flush()
                 os.fsync(writing.fileno())
             part.replace(target)
+            sync_folder(target.parent)
         except OSError as error:
             part.unlink(missing_ok=True)
             what = f"{target} cannot be written: {error.strerror}"
             raise Blocked(what, "the disk may be full: df shows it") from error
+
+
+def _ensure_folder(folder: Path) -> None:
+    """Make a folder and its parents so that they outlast a power failure, as what is put into them must."""
+    if not folder.is_dir():
+        _ensure_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)

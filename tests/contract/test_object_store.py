@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +39,32 @@ def test_bytes_come_back_as_they_were_put(store: ObjectStore, source: Path, tmp_
     store.put("sha256/00ff", source)
     store.get("sha256/00ff", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
+
+
+OPENED = """
+import os, sys
+from pathlib import Path
+from blocks.host import secret_files
+from blocks.local.object_store import LocalObjectStore
+folder, opened = Path(sys.argv[1]), set()
+def note(event, given):
+    if event == "open" and given[2] & os.O_DIRECTORY:
+        opened.add(str(given[0]))
+sys.addaudithook(note)
+LocalObjectStore(folder=folder / "store").put("a/b/key", Path(sys.argv[2]))
+secret_files.ensure(folder / "secrets", "password", lambda: "s3")
+print(*sorted(opened))
+"""
+"""Prints which folders were opened as such (O_DIRECTORY), as one is to be flushed."""
+
+
+def test_the_names_of_what_was_put_are_flushed_too(tmp_path: Path, source: Path) -> None:
+    """After a power failure a backup that counted, or the key to it, would be gone."""
+    (tmp_path / "store").mkdir()
+    argv = [sys.executable, "-c", OPENED, str(tmp_path), str(source)]
+    done = subprocess.run(argv, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=True)
+    wanted = {tmp_path / each for each in ("store", "store/a", "store/a/b", "secrets")}
+    assert {str(each) for each in wanted} <= set(done.stdout.split())
 
 
 def test_an_empty_object_is_one_too(store: ObjectStore, tmp_path: Path) -> None:

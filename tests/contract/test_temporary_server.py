@@ -74,12 +74,14 @@ def killed_launcher(*argv: str) -> None:
 
 
 def test_the_record_is_of_the_server_and_ours_alone(temporary: TemporaryServer) -> None:
+    temporary.folder.mkdir()
+    temporary.log.touch(mode=0o644)  # an earlier one's
     url = temporary.start_server()
     file = temporary.folder / "server.json"
     record = json.loads(file.read_text())
     assert sorted(record) == ["boot_id", "database_port", "pid", "port", "start_time"]
     assert processes.from_data(record) == processes.record_of(record["pid"])
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (file, temporary.log)} == {0o600}
     assert temporary.url() == url and url.endswith(f":{record['port']}")
     assert temporary.is_running()
     temporary.stop()
@@ -122,6 +124,7 @@ def test_a_postgresql_nobody_noted_is_ended(temporary: TemporaryServer) -> None:
         cluster.initialise("secret")
         assert cluster.exists() and not left.parent.exists()
         orphan = cluster.start(temporary.folder / "postgres.log")
+        assert stat.S_IMODE((temporary.folder / "postgres.log").stat().st_mode) == 0o600
         found = eventually(lambda: postgres.postmaster(cluster.data), "its pid file", 60)
         assert found == processes.record_of(orphan.pid)
         temporary.stop()

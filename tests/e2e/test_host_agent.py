@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -414,6 +416,88 @@ def test_a_full_disk_does_not_end_it_and_with_room_it_goes_on() -> None:
         host.converged()
         assert processes.is_alive(agent)
         assert "No space left on device" in (host.layout.log("agent")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "is empty"), (b" \n", "is empty"), (b"caf\xe9", "is no text in UTF-8")]
+)
+def test_a_secret_of_no_use_is_told_and_what_runs_goes_on(host: Host, content: bytes, told: str) -> None:
+    config, secret = host.home / "a.conf", host.home / "secrets/pw"
+    port = free_port()
+    host.secret("pw", "hunter2")
+    host.secret("token", "s3cret")
+
+    def want(first: str) -> None:
+        reader = sleeper("reader", files=(str(config),), health=Health(interval=0.1))
+        held = (Socket("web", "127.0.0.1", port),)
+        host.want(sockets=held, files=(File(str(config), f"{first} ${{secret:pw}}"),), services=(web(port), reader))
+
+    want("1")
+    agent = processes.record_of(host.start())
+    host.converged()
+    reader, server = host.service("reader").pid, host.service("web").pid
+    for path in (secret, host.home / "secrets/token"):
+        write_atomically(path, content, 0o600)
+    want("2")
+    fault = eventually(lambda: (c := host.condition("Converged")) and not c.status and c, "the fault")
+    assert (fault.reason, fault.message) == ("FilesFailed", f"{config}: the secret pw {told}")
+    assert host.service("reader").pid == reader and config.read_text() == "1 hunter2"
+
+    os.kill(server, signal.SIGKILL)  # what is started with the other one waits for it
+    eventually(lambda: f"the secret token {told}" in host.service("web").message, "the reason")
+    assert host.service("web").state == "pending"
+
+    os.kill(agent.pid, signal.SIGKILL)
+    second = processes.record_of(host.start())
+    host.state("reader", "ready")
+    assert processes.is_alive(second) and host.service("reader").pid == reader
+    host.secret("pw", "hunter3")
+    host.secret("token", "s3cret")
+    host.converged()
+    assert config.read_text() == "2 hunter3" and "s3cret" in get(port) and processes.is_alive(second)
+
+
+def test_what_nobody_thought_of_is_told_once_and_the_agent_goes_on(host: Host) -> None:
+    host.want(services=(sleeper("one", health=Health(interval=0.1)),))
+    agent = processes.record_of(host.start())
+    host.converged()
+    record = host.layout.record("one")
+    whole = record.read_bytes()
+    record.write_text(json.dumps({**json.loads(whole), "failures": "rubbish"}))
+    host.want(services=(sleeper("one", health=Health(interval=0.2)),))
+    fault = eventually(lambda: (c := host.condition("Converged")) and c.reason == "AgentFailed" and c, "the fault")
+    assert "ValueError: invalid literal" in fault.message
+    time.sleep(2)
+    assert processes.is_alive(agent)
+    assert host.layout.log("agent").read_text().count("Traceback") == 1
+    os.kill(agent.pid, signal.SIGKILL)
+    second = processes.record_of(host.start())
+    eventually(lambda: host.status().agent_pid == second.pid, "its status")
+    assert host.condition("Converged").reason == "AgentFailed"
+    write_atomically(record, whole, 0o600)
+    host.converged()
+    assert processes.is_alive(second)
+
+
+def test_a_host_without_room_for_a_thread_is_told_and_checked_later(host: Host) -> None:
+    port = free_port()
+    listens = "import socket, time; s = socket.create_server(('127.0.0.1', int(__import__('sys').argv[1]))); "
+    service = Service("one", python(listens + "time.sleep(10_000)", str(port)), health=Health(interval=0.1))
+    host.want(services=(service,))
+    agent = processes.record_of(host.start())
+    host.converged()
+    size = int(Path(f"/proc/{agent.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = resource.prlimit(agent.pid, resource.RLIMIT_AS, (size + 4_000_000, resource.RLIM_INFINITY))
+    # Another check needs no other process, and circusd starts the next one: the agent itself starts none.
+    host.want(services=(dataclasses.replace(service, health=Health("tcp", port=port, interval=0.1, timeout=0.3)),))
+    eventually(lambda: host.status().observed_generation == host.generation, "the new spec")
+    os.kill(host.service("one").pid, signal.SIGKILL)
+    eventually(lambda: "can't start new thread" in host.condition("Converged").message, "the fault")
+    time.sleep(1)
+    assert processes.is_alive(agent)
+    resource.prlimit(agent.pid, resource.RLIMIT_AS, before)
+    host.converged()
+    assert processes.is_alive(agent) and host.state("one", "ready")
 
 
 def test_what_keeps_ending_is_failed_with_the_end_of_its_log(host: Host) -> None:

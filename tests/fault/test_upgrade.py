@@ -286,6 +286,7 @@ def test_a_busy_worker_goes_on_as_before_and_follows_later(old: Stack, tmp_path:
             name = client.read_flow_run(held).name
         assert f"worker-default goes on as before, it runs {name} (default, Running)" in report
         assert f"running now: {name} (default, Running)" in report
+        assert f"clients that have called, by version: {before}" in report
         assert (version(old), worker_versions(old)["worker-default"]) == (THIRD, before)
         gate.touch()
         assert ended(old, held).state_type == StateType.COMPLETED

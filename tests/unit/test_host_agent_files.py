@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from blocks.host.agent import processes
-from blocks.host.agent.files import MissingSecret, ensure_rendered, substitute, write_atomically
+from blocks.host.agent.files import ensure_rendered, substitute, write_atomically
 from blocks.host.agent.processes import ProcessRecord
+from blocks.host.agent.secret_value import UnusableSecret, read
 from blocks.host.agent.spec import File
 
 
@@ -39,7 +40,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_rendering_writes_only_what_differs(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     file = File(str(tmp_path / "new" / "x.conf"), "password=${secret:pw}\n$PATH ${not:this}\n", mode=0o640)
-    with pytest.raises(MissingSecret, match="pw"):
+    with pytest.raises(UnusableSecret, match="there is no secret pw"):
         ensure_rendered(file, tmp_path / "secrets")
     (tmp_path / "secrets" / "pw").write_text("hunter2\n")
     assert ensure_rendered(file, tmp_path / "secrets") == (True, b"password=hunter2\n$PATH ${not:this}\n")
@@ -49,6 +50,29 @@ def test_rendering_writes_only_what_differs(tmp_path: Path) -> None:
     Path(file.path).chmod(0o666)
     assert ensure_rendered(file, tmp_path / "secrets")[0] is True
     assert stat.S_IMODE(Path(file.path).stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "is empty"), (b"\n", "is empty"), (b" \t\n\n", "is empty"), (b"caf\xe9", "is no text in UTF-8")],
+)
+def test_a_secret_of_no_use_is_told_by_name_and_the_file_stays(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "pw").write_bytes(b"hunter2\n")
+    file = File(str(tmp_path / "x.conf"), "password=${secret:pw}\n")
+    ensure_rendered(file, tmp_path)
+    (tmp_path / "pw").write_bytes(content)
+    with pytest.raises(UnusableSecret) as unusable:
+        ensure_rendered(file, tmp_path)
+    assert str(unusable.value) == f"the secret pw {told}"
+    assert Path(file.path).read_text() == "password=hunter2\n"
+
+
+def test_a_secret_keeps_its_own_spaces_and_a_folder_is_none(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text(" a b \n")
+    assert read(str(tmp_path / "pw")) == " a b "
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnusableSecret, match="the secret folder cannot be read: Is a directory"):
+        read(str(tmp_path / "folder"))
 
 
 def test_a_secret_is_put_in_as_it_is() -> None:
@@ -82,6 +106,22 @@ def test_ending_goes_on_to_sigkill_and_takes_the_session_along() -> None:
     assert not processes.is_alive(child) and not processes.has_children(leader.pid)
     assert processes.end(record) is False
     leader.stdout.close()
+
+
+def test_a_session_whose_number_was_a_dead_process_before_is_left_alone() -> None:
+    code = "import subprocess, sys; child = subprocess.Popen(['sleep', '1000'], stdout=subprocess.DEVNULL); "
+    code += "print(child.pid, flush=True); child.wait()"
+    stranger = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert stranger.stdout is not None
+    child = processes.record_of(int(stranger.stdout.readline()))
+    mine = processes.record_of(stranger.pid)
+    dead = mine._replace(start_time=mine.start_time - 1)
+    assert processes.end_session(dead, timeout=0.1) == 0 and processes.end(dead) is False
+    assert processes.is_alive(mine) and processes.is_alive(child)
+    stranger.kill()
+    stranger.wait()
+    assert processes.end_session(mine) == 1 and not processes.is_alive(child)
+    stranger.stdout.close()
 
 
 def test_a_strange_command_name_does_not_confuse(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,17 @@ def test_two_takers_in_one_process_are_refused_too(path: Path) -> None:
     lease = acquire(path, "first")
     with pytest.raises(Conflict, match="first"):
         acquire(path, "second")
+    lease.release()
+
+
+def test_who_only_looks_whether_it_is_free_makes_nobody_fail(path: Path) -> None:
+    """As a status does, at the moment a nightly flow begins."""
+    with path.open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        threading.Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        assert not is_free(path)  # to look is quick
+        lease = acquire(path, "backup")
+    assert holder(path)["reason"] == "backup"
     lease.release()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -158,6 +159,20 @@ def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
     assert release._release("3.8.8", lock, (wheel,), ()) == made[0]
     assert re.fullmatch(r"3\.8\.8-[0-9a-f]{12}", made[0].id)
     assert read_spec(to_json(HostSpec("prefect", 1, releases=(made[0],)))).releases == (made[0],)
+
+
+def test_a_release_is_tried_by_what_it_is_for(wheel: tuple[str, bytes], tmp_path: Path) -> None:
+    """A package that breaks a worker would be found when the worker is to start: after all its runs were waited for."""
+    kept = keep(tmp_path, *wheel)
+    project = project_of(tmp_path / "sha256" / kept.sha256)
+    for packages, smoke in (((), "prefect.server.api.server"), (("iniconfig",), "prefect.workers.process")):
+        wanted = "\n".join([*requirements("3.8.8", project), *packages])
+        pins = "\n".join(constraints("3.8.8", project))
+        key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{sys.version_info[:2]}".encode()).hexdigest()
+        (tmp_path / "locks").mkdir(exist_ok=True)
+        (tmp_path / f"locks/{key}.txt").write_bytes(LOCK)
+        assert release.prepare("3.8.8", kept, tmp_path, packages).smoke == (smoke,)
+        assert importlib.util.find_spec(smoke) is not None
 
 
 def test_version_is_read_off_the_lock(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_SERVER_API_KEEPALIVE_TIMEOUT, temporary_settings
+from starlette.types import Receive, Scope, Send
 
-from blocks.host.serve import Laps, read_options, remove_own, write_atomically
+from blocks.host.serve import Laps, read_options
+from blocks.host.serve_ready import MOST, ClientVersions, ReadyFile, remove_own, write_atomically
 from blocks.host.serve_uvicorn import DrainStep, drain_step, server_config
 
 
@@ -73,3 +75,30 @@ def test_drain_steps(
     drained_for: float, http_connections: int, websockets_closed_for: float | None, expected: DrainStep
 ) -> None:
     assert drain_step(drained_for, 8.0, http_connections, websockets_closed_for) == expected
+
+
+def test_versions_of_clients_are_noted_once_a_minute(tmp_path: Path) -> None:
+    clients = ClientVersions(nobody)
+    ready = ReadyFile(tmp_path / "ready.json", clients)
+    clients.note(b"prefect/3.8.3 (API 0.8.4)")
+    assert not (tmp_path / "ready.json").exists()
+    ready.announce("3.8.8")
+    clients.note(b"prefect/3.8.8 (API 0.8.4)")
+    for agent in (b"prefect/nonsense (API 0.8.4)", b"curl/8", b"", b"prefect/3.8.8 (API 0.8.4)"):
+        clients.note(agent)
+    said = json.loads((tmp_path / "ready.json").read_text())
+    assert (said["version"], sorted(said["clients"])) == ("3.8.8", ["3.8.3", "3.8.8"])
+    ready.withdraw()
+    clients.note(b"prefect/3.8.7 (API 0.8.4)")
+    assert not (tmp_path / "ready.json").exists()
+
+
+def test_whoever_calls_himself_anything_does_not_fill_the_memory() -> None:
+    clients = ClientVersions(nobody)
+    for number in range(3 * MOST):
+        clients.note(f"prefect/3.8.{number} (API 0.8.4)".encode())
+    assert len(clients.seen) == MOST and f"3.8.{3 * MOST - 1}" in clients.seen
+
+
+async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("nobody calls")

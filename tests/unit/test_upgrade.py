@@ -16,7 +16,7 @@ from flows.upgrade_report import Report, markdown
 
 GB = 1_000_000_000
 MOVES = Condition("SchedulerMoves", True, "RunAppeared", "a new schedule got its scheduled run")
-WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), 20 * GB, "no run", (), MOVES)
+WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), 20 * GB, "no run", (), {"3.8.3": 0.0}, MOVES)
 REHEARSED: dict[str, Any] = {
     "migration_seconds": 6.5,
     "steps": [{"what": "upgraded", "seconds": 6.4}],
@@ -67,9 +67,25 @@ def test_all_faults_are_told_together() -> None:
 
 def test_a_person_is_told_what_is_no_fault() -> None:
     vitals = replace(WELL.vitals, invalid_indexes=("ix_log",))
-    told = "\n".join(notes(replace(WELL, vitals=vitals, strangers=("laptop on default",), running="night (default)")))
-    for each in ("20.0 GB free", "1000 MB", "log 7 MB", "night (default)", "ix_log", "laptop on default"):
+    told = "\n".join(
+        notes(replace(WELL, vitals=vitals, strangers=("laptop on default",), running="night (default)"), "3.8.5")
+    )
+    for each in (
+        "20.0 GB free",
+        "1000 MB",
+        "by version: 3.8.3",
+        "log 7 MB",
+        "night (default)",
+        "ix_log",
+        "laptop on default",
+    ):
         assert each in told
+
+
+def test_clients_that_are_newer_than_the_new_server_are_named() -> None:
+    told = notes(replace(WELL, clients={"3.8.3": 0.0, "3.8.8": 0.0, "3.10.0": 0.0}), "3.8.8")
+    assert "clients newer than 3.8.8, which its server refuses (422) as the present one does: 3.10.0" in told
+    assert "newer" not in "\n".join(notes(WELL, "3.8.3"))
 
 
 def test_report_has_all_that_was_done() -> None:

@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import health, processes, releases
+from . import health, processes, releases, secret_value
 from .config import AgentConfig, Layout
 from .definitions import Wanted, releases_needed, wanted_services
-from .files import MissingSecret, Trace, ensure_rendered, trace
+from .files import Trace, ensure_rendered, trace
 from .health import Watch
 from .jobs import Jobs
 from .planning import Decision, ServiceProcess, decide
 from .reporting import Findings
 from .retry import Retry
+from .secret_value import UnusableSecret
 from .service_manager import ServiceManager, ServiceManagerFailed
 from .spec import HostSpec, Job, Release, Service
 
@@ -79,12 +80,14 @@ class Convergence:
         for file in self._spec.files:
             try:
                 _, self._contents[file.path] = ensure_rendered(file, Path(self._config.secrets))
-            except MissingSecret as error:
-                self._file_faults[file.path] = f"{file.path}: there is no secret {error}"
+            except UnusableSecret as error:
+                self._file_faults[file.path] = f"{file.path}: {error}"
             except KeyError:
                 self._file_faults[file.path] = f"{file.path}: there is no user {file.user} on this host"
             except OSError as error:
                 self._file_faults[file.path] = f"{file.path}: {error.strerror}"
+            except ValueError as error:  # a path or a text which cannot be one on a disk
+                self._file_faults[file.path] = f"{file.path}: {error}"
         self._traces = {path: trace(Path(path)) for path in self._contents}
         self._wanted = wanted_services(self._spec, self._contents)
         if self._file_faults:
@@ -141,8 +144,8 @@ class Convergence:
             if each.id not in self._installed and self._release_retry[each.id].is_due(now)
         ]
         if due and not self._installing:
-            self._installing = True
             threading.Thread(target=self._install, args=(due[0],), daemon=True).start()
+            self._installing = True  # only now: where no thread can be started, a later step tries again
 
     def _install(self, release: Release) -> None:
         """In a thread of its own: takes seconds to minutes."""
@@ -151,6 +154,8 @@ class Convergence:
             releases.install(release, self._layout.releases, Path(self._config.store))
         except (releases.ReleaseFailed, OSError) as error:
             reason = str(error)
+        except Exception as error:  # noqa: BLE001 - told as the release's fault; a dead thread would say nothing
+            reason = f"release {release.id}: {type(error).__name__}: {error}"
         self._arrive(lambda: self._take_installed(release, reason))
 
     def _take_installed(self, release: Release, reason: str) -> None:
@@ -269,10 +274,16 @@ class Convergence:
         for path in service.files:
             if path in self._file_faults:
                 return self._file_faults[path]
-        for secret in service.secrets.values():
-            if not (Path(self._config.secrets) / secret).exists():
-                return f"there is no secret {secret}"
-        return self._service_manager.obstacles().get(service.name, "") or self._unmet(service)
+        obstacles = self._service_manager.obstacles()
+        return self._unusable_secret(service) or obstacles.get(service.name, "") or self._unmet(service)
+
+    def _unusable_secret(self, service: Service) -> str:
+        try:
+            for secret in service.secrets.values():
+                secret_value.read(f"{self._config.secrets}/{secret}")
+        except UnusableSecret as error:
+            return str(error)
+        return ""
 
     def _unmet(self, program: Service | Job) -> str:
         """What a service or job still waits for."""
@@ -301,7 +312,6 @@ class Convergence:
         """Check in a thread of its own, for what hangs must not keep the agent from anything."""
         if process is None:
             return
-        watch.probing = True
 
         def take(fault: str) -> None:
             watch.probing = False
@@ -309,16 +319,25 @@ class Convergence:
                 watch.judge(service, fault, time.monotonic(), time.time())
 
         def check() -> None:
-            fault = health.probe(service, process.record.pid)
+            fault = _probed(service, process.record.pid)
             self._arrive(lambda: take(fault))
 
         if service.health.kind == "none":
             take(health.probe(service, process.record.pid))
         else:
             threading.Thread(target=check, daemon=True).start()
+            watch.probing = True  # what the thread found is taken in by a later step of this one
 
     def _converge_jobs(self, spec: HostSpec) -> None:
         for job in spec.jobs:
             self._jobs.collect(job)
             if self._jobs.status(job) is None and not self._unmet(job):
                 self._jobs.start(job)
+
+
+def _probed(service: Service, pid: int) -> str:
+    """What a check found; the check of a thread that dies would be waited for for ever."""
+    try:
+        return health.probe(service, pid)
+    except Exception as error:  # noqa: BLE001 - told as what is amiss with the service
+        return f"cannot be checked: {type(error).__name__}: {error}"

@@ -13,16 +13,18 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import health, processes
 from .circus import CircusManager
 from .config import AgentConfig, Layout
 from .convergence import Convergence
-from .files import write_atomically
+from .files import ensure_file, write_atomically
 from .jobs import Jobs
-from .reporting import Findings, build_status, is_settled
+from .reporting import Findings, build_status, failing_status, is_settled
 from .service_manager import ServiceManager
 from .spec import HostStatus, InvalidSpec, to_json
 from .systemd import SystemdManager
@@ -100,25 +102,48 @@ class Daemon:
         self._spec_seen: tuple[int, int, int] | None = None
         self._spec_fault = ""
         self._fault_told = ""
+        self._unforeseen_told = ""
         self._must_end = False
         self._must_render = False
         self._status = HostStatus(0, agent_sha256=sha256, agent_pid=os.getpid())
         self._written_at = float("-inf")
         self._changed_at = time.monotonic()
         self._stepped_at = float("-inf")
-        self._versions: dict[str, tuple[int, str]] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
 
     def run(self) -> None:
         self._listen_to_signals()
-        self._take_last_good()
+        self._attempt(self._take_last_good)
         while not self._must_end:
-            try:
-                self._look_at_spec()
-                if self._must_step():
-                    self._step()
-            except OSError as error:  # a full disk: the next looks find it still to be done
-                self._tell_fault(f"{error.filename or self._layout.home}: {error.strerror}")
+            self._attempt(self._round)
             self._sleep()
+
+    def _round(self) -> None:
+        self._look_at_spec()
+        if self._must_step():
+            self._step()
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Whatever keeps this from its end is told, and the next round tries again.
+
+        The agent may not end of it: nothing would start it again, or it would end of the same at each start.
+        """
+        try:
+            self._tell_unforeseen_of(work)
+        except OSError as error:  # a full disk: the next looks find it still to be done
+            self._tell_fault(f"{error.filename or self._layout.home}: {error.strerror}")
+
+    def _tell_unforeseen_of(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of the agent's own; log and status say it
+            fault = f"{type(error).__name__}: {error}"
+            if fault != self._unforeseen_told:
+                self._unforeseen_told = fault
+                _log("".join(traceback.format_exception(error)).rstrip())
+            self._keep(failing_status(self._status, fault, time.time()))
 
     def _listen_to_signals(self) -> None:
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
@@ -170,7 +195,7 @@ class Daemon:
             self._spec_fault = f"{self._layout.spec}: {error}"
             return
         self._spec_fault = ""
-        write_atomically(self._layout.last_good, text.encode(), 0o600)
+        ensure_file(self._layout.last_good, text.encode(), 0o600)
         self._convergence.take(spec)
 
     def _note_change(self) -> None:
@@ -197,11 +222,16 @@ class Daemon:
         status = build_status(
             findings,
             self._spec_fault,
-            self._find_versions(findings),
+            self._find_reports(findings),
             self._last_lines(findings),
             self._status,
             now,
         )
+        self._unforeseen_told = ""
+        self._keep(status)
+
+    def _keep(self, status: HostStatus) -> None:
+        """Write the status where something of it is new, and now and then to show that the agent lives."""
         changed = dataclasses.replace(status, time=0.0) != dataclasses.replace(self._status, time=0.0)
         if changed:
             self._changed_at = time.monotonic()
@@ -226,17 +256,14 @@ class Daemon:
             self._fault_told = fault
             _log(fault)
 
-    def _find_versions(self, findings: Findings) -> dict[str, str]:
-        """What servers say of themselves, each process asked once."""
+    def _find_reports(self, findings: Findings) -> dict[str, dict[str, Any]]:
+        """What servers say of themselves; of one that drains, what it said last."""
         for service in findings.spec.services if findings.spec else ():
             process = findings.processes.get(service.name)
-            known = self._versions.get(service.name)
-            if not service.ready_file or process is None or (known and known[0] == process.record.pid):
-                continue
-            report = health.ready_report(service.ready_file, process.record.pid)
-            if report is not None:
-                self._versions[service.name] = (process.record.pid, str(report.get("version", "")))
-        return {name: version for name, (_, version) in self._versions.items() if version}
+            if service.ready_file and process is not None:
+                report = health.ready_report(service.ready_file, process.record.pid)
+                self._reports[service.name] = report or self._reports.get(service.name, {})
+        return dict(self._reports)
 
     def _last_lines(self, findings: Findings) -> dict[str, str]:
         return {

@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import processes
+from . import processes, secret_value
 
 FIRST_SOCKET = 3
 """SD_LISTEN_FDS_START of systemd's protocol."""
@@ -136,10 +136,9 @@ def _environment(definition: dict[str, Any]) -> dict[str, str]:
     environment = {"HOME": _home_of(definition["user"]), **definition["base_env"], **definition["env"]}
     for variable, path in definition["secrets"].items():
         try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123
-                environment[variable] = file.read().rstrip("\n")
-        except OSError as error:
-            raise CannotStart(f"secret {path}: {error.strerror}") from error
+            environment[variable] = secret_value.read(path)
+        except secret_value.UnusableSecret as error:
+            raise CannotStart(str(error)) from error
     return environment
 
 

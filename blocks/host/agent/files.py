@@ -8,7 +8,9 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
+from . import secret_value
 from .spec import File
 
 _SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._-]+)\}")
@@ -16,10 +18,6 @@ _SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._-]+)\}")
 
 Trace = tuple[int, int, int, int, int]
 """What tells a file from the one we left there, without reading it."""
-
-
-class MissingSecret(LookupError):
-    """A secret which something refers to is not in the secrets folder. The message is its name."""
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
@@ -49,15 +47,23 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600, owner: tuple[in
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush which names a folder has: after a power failure a file that was renamed into it is still there."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log to write on at its end, closed to other users even where its folder lets them pass."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)  # one that is there already may be open to all
+    return os.fdopen(descriptor, "ab")
 
 
 def ensure_file(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> bool:
@@ -86,18 +92,6 @@ def trace(path: Path) -> Trace | None:
     return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid
 
 
-def read_secret(folder: Path, name: str) -> str:
-    """The value of a secret, without the newline an editor may have put at its end.
-
-    Raises:
-        MissingSecret: there is no such file.
-    """
-    try:
-        return (folder / name).read_text(encoding="utf-8").rstrip("\n")
-    except FileNotFoundError as error:
-        raise MissingSecret(name) from error
-
-
 def substitute(content: str, secret: Callable[[str], str]) -> str:
     """Replace each `${secret:NAME}` by `secret(NAME)`."""
     return _SECRET_REFERENCE.sub(lambda match: secret(match.group(1)), content)
@@ -107,11 +101,11 @@ def ensure_rendered(file: File, secrets: Path) -> tuple[bool, bytes]:
     """Render one `File` of the spec and make it so on the disk. Returns (written, content).
 
     Raises:
-        MissingSecret: its content names a secret which is not there.
+        UnusableSecret: its content names a secret which is not there, empty, or no text.
         OSError: it cannot be written.
         KeyError: its user does not exist.
     """
-    data = substitute(file.content, lambda name: read_secret(secrets, name)).encode()
+    data = substitute(file.content, lambda name: secret_value.read(f"{secrets}/{name}")).encode()
     path = Path(file.path)
     make_folders(path.parent)
     return ensure_file(path, data, file.mode, owner_of(file.user)), data

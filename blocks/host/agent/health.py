@@ -6,6 +6,7 @@ import json
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .execution import QUICK_EXIT
 from .planning import ServiceProcess
@@ -34,7 +35,7 @@ def probe(service: Service, pid: int) -> str:
         return f"{_address(service.health)}: {error.strerror or error}"
 
 
-def ready_report(path: str, pid: int) -> dict[str, str] | None:
+def ready_report(path: str, pid: int) -> dict[str, Any] | None:
     """What the process wrote into its `ready_file`; None while it has not, or where another process did."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -135,9 +135,10 @@ def end_session(leader: ProcessRecord, timeout: float = 2.0) -> int:
     """End what a dead session leader left behind: SIGTERM, after `timeout` seconds SIGKILL.
 
     A killed nginx leaves workers which hold its port. The kernel gives no new process the number of a
-    session that has members, so the number is safe to go by. Returns how many processes there were.
+    session that has members, so the number is safe to go by, unless another process has it: then nothing was
+    left, and the session of that number is a stranger's. Returns how many processes there were.
     """
-    if is_alive(leader) or (leader.boot_id and leader.boot_id != boot_id()):
+    if is_alive(leader) or _is_taken_by_another(leader) or (leader.boot_id and leader.boot_id != boot_id()):
         return 0
     members = session_members(leader.pid)
     for member in members:
@@ -148,6 +149,11 @@ def end_session(leader: ProcessRecord, timeout: float = 2.0) -> int:
             send(member, signal.SIGKILL)
             wait_gone(member, 1.0)
     return len(members)
+
+
+def _is_taken_by_another(record: ProcessRecord) -> bool:
+    stat = _stat(record.pid)
+    return stat is not None and stat.start_time != record.start_time
 
 
 def session_members(session: int) -> list[ProcessRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .health import Watch
 from .planning import Decision, ServiceProcess
@@ -30,18 +31,18 @@ class Findings:
 def build_status(
     findings: Findings,
     spec_fault: str,
-    versions: Mapping[str, str],
+    reports: Mapping[str, Mapping[str, Any]],
     last_lines: Mapping[str, str],
     previous: HostStatus,
     now: float,
 ) -> HostStatus:
     """The status at `now` (Unix time); `previous` gives the times since when conditions are as they are.
 
-    `spec_fault` is why the newest spec was not taken up, or empty; `versions` and `last_lines` (of the log)
-    are by service name.
+    `spec_fault` is why the newest spec was not taken up, or empty; `reports` (what ready files say) and `last_lines`
+    (of the log) are by service name.
     """
     spec = findings.spec
-    services = _services(findings, versions, last_lines)
+    services = _services(findings, reports, last_lines)
     found = [
         _releases_installed(findings),
         _services_ready(services, findings),
@@ -76,6 +77,14 @@ def stopped_status(status: HostStatus, now: float) -> HostStatus:
     )
 
 
+def failing_status(status: HostStatus, fault: str, now: float) -> HostStatus:
+    """The last status, with what keeps the agent from making another one."""
+    before = next((each for each in status.conditions if each.type == "Converged"), None)
+    found = _since(Condition("Converged", False, "AgentFailed", fault), before, now)
+    others = (each for each in status.conditions if each.type != "Converged")
+    return dataclasses.replace(status, time=now, conditions=(*others, found))
+
+
 def is_settled(status: HostStatus) -> bool:
     """Whether nothing is under way: then the agent looks less often."""
     return all(each.status for each in status.conditions)
@@ -86,9 +95,11 @@ def _since(condition: Condition, before: Condition | None, now: float) -> Condit
     return dataclasses.replace(condition, since=before.since if before is not None and is_same else now)
 
 
-def _services(findings: Findings, versions: Mapping[str, str], last_lines: Mapping[str, str]) -> list[ServiceStatus]:
+def _services(
+    findings: Findings, reports: Mapping[str, Mapping[str, Any]], last_lines: Mapping[str, str]
+) -> list[ServiceStatus]:
     wanted = findings.spec.services if findings.spec else ()
-    reported = [_service(each, findings, versions, last_lines) for each in wanted]
+    reported = [_service(each, findings, reports.get(each.name, {}), last_lines) for each in wanted]
     leaving = sorted(findings.decisions.keys() - {each.name for each in wanted})
     return reported + [_leaving(name, findings) for name in leaving]
 
@@ -102,7 +113,7 @@ def _leaving(name: str, findings: Findings) -> ServiceStatus:
 
 
 def _service(
-    service: Service, findings: Findings, versions: Mapping[str, str], last_lines: Mapping[str, str]
+    service: Service, findings: Findings, report: Mapping[str, Any], last_lines: Mapping[str, str]
 ) -> ServiceStatus:
     process = findings.processes.get(service.name)
     watch = findings.watches.get(service.name, Watch())
@@ -113,10 +124,11 @@ def _service(
     return ServiceStatus(
         name=service.name,
         state=state,
-        version=versions.get(service.name, service.version),
+        version=str(report.get("version") or service.version),
         pid=process.record.pid if process is not None and not process.held else 0,
         since=watch.since,
         message=message,
+        clients=dict(report.get("clients", {})),
     )
 
 

@@ -159,6 +159,8 @@ class ServiceStatus:
     """When it entered this state, Unix time."""
     message: str = ""
     """For a person: why it is not ready, or the last lines of its log."""
+    clients: dict[str, float] = field(default_factory=dict)
+    """What a server's ready file says of its callers: version → when one of it called last, Unix time."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""What a server tells of itself in its ready file: that it accepts, its version, and which versions call it.
+
+No client may be newer than its server, so an upgrade looks at that beforehand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger("blocks.host.serve")
+
+AGENT = re.compile(rb"prefect/(\d{1,4}\.\d{1,4}\.\d{1,4}) ")
+"""How Prefect's clients, workers among them, begin their `User-Agent`."""
+EVERY = 60.0
+"""Seconds after which a version that goes on calling is noted again."""
+MOST = 20
+"""Versions that are remembered: anybody may call himself anything."""
+
+
+class ClientVersions:
+    """An ASGI application round another, which notes when a client of which version called last.
+
+    Attributes:
+        seen: Version → Unix time.
+        on_change: Called after another one was noted, at most once a minute for each version.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.seen: dict[str, float] = {}
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.note(next((value for name, value in scope["headers"] if name == b"user-agent"), b""))
+        await self._app(scope, receive, send)
+
+    def note(self, agent: bytes) -> None:
+        """Take note of one call by its `User-Agent`."""
+        found, now = AGENT.match(agent), time.time()
+        if found is None or now - self.seen.get(found[1].decode(), 0.0) < EVERY:
+            return
+        self.seen[found[1].decode()] = now
+        if len(self.seen) > MOST:
+            del self.seen[min(self.seen, key=lambda version: self.seen[version])]
+        self.on_change()
+
+
+def write_atomically(path: Path, content: dict[str, Any], *, flushed: bool = True) -> None:
+    """Replace `path` by JSON, mode 0600; a reader sees the old or the new one, never a part.
+
+    Args:
+        flushed: Have it on the disk before this returns, which takes a moment in which nobody is answered.
+    """
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(content))
+        if flushed:
+            file.flush()
+            os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def remove_own(path: Path) -> None:
+    """Remove a ready file, unless a successor in the same slot has written its own."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if json.loads(path.read_text())["pid"] == os.getpid():
+            path.unlink()
+
+
+class ReadyFile:
+    """Says that this process accepts, since when, in which version, and which versions its clients have."""
+
+    def __init__(self, path: Path, clients: ClientVersions) -> None:
+        self._path, self._clients = path, clients
+        self._content: dict[str, Any] = {}
+        clients.on_change = self.renew
+
+    def announce(self, version: str) -> None:
+        """From now on callers may be sent here."""
+        self._content = {"pid": os.getpid(), "version": version, "ready_at": time.time()}
+        write_atomically(self._path, {**self._content, "clients": self._clients.seen})
+
+    def renew(self) -> None:
+        """Tell who has called since. Nothing is told before the announcement, or once the drain has begun."""
+        if not self._content:
+            return
+        try:
+            write_atomically(self._path, {**self._content, "clients": self._clients.seen}, flushed=False)
+        except OSError as error:  # a full disk: what is there says enough, and the call must be answered
+            logger.warning("the ready file could not be renewed: %s", error.strerror)
+
+    def withdraw(self) -> None:
+        """From now on nobody should come."""
+        self._content = {}
+        remove_own(self._path)
