@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import WorkPoolFilter
+from prefect.runtime import flow_run
 
 from blocks import catalog, pools, release, verification
 from blocks.database import Vitals
@@ -92,7 +93,7 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
     return Facts(
         vitals=old.database.vitals(),
         free_bytes=old.machine.free_bytes(),
-        running=pools.told(pools.all_alive(client)),
+        running=pools.told(each for each in pools.all_alive(client) if str(each.id) != flow_run.id),
         strangers=tuple(online),
         clients=_clients(old),
         scheduler=verification.scheduler_moves(old.door),
