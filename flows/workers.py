@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -76,14 +77,48 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
     """Change the stack's spec and then the stack, under its lease."""
     with leases.held(catalog.load(name).machine.home().lease, f"workers {asked.action} {asked.name}"):
         now = catalog.load(name)
-        wished = as_task("plan", lambda: wish(now, asked, client))
-        as_task("install", lambda: install(now, wished))
-        as_task("keep the spec", lambda: keep(wished, client))
-        as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
-        late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
+        with none_left_paused(asked, client):
+            wished = as_task("plan", lambda: wish(now, asked, client))
+            as_task("install", lambda: install(now, wished))
+            as_task("keep the spec", lambda: keep(wished, client))
+            as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
+            late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
         if late:
             go_back(now, wished, client, late)
         as_task("verify", lambda: verify(wished, asked, client))
+
+
+@contextmanager
+def none_left_paused(asked: Asked, client: SyncPrefectClient) -> Iterator[None]:
+    """Resume what a run that was killed has left paused: under our lease nobody else has a pool paused.
+
+    Where that run changed the worker asked for now, that worker may be on its way out, and would lose a run it is
+    given at that moment: its pool stays paused until we are done with it.
+    """
+    own = cut_short(asked, client)
+    pools.resume(client, set(pools.marked(client)) - set(own))
+    try:
+        yield
+    finally:
+        pools.resume(client, own)
+
+
+def cut_short(asked: Asked, client: SyncPrefectClient) -> list[str]:
+    """Pools of the worker asked for which carry our mark: while nobody changes it, a change of it was cut short."""
+    return [each for each in pools.marked(client) if asked.name in _served_by(each, client)]
+
+
+def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
+    """Names of the workers which serve a pool or have done so."""
+    return {each.name for each in client.read_workers_for_work_pool(pool)}
+
+
+def there(now: Stack, asked: Asked, client: SyncPrefectClient) -> set[str]:
+    """Services of the host, with those that are on their way out, and the worker of a change that was cut short."""
+    applied, seen = now.machine.applied(), now.machine.observe()
+    services = {each.name for each in (applied.services if applied else ())}
+    leaving = {each.name for each in (seen.services if seen else ())}
+    return services | leaving | ({asked.service} if cut_short(asked, client) else set())
 
 
 def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
@@ -93,8 +128,7 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
         Blocked: it cannot be done; nothing was changed.
     """
     with step("plan") as detail:
-        services = [each.name for each in change.current(now).services]
-        spec = planned(now.spec, asked, services)
+        spec = planned(now.spec, asked, there(now, asked, client))
         require_block(asked.git_credentials, client)
         wished = catalog.compose(spec, releases_of(now, spec))
         plan(server_objects(spec, wished.blocks(), client))

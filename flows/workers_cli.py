@@ -90,9 +90,10 @@ def _change(where: Where, wished: Asked, wait_minutes: int) -> None:
     from blocks import catalog
     from blocks.workers import planned
     from flows.follow import run_deployment
+    from flows.workers import there
 
-    applied = stack.machine.applied()
-    planned(stack.spec, wished, [each.name for each in (applied.services if applied else ())])
+    with stack.door.client() as client:
+        planned(stack.spec, wished, there(stack, wished, client))
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wished).items()}
     run_deployment(stack.door, "workers/workers", {**given, "wait_minutes": wait_minutes}, terminal.say)
     changed = catalog.composed(wanted.read(stack.machine.home()).spec)
