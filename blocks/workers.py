@@ -28,7 +28,7 @@ class Asked:
     env: Sequence[str] = ()
     """Each `KEY=VALUE`."""
     git_credentials: str = ""
-    """Empty for none."""
+    """`TYPE/NAME[@HOST[:PORT]]`; empty for none."""
 
     @property
     def service(self) -> str:

@@ -20,7 +20,7 @@ from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import server_objects
-from blocks.spec import StackSpec, Worker
+from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
 from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
@@ -33,7 +33,7 @@ Pool = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
 Concurrency = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Pair = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=.*$")]
-Credentials = Annotated[str, Field(pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$")]
+Credentials = Annotated[str, Field(pattern=f"^({GIT_CREDENTIALS})?$")]
 Minutes = Annotated[int, Field(ge=0, le=1440)]
 
 
@@ -60,7 +60,8 @@ def workers(
         concurrency: For `add` and `scale`: flow runs at one time; more wait in the pool.
         packages: For `add`: requirements of the flows it runs, such as pandas==2.2.3.
         env: For `add`: environment of the flows it runs, each KEY=VALUE. Not for secrets: use blocks.
-        git_credentials: For `add`: a block with the token for git clone in its runs, such as secret/git. Empty: none.
+        git_credentials: For `add`: a block with the token for git clone in its runs, and the host it is for, such as
+            secret/git@git.example.org or github-credentials/ours. Empty: none.
         wait_minutes: For `remove` and `scale`: minutes that what runs on it gets to end; then it goes on as it was.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
@@ -137,17 +138,13 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
 
 
 def require_block(reference: str, client: SyncPrefectClient) -> None:
-    """Refuse git credentials which no block holds."""
+    """Refuse git credentials which no block holds, or which nothing says the host of."""
     if not reference:
         return
-    slug, _, name = reference.partition("/")
-    try:
-        data = client.read_block_document_by_name(name, slug, include_secrets=True).data
-    except ObjectNotFound as error:
-        raise Blocked(f"there is no block {reference} on the server", "make it in the UI, below Blocks") from error
-    if git_credentials.login(slug, data) is None:
-        fields = ", ".join(git_credentials.PASSWORD_FIELDS)
-        raise Blocked(f"the block {reference} has none of the fields {fields}", "name a block with a token")
+    slug, name, _ = git_credentials.split(reference)
+    what, hint = git_credentials.fault(reference, git_credentials.found(slug, name, client))
+    if what:
+        raise Blocked(what, hint)
 
 
 def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:

@@ -44,7 +44,9 @@ def add(
     env: Annotated[
         tuple[str, ...], Parameter(negative="", help="KEY=VALUE for the flows it runs; may be given again.")
     ] = (),
-    git_credentials: Annotated[str, Parameter(help="Block with the token for git clone, TYPE/NAME.")] = "",
+    git_credentials: Annotated[
+        str, Parameter(help="Block with the token for git clone, and its host: TYPE/NAME@HOST.")
+    ] = "",
 ) -> None:
     """Add a worker; by a run on the stack's own server.
 
