@@ -79,6 +79,10 @@ class Server(_Part):
     )
 
 
+GIT_CREDENTIALS = r"[a-z0-9-]+/[a-z0-9-]+(@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?)?"
+"""`TYPE/NAME[@HOST[:PORT]]`: a block with a login for git, and the host it is for."""
+
+
 class Worker(_Part):
     """A worker on this machine and the pool it takes runs from."""
 
@@ -92,9 +96,10 @@ class Worker(_Part):
     env: dict[str, str] = Field({}, description="Environment of the flows it runs. Not for secrets: use blocks.")
     git_credentials: str | None = Field(
         None,
-        description="A block on the server with the token for `git clone` in its runs, `<block type slug>/<name>`, "
-        "such as `secret/git` or `github-credentials/ours`.",
-        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="A block on the server with the token for `git clone` in its runs, and the one host it is for: "
+        "`<block type slug>/<name>@<host>`, such as `secret/git@git.example.org`. Credentials of GitHub, GitLab and "
+        "Bitbucket say their host themselves: `github-credentials/ours`.",
+        pattern=f"^{GIT_CREDENTIALS}$",
     )
 
     @field_validator("name")

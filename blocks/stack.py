@@ -309,7 +309,7 @@ def _git(python: Path, credentials: str | None) -> dict[str, str]:
         "GIT_CONFIG_KEY_0": "credential.helper",
         "GIT_CONFIG_VALUE_0": "",  # forgets the helpers of this machine's own configuration
         "GIT_CONFIG_KEY_1": "credential.helper",
-        "GIT_CONFIG_VALUE_1": f"!{shlex.quote(str(python))} -P -m blocks.git_credentials {credentials}",
+        "GIT_CONFIG_VALUE_1": f"!{shlex.quote(str(python))} -P -m blocks.git_credentials {shlex.quote(credentials)}",
         "GIT_TERMINAL_PROMPT": "0",
     }
 

@@ -28,7 +28,7 @@ class Asked:
     env: Sequence[str] = ()
     """Each `KEY=VALUE`."""
     git_credentials: str = ""
-    """Empty for none."""
+    """`TYPE/NAME[@HOST[:PORT]]`; empty for none."""
 
     @property
     def service(self) -> str:
@@ -39,7 +39,7 @@ def planned(spec: StackSpec, asked: Asked, services: Collection[str]) -> StackSp
     """The spec as it is afterwards; the same one where all that is asked for is so already.
 
     Args:
-        services: Names of the services on the host: of a worker whose removal was cut short, its service is left.
+        services: Names of the services on the host: a worker whose removal was cut short may be among them alone.
 
     Raises:
         WrongCall: it cannot be done; nothing was touched.

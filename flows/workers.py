@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -19,7 +20,7 @@ from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import server_objects
-from blocks.spec import StackSpec, Worker
+from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
 from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
@@ -32,7 +33,7 @@ Pool = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
 Concurrency = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Pair = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=.*$")]
-Credentials = Annotated[str, Field(pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$")]
+Credentials = Annotated[str, Field(pattern=f"^({GIT_CREDENTIALS})?$")]
 Minutes = Annotated[int, Field(ge=0, le=1440)]
 
 
@@ -59,7 +60,8 @@ def workers(
         concurrency: For `add` and `scale`: flow runs at one time; more wait in the pool.
         packages: For `add`: requirements of the flows it runs, such as pandas==2.2.3.
         env: For `add`: environment of the flows it runs, each KEY=VALUE. Not for secrets: use blocks.
-        git_credentials: For `add`: a block with the token for git clone in its runs, such as secret/git. Empty: none.
+        git_credentials: For `add`: a block with the token for git clone in its runs, and the host it is for, such as
+            secret/git@git.example.org or github-credentials/ours. Empty: none.
         wait_minutes: For `remove` and `scale`: minutes that what runs on it gets to end; then it goes on as it was.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
@@ -76,14 +78,48 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
     """Change the stack's spec and then the stack, under its lease."""
     with leases.held(catalog.load(name).machine.home().lease, f"workers {asked.action} {asked.name}"):
         now = catalog.load(name)
-        wished = as_task("plan", lambda: wish(now, asked, client))
-        as_task("install", lambda: install(now, wished))
-        as_task("keep the spec", lambda: keep(wished, client))
-        as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
-        late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
+        with none_left_paused(asked, client):
+            wished = as_task("plan", lambda: wish(now, asked, client))
+            as_task("install", lambda: install(now, wished))
+            as_task("keep the spec", lambda: keep(wished, client))
+            as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
+            late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
         if late:
             go_back(now, wished, client, late)
         as_task("verify", lambda: verify(wished, asked, client))
+
+
+@contextmanager
+def none_left_paused(asked: Asked, client: SyncPrefectClient) -> Iterator[None]:
+    """Resume what a run that was killed has left paused: under our lease nobody else has a pool paused.
+
+    Where that run changed the worker asked for now, that worker may be on its way out, and would lose a run it is
+    given at that moment: its pool stays paused until we are done with it.
+    """
+    own = cut_short(asked, client)
+    pools.resume(client, set(pools.marked(client)) - set(own))
+    try:
+        yield
+    finally:
+        pools.resume(client, own)
+
+
+def cut_short(asked: Asked, client: SyncPrefectClient) -> list[str]:
+    """Pools of the worker asked for which carry our mark: while nobody changes it, a change of it was cut short."""
+    return [each for each in pools.marked(client) if asked.name in _served_by(each, client)]
+
+
+def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
+    """Names of the workers which serve a pool or have done so."""
+    return {each.name for each in client.read_workers_for_work_pool(pool)}
+
+
+def there(now: Stack, asked: Asked, client: SyncPrefectClient) -> set[str]:
+    """Services of the host, with those that are on their way out, and the worker of a change that was cut short."""
+    applied, seen = now.machine.applied(), now.machine.observe()
+    services = {each.name for each in (applied.services if applied else ())}
+    leaving = {each.name for each in (seen.services if seen else ())}
+    return services | leaving | ({asked.service} if cut_short(asked, client) else set())
 
 
 def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
@@ -93,8 +129,7 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
         Blocked: it cannot be done; nothing was changed.
     """
     with step("plan") as detail:
-        services = [each.name for each in change.current(now).services]
-        spec = planned(now.spec, asked, services)
+        spec = planned(now.spec, asked, there(now, asked, client))
         require_block(asked.git_credentials, client)
         wished = catalog.compose(spec, releases_of(now, spec))
         plan(server_objects(spec, wished.blocks(), client))
@@ -103,17 +138,13 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
 
 
 def require_block(reference: str, client: SyncPrefectClient) -> None:
-    """Refuse git credentials which no block holds."""
+    """Refuse git credentials which no block holds, or which nothing says the host of."""
     if not reference:
         return
-    slug, _, name = reference.partition("/")
-    try:
-        data = client.read_block_document_by_name(name, slug, include_secrets=True).data
-    except ObjectNotFound as error:
-        raise Blocked(f"there is no block {reference} on the server", "make it in the UI, below Blocks") from error
-    if git_credentials.login(slug, data) is None:
-        fields = ", ".join(git_credentials.PASSWORD_FIELDS)
-        raise Blocked(f"the block {reference} has none of the fields {fields}", "name a block with a token")
+    slug, name, _ = git_credentials.split(reference)
+    what, hint = git_credentials.fault(reference, git_credentials.found(slug, name, client))
+    if what:
+        raise Blocked(what, hint)
 
 
 def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:

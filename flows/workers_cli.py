@@ -44,7 +44,9 @@ def add(
     env: Annotated[
         tuple[str, ...], Parameter(negative="", help="KEY=VALUE for the flows it runs; may be given again.")
     ] = (),
-    git_credentials: Annotated[str, Parameter(help="Block with the token for git clone, TYPE/NAME.")] = "",
+    git_credentials: Annotated[
+        str, Parameter(help="Block with the token for git clone, and its host: TYPE/NAME@HOST.")
+    ] = "",
 ) -> None:
     """Add a worker; by a run on the stack's own server.
 
@@ -90,9 +92,10 @@ def _change(where: Where, wished: Asked, wait_minutes: int) -> None:
     from blocks import catalog
     from blocks.workers import planned
     from flows.follow import run_deployment
+    from flows.workers import there
 
-    applied = stack.machine.applied()
-    planned(stack.spec, wished, [each.name for each in (applied.services if applied else ())])
+    with stack.door.client() as client:
+        planned(stack.spec, wished, there(stack, wished, client))
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wished).items()}
     run_deployment(stack.door, "workers/workers", {**given, "wait_minutes": wait_minutes}, terminal.say)
     changed = catalog.composed(wanted.read(stack.machine.home()).spec)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from tests.stack import CALL_SECONDS, Result, Stack, eventually
 pytestmark = pytest.mark.fault
 
 NAME = "ours"
+CREDENTIALS = "secret/git@127.0.0.1"
+ROOT = Path(__file__).resolve().parents[2]
 FLOW = """\
 import os
 import time
@@ -128,12 +132,12 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
     stack: Stack, client: SyncPrefectClient, token: str, repository: str, tmp_path: Path
 ) -> None:
     (stack.folder / "stack.toml").write_text("# the defaults\n")
-    options = ("--packages", "iniconfig", "--env", "GREETING=hello", "--git-credentials", "secret/git")
+    options = ("--packages", "iniconfig", "--env", "GREETING=hello", "--git-credentials", CREDENTIALS)
     os.kill(stack.pids()["agent"], signal.SIGKILL)  # on a machine of one's own nothing but a change starts it again
     added = workers(stack, "add", NAME, *options)
     (stack.folder / "stack.toml").unlink()
     assert added.status == 0, added.output
-    assert "stack.toml would undo it" in added.stdout and 'git_credentials = "secret/git"' in added.stdout
+    assert "stack.toml would undo it" in added.stdout and f'git_credentials = "{CREDENTIALS}"' in added.stdout
     deployment = deploy(client, repository)
 
     first = Held(client, deployment, tmp_path / "first")
@@ -149,7 +153,7 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
     assert refused.status == 1 and f"worker-{NAME} goes on as before, it runs" in refused.stderr, refused.output
     found = listed(stack)[NAME]
     assert (found["concurrency"], found["state"], found["pool_paused"], found["pool_runs"]) == (3, "ready", False, 1)
-    assert found["packages"] == ["iniconfig"] and found["git_credentials"] == "secret/git"
+    assert found["packages"] == ["iniconfig"] and found["git_credentials"] == CREDENTIALS
 
     removing = begin(stack, client, "remove", NAME)
     second.open()
@@ -165,6 +169,25 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
     assert not [each for each in files if token.encode() in each.read_bytes()], "the token lies on the disk"
     client.delete_deployment(deployment)
     client.delete_work_pool(NAME)
+
+
+def test_a_token_of_no_host_is_refused_and_another_host_is_not_told_it(
+    stack: Stack, client: SyncPrefectClient, token: str, repository: str, tmp_path: Path
+) -> None:
+    before = (stack.home / "wanted.json").read_bytes()
+    refused = workers(stack, "add", NAME, "--git-credentials", "secret/git")
+    assert refused.status == 1 and "nothing says which host the login in secret/git is for" in refused.stderr
+    assert "secret/git@git.example.org" in refused.stderr
+    assert (stack.home / "wanted.json").read_bytes() == before
+    helper = f"!{shlex.quote(sys.executable)} -P -m blocks.git_credentials"
+    server = {"PREFECT_API_URL": stack.door.api_url, "PREFECT_API_AUTH_STRING": stack.secret("auth-string")}
+    own = {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "GIT_TERMINAL_PROMPT": "0"}
+    for host, status in (("127.0.0.1", 0), ("localhost", 128)):
+        options = ["-c", "credential.helper=", "-c", f"credential.helper={helper} secret/git@{host}"]
+        clone = ["git", *options, "clone", "-q", repository, str(tmp_path / host)]
+        done = subprocess.run(clone, env={**os.environ, **server, **own}, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+    assert "the login is for localhost, it is not sent to 127.0.0.1:" in done.stderr and token not in done.stderr
 
 
 def test_what_cannot_be_is_refused_and_nothing_is_changed(stack: Stack) -> None:

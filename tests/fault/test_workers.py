@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
 import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,10 @@ def of_the_worker(stack: Stack) -> list[str]:
     return [each for each in stack.processes().values() if f"--name {NAME}" in each]
 
 
+def state_of(stack: Stack, service: str) -> str:
+    return next((each["state"] for each in stack.host_status()["services"] if each["name"] == service), "")
+
+
 def is_paused_by_us(stack: Stack) -> bool:
     with stack.client() as client:
         return is_marked(client.read_work_pool(POOL))
@@ -158,6 +164,33 @@ def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: Non
     held.require_completed()
     eventually(lambda: not of_the_worker(stack), "the end of the worker", 60)
     require_well(stack)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_removal_killed_while_a_run_is_waited_for_is_finished_by_the_same_command(
+    stack: Stack, ours: None, held: Held, has_ended: bool
+) -> None:
+    process = begin(stack, "remove", NAME)
+    eventually(lambda: state_of(stack, f"worker-{NAME}") == "waiting-idle", "the worker on its way out", 150)
+    kill_flow(stack)
+    assert end(stack, process, "remove", NAME).status == 1
+    assert is_paused_by_us(stack) and NAME not in listed(stack)
+    if has_ended:
+        held.open()
+        held.require_completed()
+        eventually(lambda: not of_the_worker(stack), "the end of the worker", 60)
+        workers(stack, "remove", NAME)
+    else:
+        again = after(stack, "pools and probes", "remove", NAME)
+        assert is_paused_by_us(stack)  # what leaves is given nothing more
+        held.open()
+        held.require_completed()
+        done = end(stack, again, "remove", NAME)
+        assert done.status == 0, done.output
+    require_well(stack)
+    assert not of_the_worker(stack)
+    refused = end(stack, begin(stack, "remove", NAME), "remove")
+    assert refused.status == 2 and f"there is no worker '{NAME}'" in refused.stderr
 
 
 def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: Stack, ours: None) -> None:
@@ -199,9 +232,29 @@ def broken_package(folder: Path) -> Path:
     return path
 
 
-def test_a_package_that_does_not_install_changes_nothing(stack: Stack, tmp_path: Path) -> None:
+def breaking_package(folder: Path) -> Path:
+    """A wheel in the place of one that Prefect's workers import, which installs well and cannot be imported."""
+    version = importlib.metadata.version("python-slugify")
+    info = f"python_slugify-{version}.dist-info"
+    files = {
+        "slugify/__init__.py": "raise ImportError('this slugify is broken')\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: python-slugify\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    path = folder / f"python_slugify-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(("make", "name"), [(broken_package, "broken"), (breaking_package, "python-slugify")])
+def test_a_package_that_does_not_install_changes_nothing(
+    stack: Stack, tmp_path: Path, make: Callable[[Path], Path], name: str
+) -> None:
     before: dict[str, Any] = {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()}
-    package = f"broken @ file://{broken_package(tmp_path)}"
+    package = f"{name} @ file://{make(tmp_path)}"
     done = end(stack, begin(stack, "add", "fails", "--packages", package), "add")
     assert done.status == 1 and "broken" in done.stderr and "Traceback" not in done.stderr, done.output
     assert {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()} == before

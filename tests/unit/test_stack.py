@@ -208,11 +208,11 @@ def test_spec_reaches_the_services(home: Home) -> None:
 
 def test_git_in_a_workers_runs_asks_our_helper_and_no_other(home: Home) -> None:
     """Another helper might store what it is told of on the disk."""
-    workers = [{"name": "maintenance", "pool": "maintenance", "git_credentials": "secret/git"}]
+    workers = [{"name": "maintenance", "pool": "maintenance", "git_credentials": "secret/git@git.example.org:8443"}]
     env = service(host_spec(stack_of(home, workers=workers), 1), "worker-maintenance").env
     assert (env["GIT_CONFIG_KEY_0"], env["GIT_CONFIG_VALUE_0"]) == ("credential.helper", "")
     python = home.releases / "3.8.8-0123456789ab/bin/python"
-    assert env["GIT_CONFIG_VALUE_1"] == f"!{python} -P -m blocks.git_credentials secret/git"
+    assert env["GIT_CONFIG_VALUE_1"] == f"!{python} -P -m blocks.git_credentials secret/git@git.example.org:8443"
     assert (env["GIT_CONFIG_COUNT"], env["GIT_TERMINAL_PROMPT"]) == ("2", "0")
 
 

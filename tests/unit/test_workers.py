@@ -28,7 +28,7 @@ FULL: dict[str, Any] = {
     "concurrency": 3,
     "packages": ["pandas==2.2.3", "rich"],
     "env": ["A=b=c", "EMPTY="],
-    "git_credentials": "secret/git",
+    "git_credentials": "secret/git@git.example.org",
 }
 
 
@@ -49,7 +49,7 @@ def names(spec: StackSpec) -> list[str]:
                 concurrency=3,
                 packages=("pandas==2.2.3", "rich"),
                 env={"A": "b=c", "EMPTY": ""},
-                git_credentials="secret/git",
+                git_credentials="secret/git@git.example.org",
             ),
         ),
     ],
@@ -102,7 +102,17 @@ def test_scale_changes_the_number_of_runs_and_ignores_what_is_for_add(name: str)
         (Asked("add", "more", env=("9=x",)), "no name of an environment variable"),
         (Asked("add", "more", packages=("--index-url",)), "no requirement"),
         (Asked("add", "more", packages=("rich\n--index-url x",)), "no requirement"),
-        (Asked("add", "more", git_credentials="nonsense"), "git_credentials"),
+        *(
+            (Asked("add", "more", git_credentials=wrong), "git_credentials")
+            for wrong in (
+                "nonsense",
+                "secret/git@",
+                "secret/git@a b",
+                "secret/git@$(x)",
+                "secret/git@h:port",
+                "secret/git\nx",
+            )
+        ),
         (Asked("add", "more", git_credentials="secret/a", env=("GIT_CONFIG_COUNT=1",)), "do not go together"),
     ],
 )

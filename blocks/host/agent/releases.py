@@ -21,6 +21,15 @@ STEP_TIMEOUT = 1800.0
 """Seconds one step may take: a download of 100 MB over a slow line, not a hung one."""
 
 _OUTPUT_TAIL = 2000
+_SMOKE = """
+import sys
+for each in sys.argv[1:]:
+    try:
+        __import__(each)
+    except Exception as error:
+        sys.exit(f"{each} cannot be imported: {type(error).__name__}: {error}")
+"""
+"""Says in one line what a traceback would say in fifty: it is read in a status."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*(?:==|@)")
 _DROPPED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "UV_CONSTRAINT")
 
@@ -101,8 +110,7 @@ def commands(
     if own:
         steps.append(("uv pip install", [*uv, "pip", "install", "--python", python, "--no-deps", "--no-index", *own]))
     if release.smoke:
-        imports = "\n".join(f"import {module}" for module in release.smoke)
-        steps.append(("smoke imports", [python, "-c", imports]))
+        steps.append(("smoke imports", [python, "-c", _SMOKE, *release.smoke]))
     return steps
 
 
