@@ -13,10 +13,10 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import Field
 
 from blocks import catalog, git_credentials, pools, release, rollout, verification
-from blocks.errors import Blocked
+from blocks.errors import Blocked, NotReady
 from blocks.host import control
 from blocks.host import lease as leases
-from blocks.host.agent.spec import HostStatus, Release, ServiceStatus
+from blocks.host.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import server_objects
@@ -199,24 +199,29 @@ def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wai
         if asked.service in wished.own_workers():
             detail.text = f"{asked.service} restarts once nothing runs on it, this run among it; nobody waits for that"
         else:
-            seconds = change.SERVER_SECONDS if asked.action == "add" else wait_seconds
-            late = change.change_workers(wished, host, [asked.service], client, seconds)
-            if late and asked.action == "add":
-                return f"{asked.service} did not become ready in {seconds:.0f} s: selfhost logs {asked.service}"
+            late = _changed(wished, host, asked.service, client, wait_seconds)
             if late:
                 return late
         visit(HostServices(wished), Apply())  # releases and files which nothing needs any more
     return ""
 
 
+def _changed(wished: Stack, host: HostSpec, service: str, client: SyncPrefectClient, wait_seconds: float) -> str:
+    """Change the service; why it is as it was, in words, or nothing."""
+    try:
+        return change.change_workers(wished, host, [service], client, wait_seconds)
+    except (Blocked, NotReady) as error:
+        return f"{error.what}: {error.hint}" if error.hint else error.what
+
+
 def go_back(before: Stack, wished: Stack, client: SyncPrefectClient, late: str) -> None:
-    """The worker went on as it was, so the spec says that again.
+    """The worker is as it was, so the spec says that again.
 
     Raises:
-        Blocked: always, with what still runs.
+        Blocked: always, with what still runs, or why it does not start.
     """
     if before.spec == wished.spec:  # an earlier run was killed after it had changed the spec
-        raise Blocked("something still runs on the worker", "it changes as soon as nothing does; nobody need wait")
+        raise Blocked(late, "the spec says so already: it changes as soon as it can, and nobody need wait")
     with step("the spec as it was"):
         change.keep(before, client)
         visit(HostServices(before), Apply())

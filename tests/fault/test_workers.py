@@ -259,3 +259,12 @@ def test_a_package_that_does_not_install_changes_nothing(
     assert done.status == 1 and "broken" in done.stderr and "Traceback" not in done.stderr, done.output
     assert {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()} == before
     require_well(stack)
+
+
+def test_a_worker_that_does_not_start_changes_nothing(stack: Stack) -> None:
+    done = stack.call("workers", "add", "broken", "--env", "PYTHONHOME=/nowhere", *stack.where)
+    assert done.status == 1
+    assert "worker-broken does not start: ended 3 times soon after its start" in done.stderr, done.output
+    assert "selfhost logs worker-broken" in done.stderr and "Traceback" not in done.output
+    assert "broken" not in listed(stack)
+    eventually(lambda: stack.plan() == [], "an empty plan", 60)
