@@ -67,6 +67,20 @@ def ended(stack: Stack, run: UUID, seconds: float) -> FlowRun:
     return eventually(final, "the end of the run", seconds)  # type: ignore[no-any-return]
 
 
+def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary, seconds: float) -> None:
+    """Kill a run's process at a boundary; where the run before had got so far, as soon as there is a process."""
+
+    def killed() -> bool:
+        if reached(stack, run) and kill_flow(stack, run):
+            return True
+        with stack.client() as client:
+            state = client.read_flow_run(run).state
+        assert state is None or not state.is_final(), (name, state)
+        return False
+
+    eventually(killed, name, seconds)
+
+
 def kill_flow(stack: Stack, run: UUID) -> bool:
     """SIGKILL to the process of a flow run, False while there is none; what it had started on the host goes on."""
     wanted, killed = f"PREFECT__FLOW_RUN_ID={run}".encode(), False
@@ -76,6 +90,27 @@ def kill_flow(stack: Stack, run: UUID) -> bool:
                 os.kill(pid, signal.SIGKILL)
                 killed = True
     return killed
+
+
+LASTING = ("flow", "task_run", "log", "block_document", "deployment", "variable")
+"""Tables of which a change of the stack takes no row away. Of flow runs it may, those that are only scheduled."""
+ENDED = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
+ENDED += "WHERE r.state_type = 'COMPLETED'"
+
+
+def lasting(stack: Stack) -> dict[str, set[tuple[str, ...]]]:
+    """What may not be lost, nor changed: the rows of those tables, and each run that has ended with its exact times."""
+    rows = {name: {tuple(row) for row in stack.query(f"SELECT id FROM {name}")} for name in LASTING}
+    return rows | {"ended runs": {tuple(row) for row in stack.query(ENDED)}}
+
+
+@contextmanager
+def nothing_lost(stack: Stack) -> Iterator[None]:
+    """All that was recorded before is there afterwards."""
+    before = lasting(stack)
+    yield
+    after = lasting(stack)
+    assert not {name: rows - after[name] for name, rows in before.items() if rows - after[name]}
 
 
 def answers(stack: Stack, auth_string: str = "") -> bool:

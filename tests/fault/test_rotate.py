@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from uuid import UUID
 
 import httpx
 import pytest
+from prefect.client.schemas.objects import StateType
 
 from blocks.errors import NotReady
 from blocks.host import database_login, postgres
-from tests.fault.runs import answers, begun, ended, has_task
-from tests.postgres import base_environment
+from tests.fault.runs import Boundary, answers, begun, ended, has_task, kill_at, nothing_lost
 from tests.stack import CALL_SECONDS, Stack, bootstrapped, eventually
 from tests.traffic import Traffic, clients, headers
 
 pytestmark = pytest.mark.fault
-
-DRIVER = """
-import json, os, signal, sys
-from contextlib import contextmanager
-from flows import rotate
-what, passed = sys.argv[1], json.loads(sys.argv[2])
-as_task, step = rotate.as_task, rotate.step
-def boundary(name):
-    sys.stdout.write(name + "\\n")
-    sys.stdout.flush()
-    if name not in passed:
-        os.kill(os.getpid(), signal.SIGKILL)
-def counted_task(name, work):
-    result = as_task(name, work)
-    boundary(name)
-    return result
-@contextmanager
-def counted_step(name):
-    with step(name) as detail:
-        yield detail
-    if name.endswith(" ready"):
-        boundary("both servers")
-rotate.as_task, rotate.step = counted_task, counted_step
-rotate.rotate(what, 600)
-"""
-"""The real flow as a process of its own, which ends by SIGKILL at the first boundary it has not passed before."""
-LAST = "forget"
-"""After it nothing is left to finish: what runs then is another rotation."""
-MOST_ATTEMPTS = 20
 
 
 @pytest.fixture(scope="module")
@@ -58,63 +27,52 @@ def stack() -> Iterator[Stack]:
         yield made
 
 
-def attempt(stack: Stack, what: str, passed: list[str]) -> list[str]:
-    """Run the flow where a worker's runs are; the boundaries it came to, the last of which killed it if it is new."""
-    environment = base_environment(stack.home / "state/worker-maintenance") | {"SELFHOST_STACK": stack.name}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", DRIVER, what, json.dumps([*passed, LAST])],
-        cwd=stack.home / "etc/client",
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=CALL_SECONDS,
-    )
-    came_to = [line for line in done.stdout.splitlines() if line in BOUNDARIES[what] or line == LAST]
-    assert done.returncode == (0 if came_to[-1:] == [LAST] else -signal.SIGKILL), done.stdout + done.stderr[-3000:]
-    return came_to
+@pytest.fixture(autouse=True)
+def undisturbed(stack: Stack) -> Iterator[None]:
+    """Whatever a test does, nothing that was recorded before is lost."""
+    with nothing_lost(stack):
+        yield
 
 
-BOUNDARIES = {
-    "auth": [
-        "make the new one",
-        "accept both",
-        "both servers",
-        "switch servers",
-        "promote",
-        "hand out to workers",
-        "end the old one",
-        "settle",
-        "verify",
-    ],
-    "database": [
-        "make the new one",
-        "accept both",
-        "both servers",
-        "switch servers",
-        "promote",
-        "settle",
-        "end the old one",
-    ],
+def has_both(stack: Stack, _: UUID) -> bool:
+    return len(stack.servers()) == 2
+
+
+BOUNDARIES: dict[str, dict[str, Boundary]] = {
+    "auth": {
+        "make the new one": has_task("make the new one"),
+        "accept both": has_task("accept both"),
+        "both servers": has_both,
+        "switch servers": has_task("promote"),
+        "hand out to workers": has_task("hand out to workers"),
+        "end the old one": has_task("end the old one"),
+        "verify": has_task("verify"),
+    },
+    "database": {
+        "make the new one": has_task("make the new one"),
+        "accept both": has_task("accept both"),
+        "both servers": has_both,
+        "switch servers": has_task("promote"),
+        "settle": has_task("settle"),
+    },
 }
-CONVERGED = ("both servers", "promote")
+"""Where runs of the deployment are killed, one run at each."""
+CONVERGED = ("both servers", "switch servers")
 """Boundaries at which somebody brings the stack in line before the rotation goes on."""
 
 
 def kill_at_every_boundary(stack: Stack, what: str, open_clients: ExitStack) -> list[Traffic]:
-    """Until an attempt comes to its end; what clients saw with the old string and, once it is accepted, the new one."""
+    """Then a run comes to its end; what clients saw with the old string and, once it is accepted, the new one."""
     seen = [open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string")))]
-    passed: list[str] = []
-    for _ in range(MOST_ATTEMPTS):
-        came_to = attempt(stack, what, passed)
-        if came_to[-1] == LAST:
-            break
-        passed.append(came_to[-1])
-        if passed[-1] == "accept both" and what == "auth":
+    for name, reached in BOUNDARIES[what].items():
+        run = begun(stack, "rotate/rotate", what=what, grace_minutes=600)
+        kill_at(stack, run, name, reached, CALL_SECONDS)
+        assert ended(stack, run, CALL_SECONDS).state_type == StateType.CRASHED
+        if name == "both servers" and what == "auth":
             seen.append(open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string-next"))))
-        if passed[-1] in CONVERGED:
+        if name in CONVERGED:
             stack.bootstrap()
-    assert passed == BOUNDARIES[what], "each boundary kills once"
+    stack.run("rotate", what, "--grace-minutes", "600")
     return seen
 
 
@@ -159,7 +117,16 @@ def test_the_database_login_whose_rotation_is_killed_at_every_boundary(stack: St
     require_well(stack)
 
 
-@pytest.mark.parametrize(("what", "part"), [("auth", "server"), ("database", "postgres")])
+def test_the_second_of_two_at_once_is_told_who_changes_the_stack(stack: Stack) -> None:
+    run = begun(stack, "rotate/rotate", what="database")
+    eventually(lambda: has_both(stack, run), "the rotation under way", CALL_SECONDS)
+    done = stack.call("rotate", "auth", *stack.where)
+    assert done.status == 1 and "the lease is held by" in done.output and "rotate database" in done.output
+    assert ended(stack, run, CALL_SECONDS).state_type == StateType.COMPLETED
+    require_well(stack)
+
+
+@pytest.mark.parametrize(("what", "part"), [("auth", "server"), ("database", "server"), ("database", "postgres")])
 def test_the_server_or_its_database_dies_under_it(stack: Stack, what: str, part: str) -> None:
     """It goes on by itself, or the same command finishes it."""
     old = stack.secret("auth-string")

@@ -29,7 +29,7 @@ from blocks.release import ROOT
 from tests.browser import MARKS, click, log_in, newest, reloaded_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
 from tests.fault import runs
-from tests.fault.runs import Boundary, begun, has_task, held_run, kill_flow
+from tests.fault.runs import Boundary, begun, has_task, held_run, kill_at, lasting, nothing_lost
 from tests.postgres import connected
 from tests.stack import Stack, caller_environment, eventually, processes_of, scratch
 from tests.traffic import Traffic, clients
@@ -44,9 +44,6 @@ ENDED_SECONDS = 300.0
 Fault = Callable[[Stack], AbstractContextManager[None]]
 """Waits for its moment, breaks something, and mends it once the upgrade has ended."""
 BUILDERS = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
-KEPT = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
-KEPT += "WHERE r.state_type = 'COMPLETED' ORDER BY r.id"
-"""What may not be lost, nor changed: every run that has ended, with its exact times."""
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +59,11 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @contextmanager
 def served(stack: Stack) -> Iterator[Traffic]:
     """Clients without retries meanwhile, none of whose calls fails; and no run that had ended is lost."""
-    before = stack.query(KEPT)
-    with clients(CLIENTS, stack.url, stack.secret("auth-string")) as traffic:
+    with nothing_lost(stack), clients(CLIENTS, stack.url, stack.secret("auth-string")) as traffic:
         traffic.wait_for(20)
         yield traffic
         traffic.wait_for(20)
     assert not traffic.failed()
-    after = {tuple(row) for row in stack.query(KEPT)}
-    assert {tuple(row) for row in before} <= after
 
 
 def ended(stack: Stack, run: UUID) -> FlowRun:
@@ -77,20 +71,6 @@ def ended(stack: Stack, run: UUID) -> FlowRun:
     found = runs.ended(stack, run, ENDED_SECONDS)
     eventually(lambda: leases.is_free(stack.paths.lease), "a free lease")
     return found
-
-
-def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary) -> None:
-    """Kill a run's process at a boundary; where the run before had got so far, as soon as there is a process."""
-
-    def killed() -> bool:
-        if reached(stack, run) and kill_flow(stack, run):
-            return True
-        with stack.client() as client:
-            state = client.read_flow_run(run).state
-        assert state is None or not state.is_final(), (name, state)
-        return False
-
-    eventually(killed, name, ENDED_SECONDS)
 
 
 def spec(stack: Stack) -> dict[str, Any]:
@@ -261,7 +241,7 @@ def test_what_cannot_be_is_refused_with_the_reason(old: Stack, options: tuple[st
 
 
 def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old: Stack) -> None:
-    kept = {tuple(row) for row in old.query(KEPT)}
+    kept = lasting(old)["ended runs"]
     run = begun(old, "upgrade/upgrade", to=SECOND)
     eventually(lambda: has_task("install")(old, run), "the installation", ENDED_SECONDS)
     os.kill(old.pids()["server-blue"], signal.SIGKILL)
@@ -271,7 +251,7 @@ def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old
     found = ended(old, run)
     assert found.state is not None
     assert version(old) == (SECOND if found.state.is_completed() else FIRST)
-    assert kept <= {tuple(row) for row in old.query(KEPT)}
+    assert kept <= lasting(old)["ended runs"]
     require_tidy(old)
 
 
@@ -382,7 +362,7 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
             if name == "new form kept":  # the run before was killed with both servers up
                 eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
                 assert old.pids()[slot] == serving, "what was wanted served until the new form was"
-            kill_at(old, run, name, reached)
+            kill_at(old, run, name, reached, ENDED_SECONDS)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
         other = begun(old, "upgrade/upgrade", to=LAST)

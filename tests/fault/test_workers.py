@@ -18,6 +18,7 @@ import pytest
 
 from blocks.pools import is_marked
 from tests.day_two.test_workers_in_use import Held, listed
+from tests.fault.runs import nothing_lost
 from tests.stack import CALL_SECONDS, Result, Stack, bootstrapped, eventually
 
 pytestmark = pytest.mark.fault
@@ -45,6 +46,13 @@ def held(gate: str) -> None:
 def stack() -> Iterator[Stack]:
     with bootstrapped("flt-") as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(stack: Stack) -> Iterator[None]:
+    """Whatever a test does, nothing that was recorded before is lost."""
+    with nothing_lost(stack):
+        yield
 
 
 class Log:
