@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from tests.bench.subscribers import Subscriber, subscribed
+from tests.bench.subscribers import Subscriber, subscribed, wait_back
 from tests.traffic import Call, Traffic, clients
 
 
@@ -28,6 +28,7 @@ class Load:
             clients(self.count, self.address, self.auth) as traffic,
         ):
             work(traffic)
+            wait_back(subscribers)
         return Phase(name, list(traffic.calls), subscribers)
 
 

@@ -6,20 +6,26 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 from websockets.typing import Subprotocol
 
+from tests.stack import eventually
+
 PATHS = ("/api/events/out", "/api/logs/out")
 """The second brings nothing unless log streaming is switched on, which it is not by default: it is only held."""
 EACH = 2
 """Subscribers on each path."""
 OPEN_SECONDS = 60.0
+BACK_SECONDS = 150.0
+"""A plain nginx answers 504 after a minute; this is for two such attempts."""
 PAUSE_SECONDS = 0.05
 """After a failed attempt, so that a subscriber which is refused does not take the processor from a starting server."""
 
@@ -54,7 +60,7 @@ class Subscriber:
         with connect(url, subprotocols=[Subprotocol("prefect")], open_timeout=OPEN_SECONDS, proxy=None) as socket:
             socket.send(json.dumps({"type": "auth", "token": token}))
             socket.recv(timeout=OPEN_SECONDS)
-            socket.send(json.dumps({"type": "filter", "filter": {}}))
+            socket.send(json.dumps({"type": "filter", "filter": _filter(self.path)}))
             self._is_back()
             self._read(socket)
 
@@ -71,8 +77,21 @@ class Subscriber:
                 self.messages += 1
 
     def __str__(self) -> str:
-        gaps = ", ".join(f"{each:.2f}" for each in self.gaps) or "never lost"
+        gaps = ", ".join("not at all" if math.isinf(each) else f"{each:.2f}" for each in self.gaps) or "never lost"
         return f"{self.path}: {self.messages} messages, back after (s): {gaps}"
+
+
+def _filter(path: str) -> dict[str, Any]:
+    """What to subscribe to. Without an end in the future no event is sent but those of the past."""
+    now = datetime.now(UTC)
+    occurred = {"since": now.isoformat(), "until": (now + timedelta(days=1)).isoformat()}
+    return {"occurred": occurred} if "events" in path else {}
+
+
+def wait_back(subscribers: Sequence[Subscriber]) -> None:
+    """Wait until all that were lost are back; who is not in time is told by its gap."""
+    with suppress(AssertionError):
+        eventually(lambda: all(each.lost is None for each in subscribers), "subscribers", BACK_SECONDS)
 
 
 @contextmanager
