@@ -64,6 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--flows", type=int, default=20)
+    parser.add_argument(
+        "--task-seconds", type=float, default=SECONDS_A_TASK, help="more where no flow spans the switch"
+    )
     parser.add_argument("--limited-minutes", type=float, default=4.0, help="a flow goes on so long past the switch")
     parser.add_argument("--flows-by-hand", type=int, default=5)
     options = parser.parse_args()
@@ -81,7 +84,7 @@ def measure(stack: Stack, folder: Path, options: argparse.Namespace, console: Co
     deployment = scheduled_runs.scheduled(stack)
     limited = past_switch.limited_run(stack, folder)
     python = next((stack.home / "releases").glob(f"{OLD}-*/bin/python"))
-    flows = fourteen_flows.started(python, SECONDS_A_TASK, options.flows, client_environment(stack, folder))
+    flows = fourteen_flows.started(python, options.task_seconds, options.flows, client_environment(stack, folder))
     try:
         runs = fourteen_flows.begun(flows)
         quiet = load.during("quiet half-minute", lambda _: time.sleep(QUIET_SECONDS))
