@@ -53,7 +53,12 @@ def alive(client: SyncPrefectClient, names: Collection[str]) -> list[FlowRun]:
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ALIVE))),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(names))),
     )
-    return [each for each in found if each.state_name != "Suspended"]
+    return [each for each in found if has_process(each)]
+
+
+def has_process(run: FlowRun) -> bool:
+    """Whether a run in one of the states `ALIVE` has a process, or is about to get one."""
+    return run.state_name != "Suspended"
 
 
 def told(runs: Iterable[FlowRun]) -> str:

@@ -112,7 +112,7 @@ def change_workers(
     if not names:
         return ""
     before = current(stack)
-    drained = sorted(_pools_of(names, before))
+    drained = sorted(pools_of(names, before))
     paused = pools.pause(client, drained)
     try:
         time.sleep(SETTLE_SECONDS if drained else 0)
@@ -144,7 +144,8 @@ def _unchanged(stack: Stack, names: Collection[str]) -> list[str]:
     return sorted(name for name in names if states.get(name) != ("ready" if name in expected else None))
 
 
-def _pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
+def pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
+    """Work pools which these worker services take runs from."""
     services = [each for each in spec.services if each.name in names]
     return {each.argv[each.argv.index("--pool") + 1] for each in services}
 
