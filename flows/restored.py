@@ -44,8 +44,9 @@ PAGE = 200
 MESSAGE = "It was running when this backup was made."
 DATABASE_SECONDS = 60.0
 """Time the database gets to answer, where it had to be started."""
-FINISHING = timedelta(minutes=10)
-"""So long after a restore began to start workers, its checks may still be going on; they take a minute or two."""
+FINISHING = timedelta(minutes=15)
+"""So long after a restore began to start workers, its checks may still be going on, or be gone through again; they
+take a minute, and three where a pool does not begin its probe."""
 
 
 @dataclass(frozen=True)
