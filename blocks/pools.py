@@ -58,7 +58,12 @@ def all_alive(client: SyncPrefectClient) -> list[FlowRun]:
 def _alive(client: SyncPrefectClient, of: WorkPoolFilter | None = None) -> list[FlowRun]:
     states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ALIVE)))
     found = client.read_flow_runs(flow_run_filter=states, work_pool_filter=of)
-    return [each for each in found if each.state_name != "Suspended"]
+    return [each for each in found if has_process(each)]
+
+
+def has_process(run: FlowRun) -> bool:
+    """Whether a run in one of the states `ALIVE` has a process, or is about to get one."""
+    return run.state_name != "Suspended"
 
 
 def told(runs: Iterable[FlowRun]) -> str:

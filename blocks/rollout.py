@@ -41,6 +41,15 @@ def with_releases(now: HostSpec, wanted: HostSpec) -> HostSpec:
     return take(now, wanted, ())
 
 
+def unguarded(now: HostSpec, prefix: str) -> HostSpec:
+    """`now` with the services of this beginning to be ended at once by the next spec, whatever they run then.
+
+    How a service is restarted is no part of what it is started from, so by this spec itself nothing restarts.
+    """
+    services = [replace(each, restart="always") if each.name.startswith(prefix) else each for each in now.services]
+    return replace(now, generation=now.generation + 1, services=tuple(services), jobs=())
+
+
 def changed(now: HostSpec, wanted: HostSpec, prefix: str) -> list[str]:
     """Names of the services with this beginning that differ, in order: added, changed (their files too), or gone."""
     before, after = _definitions(now, prefix), _definitions(wanted, prefix)

@@ -132,7 +132,7 @@ def change_workers(
     if not names:
         return ""
     before, late = current(stack), list[str]()
-    drained = _pools_of(names, before)
+    drained = pools_of(names, before)
     try:
         if pools.pause(client, sorted(drained)):
             time.sleep(SETTLE_SECONDS)
@@ -141,12 +141,12 @@ def change_workers(
         if late:
             stack.machine.apply(rollout.take(current(stack), before, late))
         _require_changed(stack, set(names) - set(late))
-        return f"{', '.join(late)} goes on as before, it runs {_told(client, _pools_of(late, before))}" if late else ""
+        return f"{', '.join(late)} goes on as before, it runs {_told(client, pools_of(late, before))}" if late else ""
     except SelfhostError:
         stack.machine.apply(rollout.take(current(stack), before, names))
         raise
     finally:
-        pools.resume(client, sorted(drained - (_pools_of(late, before) if held else set())))
+        pools.resume(client, sorted(drained - (pools_of(late, before) if held else set())))
 
 
 def _told(client: SyncPrefectClient, names: Collection[str]) -> str:
@@ -191,7 +191,8 @@ def _has_changed(stack: Stack, name: str) -> bool:
     return _gone(stack, name)
 
 
-def _pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
+def pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
+    """Work pools which these worker services take runs from."""
     services = [each for each in spec.services if each.name in names]
     return {each.argv[each.argv.index("--pool") + 1] for each in services}
 

@@ -168,7 +168,9 @@ def start(where: Where = HERE) -> None:
     launch.take_lease(home, "start")
     with step("services ready") as detail:
         control.start(home)
-        detail.text = f"{len(control.wait_ready(home).services)} services"
+        seen = control.wait_ready(home)
+        detail.text = f"{len(seen.services)} services"
+        control.require_whole(home, seen)
 
 
 @app.command

@@ -30,7 +30,7 @@ def restore(backup: BackupId = "latest", wait: Wait = 60, now: bool = False, sta
 
     Args:
         backup: Id of the backup; `latest` is the newest verified one.
-        wait: Seconds that running flows get to end; where they do not, nothing is replaced.
+        wait: Seconds that running flows get to end, their pools paused; where they do not, nothing is replaced.
         now: End running flows with their workers instead of waiting for them.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
@@ -61,7 +61,7 @@ def replace_database(
         as_task("bring its schema to this release", lambda: steps.migrate(stack, copy))
         if not now:
             as_task("workers idle", lambda: steps.idle(stack, wait))
-        as_task("stop server and workers", lambda: steps.stop(stack))
+        as_task("stop server and workers", lambda: steps.stop(stack, now))
         as_task("swap", lambda: steps.swap(stack, manifest, saved, laps.taken))
     as_task("server ready", lambda: steps.start_server(stack))
 
@@ -78,6 +78,7 @@ def finish(spec: dict[str, Any], backup: str) -> None:
     record = restored.record(stack)
     restored.bring_objects_in_line(stack)
     left = as_task("runs of then", lambda: restored.end_runs_of_then(stack, record))
+    restored.note_finishing(stack, record)
     as_task("start workers", lambda: steps.start(stack))
-    as_task("verify through the front door", lambda: restored.verify(stack))
-    restored.publish(stack, record, left, laps.taken)
+    notes = as_task("verify through the front door", lambda: restored.verify(stack))
+    restored.publish(stack, record, left, notes, laps.taken)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from blocks.errors import WrongCall
-from blocks.host import secret_files, wanted
+from blocks.host import restore_record, secret_files, wanted
 from blocks.spec import StackSpec
 from flows import launch, terminal
 from flows.progress import listen, step
@@ -70,10 +70,13 @@ def restore(
 
 
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
+    from flows import restore_steps as steps
     from flows import restored
 
     temporary = launch.restoring_server(stack.spec, stack.machine.home())
     temporary.stop()  # a killed attempt's
+    if restore_record.exists(stack.machine.home()):
+        steps.require_database(stack)  # it knows how far that one came; after a reboot it does not run
     found = restored.unfinished(stack)
     if found is None or backup not in ("latest", found.backup):
         _replace(stack, temporary, backup, how, yes)
@@ -87,7 +90,6 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
 
     from flows import restore as verb
     from flows import restore_steps as steps
-    from flows import restored
     from flows.converge import only_server
 
     try:
@@ -95,23 +97,25 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
             manifest = steps.require_restorable(stack, backup, steps.dump_file(stack))
             detail.text = f"{manifest.id} of {manifest.made}, made for: {manifest.reason}"
         if not yes:
-            terminal.confirm(question(manifest))
+            terminal.confirm(question(manifest, how.safety))
         with steps.undone_by_failure(stack):
             url = _start(stack.spec, temporary)
             reach = {PREFECT_API_URL: f"{url}/api", PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}
             with temporary_settings(reach), only_server():
                 verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
     except BaseException:
-        if restored.unfinished(stack) is None:
+        has_swapped = restore_record.exists(stack.machine.home())  # or may have: then the same command goes on
+        if not has_swapped:
             temporary.retire()
         raise
 
 
-def question(manifest: Manifest) -> str:
+def question(manifest: Manifest, safety: bool) -> str:
     """What a person is asked before the database is replaced."""
+    saved = "it is backed up first, and the old database is kept" if safety else "only the old database is kept"
     return (
         f"Replace the database by the backup {manifest.id} of {manifest.made}? What was recorded since then "
-        f"leaves the server; it is backed up first, and the old database is kept."
+        f"leaves the server; {saved}."
     )
 
 

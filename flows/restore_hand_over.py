@@ -52,14 +52,36 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
     with step("hand over to the host") as detail:
         job, since = restore_job(stack, manifest, wait, now), time.time()
         stack.machine.apply(rollout.with_job(change.current(stack), job))
-        begun = partial(_begun, stack, job, since)
-        address = wait_until(begun, "the restore's beginning", timeout=BEGIN_SECONDS, every=0.5)
-        detail.text = address
-    create_link_artifact(link=address, link_text="The restore, on its temporary server", key="restore-server")
+        address = _address_once_begun(stack, job, since)
+        detail.text = address or "it still looks at the backup"
+    if address:
+        create_link_artifact(link=address, link_text="The restore, on its temporary server", key="restore-server")
+    return told(address)
+
+
+def told(address: str) -> str:
+    """What a person should know of a restore that was handed over. Pure."""
+    where = f"watch {address} (the same password), or" if address else "it still looks at the backup, see"
     return (
-        f"handed over to the host job {JOB}: watch {address} (the same password), or selfhost logs job-{JOB}; "
+        f"handed over to the host job {JOB}: {where} selfhost logs job-{JOB}; "
         f"afterwards this run is not in the database any more, the artifact `restore` tells what was done"
     )
+
+
+def _address_once_begun(stack: Stack, job: Job, since: float) -> str:
+    """The address of the temporary server; empty where the job is at work without one when the time is over.
+
+    A huge dump is fetched and summed up for longer. The job goes on to replace the database, so that this run must
+    not say it has failed.
+    """
+    try:
+        begun = partial(_begun, stack, job, since)
+        return wait_until(begun, "the restore's beginning", timeout=BEGIN_SECONDS, every=0.5)
+    except NotReady:
+        status = change.job_status(stack, job)
+        if status is None or status.state != "running":
+            raise
+        return ""
 
 
 def restore_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> Job:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,11 +18,13 @@ from pathlib import Path
 
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 
-from blocks import backups, restorable
+from blocks import backups, pools, restorable, rollout
 from blocks.backups import Catalogue, Manifest
 from blocks.database import SCRATCH_JOBS, Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import control, restore_record, schema
+from blocks.host.agent import processes
+from blocks.host.agent.spec import HostSpec
 from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
@@ -29,11 +32,9 @@ from blocks.restorable import Facts
 from blocks.stack import SLOT_PREFIX, WORKER_PREFIX, Stack, next_spec
 from blocks.verification import FAULTS, UNDER_WAY
 from blocks.waiting import wait_until
-from flows import backup, restored
+from flows import backup, change, restored
 from flows.progress import Step, listen, step
 
-DATABASE_SECONDS = 60.0
-"""Time the database gets to answer, where the stack had to be started."""
 STOP_SECONDS = 90.0
 """Time server and workers get to end: a server drains for 8 s, and after its own 45 it is killed."""
 MIGRATION_SECONDS = 3600.0
@@ -82,7 +83,7 @@ def require_restorable(stack: Stack, wanted: str, dump: Path) -> Manifest:
     except Blocked as error:
         found.append(error.what)
     _refuse(manifest, found)
-    _require_database(stack)
+    require_database(stack)
     stack.database.require_replaceable()
     _refuse(manifest, restorable.disk_faults(manifest, stack.machine.free_bytes(), stack.database.size()))
     return manifest
@@ -103,13 +104,14 @@ def _refuse(manifest: Manifest, faults: list[str]) -> None:
         raise Blocked(f"backup {manifest.id} cannot be restored: {'; '.join(faults)}", "nothing was touched")
 
 
-def _require_database(stack: Stack) -> None:
-    """Have the database answer; a stack that was stopped is started."""
+def require_database(stack: Stack) -> None:
+    """Have the database answer; a stack that was stopped, or a host that was booted, is started."""
     try:
         stack.database.schema_revision()
     except NotReady:
         control.start(stack.machine.home())
-        wait_until(lambda: stack.database.size() >= 0, "the database's answer", timeout=DATABASE_SECONDS, every=0.2)
+        seconds = restored.DATABASE_SECONDS
+        wait_until(lambda: stack.database.size() >= 0, "the database's answer", timeout=seconds, every=0.2)
 
 
 def back_up(stack: Stack, manifest: Manifest) -> str:
@@ -160,11 +162,12 @@ def _run_migration(url: str, cwd: Path) -> None:
 
 
 def idle(stack: Stack, seconds: float) -> None:
-    """Wait until no worker runs a flow.
+    """Wait until no worker runs a flow, and none begins another: their pools are paused from here on.
 
     Raises:
         Blocked: some still run.
     """
+    _pause_pools(stack)
     with step("workers idle"):
         try:
             control.wait_idle(stack.machine.home(), seconds)
@@ -182,27 +185,98 @@ def _under_way(stack: Stack) -> str:
         return f"the server does not say which ({error})"
 
 
-def stop(stack: Stack) -> None:
-    """End server and workers and wait for that; callers wait in the held socket from now on."""
+def _pause_pools(stack: Stack) -> None:
+    """Pause the pools of the stack's workers, but for those which a person has paused.
+
+    A server that does not answer gives its workers no runs either, and a restore may be what mends it.
+    """
+    with step("pause work pools") as detail:
+        applied = change.current(stack)
+        workers = [each.name for each in applied.services if each.name.startswith(WORKER_PREFIX)]
+        try:
+            with stack.door.impatient_client() as client:
+                paused = pools.pause(client, sorted(change.pools_of(workers, applied)))
+        except FAULTS as error:
+            detail.text = f"not done, the server does not answer ({error})"
+            return
+        time.sleep(change.SETTLE_SECONDS)
+        detail.text = ", ".join(paused) or "none"
+
+
+def _resume_pools(stack: Stack, seconds: float) -> None:
+    """Resume the pools that were paused for a restore, by this one or by one that was killed.
+
+    Args:
+        seconds: Time the server gets to answer, where it has been stopped.
+    """
+
+    def resumed() -> list[list[str]]:
+        with stack.door.impatient_client() as client:
+            return [pools.resume(client, pools.marked(client))]
+
+    wait_until(resumed, "that paused work pools are resumed", timeout=seconds, every=0.5)
+
+
+def stop(stack: Stack, now: bool = False) -> None:
+    """End server and workers and wait for that; callers wait in the held socket from now on.
+
+    Args:
+        now: End what runs on workers with them; else one that runs a flow is not ended.
+
+    Raises:
+        NotReady: something is still there.
+    """
     with step("stop server and workers"):
+        if now:
+            stack.machine.apply(rollout.unguarded(change.current(stack), WORKER_PREFIX))
+        started = control.started_by_workers(stack.machine.home()) if now else []
         _apply(stack, without=(SLOT_PREFIX, WORKER_PREFIX), seconds=STOP_SECONDS)
+        for each in started:  # a worker ends its flows; one that had to be killed has not
+            processes.end(each)
 
 
 @contextmanager
 def undone_by_failure(stack: Stack) -> Iterator[None]:
     """Whatever fails in this context, the host is told to run all of the stack afterwards.
 
-    Not where the databases were swapped already: then the same command goes on, before workers begin anything.
+    Not where the databases were swapped already: then the same command goes on, before workers begin anything. The
+    record of an earlier restore goes, so that one which is there afterwards is of this attempt. The error that is
+    raised is the first one; what failed on the way back is a note of it.
     """
-    applied = stack.machine.applied()
-    if applied is None or not any(each.name.startswith(SLOT_PREFIX) for each in applied.services):
+    restore_record.remove(stack.machine.home())
+    if not _has_server(stack):
         bring_host_in_line(stack)  # an attempt that was killed had stopped it
     try:
         yield
-    except BaseException:
-        if restored.unfinished(stack) is None:
-            bring_host_in_line(stack)
+    except BaseException as first:
+        try:
+            undo(stack)
+        except Exception as second:
+            first.add_note(f"on the way back: {second}")
+            raise first from second
         raise
+
+
+def undo(stack: Stack) -> None:
+    """Bring the old service back, or where the databases were swapped, or may have been, the server without workers."""
+    with step("bring the server back") as detail:
+        home, seconds = stack.machine.home(), 0.0 if _has_server(stack) else control.START_SECONDS
+        record = restore_record.find(home)
+        if record is not None:
+            # Asked before it is known which database stands there: either has its server again then.
+            stack.machine.apply(_spec(stack, without=(WORKER_PREFIX,)))
+            if restored.is_swapped(stack, record):
+                detail.text = "without workers, on the restored database: the same command goes on"
+                return
+            restore_record.remove(home)
+        bring_host_in_line(stack)
+        _resume_pools(stack, seconds)
+
+
+def _has_server(stack: Stack) -> bool:
+    """Whether the host was told to run a server."""
+    applied = stack.machine.applied()
+    return applied is not None and any(each.name.startswith(SLOT_PREFIX) for each in applied.services)
 
 
 def swap(stack: Stack, manifest: Manifest, safety: str, seconds: Mapping[str, float]) -> None:
@@ -228,9 +302,8 @@ def swap(stack: Stack, manifest: Manifest, safety: str, seconds: Mapping[str, fl
 def start_server(stack: Stack) -> None:
     """Have the server serve, without workers unless the host was told to start those; idempotent, waits."""
     with step("server ready"):
-        applied = stack.machine.applied()
-        if applied is not None and any(each.name.startswith(SLOT_PREFIX) for each in applied.services):
-            control.wait_ready(stack.machine.home(), applied.generation)
+        if _has_server(stack):
+            control.wait_ready(stack.machine.home(), change.current(stack).generation)
         else:
             _apply(stack, without=(WORKER_PREFIX,), seconds=control.START_SECONDS)
 
@@ -250,7 +323,13 @@ def start(stack: Stack) -> None:
 
 def _apply(stack: Stack, without: tuple[str, ...], seconds: float) -> None:
     """Have the host run the stack without services of these names; waits until they are gone and the rest is ready."""
-    spec = next_spec(stack)
-    spec = replace(spec, services=tuple(each for each in spec.services if not each.name.startswith(without)))
+    spec, home = _spec(stack, without), stack.machine.home()
     stack.machine.apply(spec)
-    control.wait_ready(stack.machine.home(), spec.generation, timeout=seconds)
+    control.wait_ready(home, spec.generation, timeout=seconds)
+    control.wait_alone(home, {each.name for each in spec.services}, spec.generation, seconds)
+
+
+def _spec(stack: Stack, without: tuple[str, ...]) -> HostSpec:
+    """What the host should run, but for services of these beginnings."""
+    spec = next_spec(stack)
+    return replace(spec, services=tuple(each for each in spec.services if not each.name.startswith(without)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,10 +28,12 @@ from blocks import pools as work_pools
 from blocks import verification
 from blocks.errors import Blocked
 from blocks.host import restore_record
+from blocks.host.agent.spec import Condition
 from blocks.host.restore_record import Record
 from blocks.resource import Apply
 from blocks.server_objects import server_objects
 from blocks.stack import WORKER_PREFIX, Stack
+from blocks.waiting import wait_until
 from flows.converge import this_server, visit_all
 from flows.progress import step
 from flows.status import pools, require
@@ -40,6 +42,11 @@ T = TypeVar("T")
 PAGE = 200
 """Runs the server tells at one time."""
 MESSAGE = "It was running when this backup was made."
+DATABASE_SECONDS = 60.0
+"""Time the database gets to answer, where it had to be started."""
+FINISHING = timedelta(minutes=15)
+"""So long after a restore began to start workers, its checks may still be going on, or be gone through again; they
+take a minute, and three where a pool does not begin its probe."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,38 @@ class Left:
 
 
 def unfinished(stack: Stack) -> Record | None:
-    """The record of a restore which has swapped the databases and was interrupted before its end; else None."""
+    """The record of a restore which has swapped the databases and was interrupted before its end; else None.
+
+    A host without workers says for sure that it was: a restore alone leaves one so. Once they have started, people
+    use the restored stack, and who asks for a restore wants another one, even where a check of the last one failed
+    and its record was left. But for the first minutes, in which the same command, killed and given again, is meant
+    to come to its end.
+    """
     found = restore_record.find(stack.machine.home())
-    if found is None or not any(name.endswith(found.label) for name in stack.database.kept()):
+    if found is None or not is_swapped(stack, found):
         return None
-    return found
+    return found if not _has_workers(stack) or is_finishing(found, datetime.now(UTC)) else None
+
+
+def is_swapped(stack: Stack, found: Record) -> bool:
+    """Whether this restore has swapped the databases: what it replaced is kept under its label. Waits for an answer.
+
+    Raises:
+        NotReady: the database does not answer.
+    """
+    kept = wait_until(lambda: [stack.database.kept()], "the database's answer", timeout=DATABASE_SECONDS, every=0.2)
+    return any(name.endswith(found.label) for name in kept[0])
+
+
+def is_finishing(found: Record, now: datetime) -> bool:
+    """Whether it began a moment ago to start workers. Pure."""
+    return bool(found.finishing) and timedelta(0) <= now - datetime.fromisoformat(found.finishing) <= FINISHING
+
+
+def note_finishing(stack: Stack, found: Record) -> None:
+    """Note that all but workers and checks is done; the first time counts."""
+    if not found.finishing:
+        restore_record.write(stack.machine.home(), replace(found, finishing=datetime.now(UTC).isoformat()))
 
 
 def record(stack: Stack) -> Record:
@@ -108,8 +142,11 @@ def _is_of_then(run: FlowRun | TaskRun, stopped: datetime) -> bool:
 
 
 def _running_flows(client: SyncPrefectClient) -> list[FlowRun]:
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=verification.UNDER_WAY)))
-    return _all(partial(client.read_flow_runs, flow_run_filter=wanted))
+    """Those paused in their process, too: it is gone. Suspended ones have none, and can be resumed."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=work_pools.ALIVE)))
+    return [
+        each for each in _all(partial(client.read_flow_runs, flow_run_filter=wanted)) if work_pools.has_process(each)
+    ]
 
 
 def _running_tasks(client: SyncPrefectClient) -> list[TaskRun]:
@@ -140,28 +177,45 @@ def _late(client: SyncPrefectClient) -> int:
     return client.count_flow_runs(flow_run_filter=FlowRunFilter(state=scheduled, expected_start_time=due))
 
 
-def verify(stack: Stack) -> None:
-    """See through the front door that the restored stack works.
+def verify(stack: Stack) -> str:
+    """See through the front door that the restored stack works. Returns which pools began no probe, in words.
 
     Raises:
         Blocked: it does not; what was replaced is still there.
     """
     with step("verify through the front door") as detail:
-        conditions = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+        found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+        waiting = [each for each in found if is_note(each)]
+        _require_well([each for each in found if each not in waiting])
+        detail.text = f"{len(found) - len(waiting)} checks hold"
+    return "; ".join(f"{each.type}: {each.message}" for each in waiting)
+
+
+def is_note(condition: Condition) -> bool:
+    """Whether a check says no more than that a pool began no run: it was paused when the backup was made, or is busy
+    with the runs that are late now. A run that began and did not end well is a fault. Pure."""
+    is_probe = condition.type.startswith("WorkerRuns/")
+    return is_probe and not condition.status and condition.reason == "RunNotStarted"
+
+
+def _require_well(conditions: Sequence[Condition]) -> None:
+    try:
         require(conditions)
-        detail.text = f"{len(conditions)} checks hold"
+    except Blocked as error:
+        hint = "selfhost status shows all checks; the same command, later, is another restore"
+        raise Blocked(f"the backup is in place, and not all is well: {error.what}", hint) from error
 
 
-def publish(stack: Stack, found: Record, left: Left, seconds: Mapping[str, float]) -> None:
+def publish(stack: Stack, found: Record, left: Left, notes: str, seconds: Mapping[str, float]) -> None:
     """Leave on the restored stack's own server what was done."""
     create_table_artifact(
-        table=rows(stack, found, left, {**found.seconds, **seconds}),
+        table=rows(stack, found, left, notes, {**found.seconds, **seconds}),
         key="restore",
         description=f"The database was replaced by the backup **{found.backup}**.",
     )
 
 
-def rows(stack: Stack, found: Record, left: Left, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+def rows(stack: Stack, found: Record, left: Left, notes: str, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
     """The record as a person reads it."""
     age = datetime.fromisoformat(found.stopped) - datetime.fromisoformat(found.made)
     kept = next((name for name in stack.database.kept() if name.endswith(found.label)), "")
@@ -175,6 +229,7 @@ def rows(stack: Stack, found: Record, left: Left, seconds: Mapping[str, float]) 
         "runs marked as crashed": f"{left.crashed}, which were running when the backup was made",
         "concurrency slots freed": str(left.slots),
         "late runs": f"{left.late} scheduled runs whose time has passed start now",
+        "checks": notes or "all hold",
         **{f"seconds: {name}": f"{value:.1f}" for name, value in seconds.items()},
     }
     return [{"what": what, "value": value} for what, value in told.items()]

@@ -82,6 +82,8 @@ def fail(error: SelfhostError) -> None:
     """The one line of an error, and its hint on a second."""
     out.file.flush()
     err.print(Text.assemble(("error: ", "bold red"), " ".join(error.what.split())))  # tools answer in many lines
+    for note in getattr(error, "__notes__", ()):  # what failed besides, after it
+        err.print(Text.assemble(("note: ", "bold"), " ".join(note.split())))
     if error.hint:
         err.print(Text.assemble(("hint: ", "bold"), error.hint))
 

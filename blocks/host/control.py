@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from blocks.errors import Blocked, NotReady
+from blocks.host import restore_record
 from blocks.host.agent import processes
+from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.spec import HostStatus, InvalidSpec, ServiceStatus, from_json
 from blocks.host.home import Home
 from blocks.waiting import wait_until
@@ -64,6 +67,52 @@ def wait_ready(home: Home, generation: int = 0, timeout: float = START_SECONDS) 
         raise NotReady("; ".join([error.what, *said]), hint) from error
 
 
+def wait_alone(home: Home, names: Collection[str], generation: int, timeout: float) -> None:
+    """Wait until nothing but these services is left of the spec of that generation.
+
+    A worker that is no longer wanted and waits for its flows is not gone: it counts as one that does its work
+    everywhere else (`SERVES`).
+
+    Raises:
+        NotReady: the time is over; the text names what is left, and why.
+    """
+    hint = "a worker is not ended while it runs a flow"
+    wait_until(
+        lambda: _is_alone(home, names, generation), "the end of all others", timeout=timeout, every=0.1, hint=hint
+    )
+
+
+def _is_alone(home: Home, names: Collection[str], generation: int) -> bool:
+    seen = observe(home)
+    if seen is None or seen.observed_generation < generation:
+        raise NotReady("the host agent has not reported yet")
+    left = [f"{each.name} is {each.state}: {each.message}" for each in seen.services if each.name not in names]
+    if left:
+        raise NotReady("; ".join(left))
+    return True
+
+
+def require_whole(home: Home, seen: HostStatus) -> None:
+    """See that a server and workers are among the services, as they are not while a restore is under way.
+
+    Raises:
+        Blocked: they are not, and no start of the host brings them; the hint has the command that does.
+    """
+    lacking = [what for what in ("server", "worker") if not any(e.name.startswith(f"{what}-") for e in seen.services)]
+    if lacking:
+        what = f"the host was told to run no {' and no '.join(lacking)}"
+        raise Blocked(
+            f"{what}: a change of the stack was interrupted", f"{_command_that_goes_on(home)} goes on with it"
+        )
+
+
+def _command_that_goes_on(home: Home) -> str:
+    if not home.restoring.exists():
+        return "selfhost bootstrap"
+    record = restore_record.find(home)
+    return f"selfhost restore {record.backup if record else 'latest'}"
+
+
 def _last_line(home: Home, service: str) -> str:
     """The last line of a service's log that says something."""
     try:
@@ -84,6 +133,11 @@ def wait_idle(home: Home, timeout: float) -> None:
         if time.monotonic() > deadline:
             raise Blocked(f"flows still run on {', '.join(busy)}", "wait for them, or end them with stop --now")
         time.sleep(0.5)
+
+
+def started_by_workers(home: Home) -> list[ProcessRecord]:
+    """What workers have started: the processes of flow runs, and what those have started."""
+    return [found for each in _workers(home) for found in processes.descendants(each.pid)]
 
 
 def _workers(home: Home) -> list[ServiceStatus]:

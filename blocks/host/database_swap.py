@@ -7,7 +7,7 @@ first moment after it is there, so that a copy or a kept one is known as ours wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.errors import Blocked, NotReady
@@ -24,6 +24,7 @@ _FIND = """
 SELECT pg_get_userbyid(datdba), coalesce(shobj_description(oid, 'pg_database'), '')
 FROM pg_database WHERE datname = :'beside'
 """
+_TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 _MAKE = r"""
 DROP DATABASE IF EXISTS :"beside" WITH (FORCE);
 SELECT format('CREATE DATABASE %I OWNER %I', :'beside', pg_get_userbyid(datdba))
@@ -82,9 +83,18 @@ class Place:
             Blocked: a database of that name is not ours, or none may be made.
         """
         found = self._query(_FIND)
-        if found and found[0][1] not in ("", self.mark):
-            raise Blocked(f"the database {self.beside!r} is not ours: its comment is {found[0][1]!r}", "rename it")
+        if found and found[0][1] != self.mark:
+            self._require_unmarked_of_ours(found[0][1])
         self._query(_MAKE)
+
+    def _require_unmarked_of_ours(self, comment: str) -> None:
+        """A caller killed before it could mark its copy left one without a comment and without tables."""
+        if comment:
+            raise Blocked(f"the database {self.beside!r} is not ours: its comment is {comment!r}", "rename it")
+        tables = postgres.query(self.programs, replace(self.maker, database=self.beside), _TABLES)[0][0]
+        if tables != "0":
+            what = f"the database {self.beside!r} is not ours: it has no comment, and {tables} tables"
+            raise Blocked(what, "rename it")
 
     def drop_beside(self) -> None:
         self._query('DROP DATABASE IF EXISTS :"beside" WITH (FORCE)')

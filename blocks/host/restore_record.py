@@ -21,6 +21,7 @@ class Record:
         label: End of the name under which the replaced database is kept.
         stopped: When the server no longer wrote: what is later was made by the restored stack.
         seconds: Step → how long it took.
+        finishing: When only workers and checks were left, before the first of them; empty until then.
     """
 
     backup: str
@@ -30,11 +31,22 @@ class Record:
     label: str
     stopped: str
     seconds: dict[str, float]
+    finishing: str = ""
 
 
 def write(home: Home, record: Record) -> None:
     """Keep it; whole or not at all."""
     write_atomically(home.restoring / FILE, json.dumps(asdict(record), indent=1).encode(), 0o600)
+
+
+def exists(home: Home) -> bool:
+    """Whether a restore may have swapped the databases, and has not come to its end."""
+    return (home.restoring / FILE).exists()
+
+
+def remove(home: Home) -> None:
+    """Forget it; idempotent."""
+    (home.restoring / FILE).unlink(missing_ok=True)
 
 
 def find(home: Home) -> Record | None:

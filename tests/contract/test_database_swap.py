@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +77,23 @@ def test_a_copy_that_is_not_ours_is_refused(database: LocalDatabase) -> None:
         with pytest.raises(Blocked, match='is not ours: its comment is "somebody\'s"'), database.beside():
             pass
         assert name in names(database)
+
+
+def test_one_without_a_mark_is_refused_where_it_holds_tables(database: LocalDatabase) -> None:
+    """A caller that was killed before it marked its copy has made no table in it yet."""
+    name = f"{database.login().database}-restoring"
+    postgres.query(database.programs, _maker(database), f'CREATE DATABASE "{name}"')
+    try:
+        foreign = replace(_maker(database), database=name)
+        postgres.query(database.programs, foreign, "CREATE TABLE theirs (id int)")
+        with pytest.raises(Blocked, match="is not ours: it has no comment, and 1 tables"), database.beside():
+            pass
+        assert postgres.query(database.programs, foreign, "SELECT count(*) FROM theirs") == [["0"]]
+        postgres.query(database.programs, foreign, "DROP TABLE theirs")
+        with database.beside() as copy:
+            assert copy.row_counts() == {}
+    finally:
+        postgres.query(database.programs, _maker(database), f'DROP DATABASE IF EXISTS "{name}"')
 
 
 def test_settings_of_a_role_in_the_database_come_along(database: LocalDatabase) -> None:

@@ -13,7 +13,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalC
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import State
 from prefect.flows import flow
-from prefect.states import Running, Scheduled
+from prefect.states import Paused, Running, Scheduled, Suspended
 
 from tests.e2e.test_backup import backups
 from tests.e2e.test_operation import run_deployment
@@ -32,7 +32,7 @@ def left_over() -> None:
 
 
 def make_what_a_backup_has_under_way(stack: Stack) -> dict[str, str]:
-    """A secret block, a run in state Running, one that is due, and a taken slot; name → id of the runs."""
+    """A secret block, runs that run, are paused, are suspended and are due, and a taken slot; name → id of the runs."""
     with stack.client() as client:
         slug = client.read_block_type_by_slug("secret")
         schema = client.get_most_recent_block_schema_for_block_type(slug.id)
@@ -40,7 +40,12 @@ def make_what_a_backup_has_under_way(stack: Stack) -> dict[str, str]:
         body = {"name": "restored", "data": {"value": SECRET}, "block_type_id": str(slug.id)}
         client.request("POST", "/block_documents/", json={**body, "block_schema_id": str(schema.id)})
         an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-        runs: dict[str, State[Any]] = {"running": Running(), "due": Scheduled(scheduled_time=an_hour_ago)}
+        runs: dict[str, State[Any]] = {
+            "running": Running(),
+            "paused": Paused(timeout_seconds=86_400),
+            "suspended": Suspended(timeout_seconds=86_400),
+            "due": Scheduled(scheduled_time=an_hour_ago),
+        }
         found = {name: str(client.create_flow_run(left_over, state=state).id) for name, state in runs.items()}
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="restored", limit=2))
         client.update_global_concurrency_limit("restored", GlobalConcurrencyLimitUpdate(active_slots=2))
@@ -76,7 +81,8 @@ def test_a_restore_from_the_ui_puts_the_backup_in_place_while_callers_wait(stack
     assert flows <= {row[0] for row in stack.query("SELECT id FROM flow_run")}
     assert stack.query(f"SELECT state_type FROM flow_run WHERE id = '{run.id}'") == []
     states = dict(stack.query("SELECT id, state_name FROM flow_run"))
-    assert (states[runs["running"]], states[runs["due"]]) == ("Crashed", "Late")
+    wanted_states = {"running": "Crashed", "paused": "Crashed", "suspended": "Suspended", "due": "Late"}
+    assert {name: states[id] for name, id in runs.items()} == wanted_states
     assert stack.query("SELECT active_slots FROM concurrency_limit_v2 WHERE name = 'restored'") == [["0"]]
     with stack.client() as client:
         block = client.read_block_document_by_name("restored", "secret")

@@ -7,11 +7,16 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from blocks.pools import is_marked
+from tests.day_two.test_workers_in_use import Held
 from tests.fault.runs import OBJECTS, boundary, disturbed_call, says_one_line_with_a_hint
 from tests.fault.test_killed import MOST_ATTEMPTS
+from tests.fault.test_workers import FLOW
 from tests.stack import Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault
@@ -136,3 +141,125 @@ def test_where_the_temporary_server_dies_the_old_service_goes_on(
         assert says_one_line_with_a_hint(done), done.output
         assert variables(stack) == before
     require_well(stack)
+
+
+@contextmanager
+def held_run(stack: Stack, folder: Path, gate: str) -> Iterator[Held]:
+    """A run on the pool `default` which goes on until its gate is opened."""
+    (folder / "flow.py").write_text(FLOW)
+    with stack.client() as client:
+        deployment = client.create_deployment(
+            flow_id=client.create_flow_from_name("held"),
+            name="held",
+            entrypoint="flow.py:held",
+            work_pool_name="default",
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
+        )
+        yield Held(client, deployment, folder / gate)
+
+
+def processes_of_run(stack: Stack, run: Held) -> list[int]:
+    found = []
+    for pid in stack.processes():
+        with suppress(OSError):
+            if f"PREFECT__FLOW_RUN_ID={run.id}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(pid)
+    return found
+
+
+def databases(stack: Stack) -> list[list[str]]:
+    return stack.query("SELECT datname FROM pg_database ORDER BY datname")
+
+
+def test_a_running_flow_is_waited_for_and_where_it_goes_on_nothing_is_replaced(
+    prepared: tuple[Stack, dict[str, set[str]]], tmp_path: Path
+) -> None:
+    """Its pool is paused while it is waited for; a pool that a person paused stays so."""
+    stack, _ = prepared
+    before, seen = (databases(stack), stack.pids()), []
+
+    def look(step: str, _: subprocess.Popen[str]) -> None:
+        if step == "pause work pools":
+            with stack.client() as client:
+                seen.append({name: is_marked(client.read_work_pool(name)) for name in ("default", "maintenance")})
+
+    with held_run(stack, tmp_path, "waited-for") as run, stack.client() as client:
+        client.request("PATCH", "/work_pools/{name}", path_params={"name": "maintenance"}, json={"is_paused": True})
+        done = disturbed_call(stack, (*RESTORE, *stack.where, "--wait", "5"), look)
+        name = client.read_flow_run(run.id).name
+        assert done.status == 1 and says_one_line_with_a_hint(done), done.output
+        assert "flows still run on worker-default" in done.stderr and name in done.stderr, done.output
+        assert seen == [{"default": True, "maintenance": False}]
+        assert (databases(stack), stack.pids()) == before and not (stack.home / "restoring").exists()
+        assert [client.read_work_pool(each).is_paused for each in ("default", "maintenance")] == [False, True]
+        client.request("PATCH", "/work_pools/{name}", path_params={"name": "maintenance"}, json={"is_paused": False})
+        run.open()
+        run.require_completed()
+    require_well(stack)
+
+
+def test_now_ends_a_running_flow_before_the_databases_are_swapped(
+    prepared: tuple[Stack, dict[str, set[str]]], tmp_path: Path
+) -> None:
+    stack, kept = prepared
+    alive: list[list[int]] = []
+    with held_run(stack, tmp_path, "ended") as run:
+        began = processes_of_run(stack, run)
+
+        def look(step: str, _: subprocess.Popen[str]) -> None:
+            if step == "stop server and workers":
+                alive.append([pid for pid in began if Path(f"/proc/{pid}").exists()])
+
+        done = disturbed_call(stack, (*RESTORE, *stack.where, "--now"), look)
+    assert done.status == 0, done.output
+    assert began and alive == [[]] and processes_of_run(stack, run) == []
+    assert stack.query(f"SELECT state_name FROM flow_run WHERE id = '{run.id}'") in ([], [["Crashed"]])
+    assert stack.run("status").status == 0
+    require_restored(stack, kept)
+
+
+def test_a_restore_killed_while_the_server_is_stopped_is_not_started_and_is_finished(
+    prepared: tuple[Stack, dict[str, set[str]]],
+) -> None:
+    """As by a reboot: whoever starts the stack is told that nothing serves, and by what command it does again."""
+    stack, kept = prepared
+    killed: list[str] = []
+
+    def kill(step: str, process: subprocess.Popen[str]) -> None:
+        if step == "swap":
+            process.kill()
+            killed.append(step)
+
+    assert attempt(stack, kill).status == -signal.SIGKILL
+    for pid in stack.processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not stack.processes(), "the end of all processes")
+    started = stack.call("start", *stack.where)
+    assert started.status == 1 and "was told to run no server and no worker" in started.stderr, started.output
+    assert "selfhost restore 2" in started.stderr and "goes on with it" in started.stderr
+    stack.call("stop", *stack.where)
+    done = stack.run("restore", "latest", "--yes")
+    assert "going on with the restore of" in done.stdout and "swap" not in done.steps
+    require_restored(stack, kept)
+
+
+def test_a_restore_whose_check_failed_weeks_ago_does_not_stand_for_another_one(
+    prepared: tuple[Stack, dict[str, set[str]]],
+) -> None:
+    stack, kept = prepared
+
+    def kill(step: str, process: subprocess.Popen[str]) -> None:
+        if step == "services ready":
+            process.kill()
+
+    assert attempt(stack, kill).status == -signal.SIGKILL
+    record = stack.home / "restoring/restore.json"
+    noted = json.loads(record.read_text())
+    assert noted["finishing"] > noted["stopped"]
+    record.write_text(json.dumps(noted | {"finishing": "2026-01-01T00:00:00+00:00"}))
+    with stack.client() as client:
+        client.request("POST", "/variables/", json={"name": "after_the_backup", "value": 1})
+    done = stack.run("restore", "latest", "--yes")
+    assert "going on with the restore of" not in done.stdout and "swap" in done.steps
+    require_restored(stack, kept)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.errors import NotReady
+from blocks.errors import Blocked, NotReady
 from blocks.host import control
 from blocks.host.agent.config import AgentConfig, Layout
 from blocks.host.agent.files import write_atomically
@@ -67,3 +67,27 @@ def test_every_other_state_is_waited_for_and_named(home: Home, state: str) -> No
     assert "server-blue said last: nothing" in caught.value.what
     assert "worker-default" not in caught.value.what
     assert caught.value.hint == "selfhost logs server-blue"
+
+
+def test_a_busy_worker_that_is_no_longer_wanted_is_not_gone(home: Home) -> None:
+    left = ServiceStatus("worker-default", "waiting-idle", message="is ended once it has no child process")
+    report(home, ServiceStatus("postgres", "ready"), left)
+    control.wait_ready(home, 1, timeout=0)
+    with pytest.raises(NotReady, match="worker-default is waiting-idle: is ended once it has no child process"):
+        control.wait_alone(home, {"postgres"}, 1, timeout=0)
+    report(home, ServiceStatus("postgres", "ready"))
+    control.wait_alone(home, {"postgres"}, 1, timeout=0)
+    with pytest.raises(NotReady, match="has not reported yet"):
+        control.wait_alone(home, {"postgres"}, 2, timeout=0)
+
+
+def test_a_host_without_a_server_is_not_started(home: Home) -> None:
+    whole = (ServiceStatus("server-green", "ready"), ServiceStatus("worker-maintenance", "ready"))
+    control.require_whole(home, HostStatus(1, services=whole))
+    with pytest.raises(Blocked, match="to run no worker") as caught:
+        control.require_whole(home, HostStatus(1, services=whole[:1]))
+    assert caught.value.hint == "selfhost bootstrap goes on with it"
+    home.restoring.mkdir(parents=True)
+    with pytest.raises(Blocked, match="to run no server and no worker") as caught:
+        control.require_whole(home, HostStatus(1, services=(ServiceStatus("postgres", "ready"),)))
+    assert caught.value.hint == "selfhost restore latest goes on with it"

@@ -101,6 +101,7 @@ def test_ending_goes_on_to_sigkill_and_takes_the_session_along() -> None:
     child = processes.record_of(int(leader.stdout.readline()))
     record = processes.record_of(leader.pid)
     assert processes.has_children(leader.pid) and processes.session_members(leader.pid) == [child]
+    assert {record, child} <= set(processes.descendants(os.getpid())) and processes.descendants(leader.pid) == [child]
     assert processes.end(record, signal.SIGTERM, timeout=0.1) is True
     assert leader.wait() == -signal.SIGKILL
     assert not processes.is_alive(child) and not processes.has_children(leader.pid)

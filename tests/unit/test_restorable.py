@@ -139,3 +139,15 @@ def test_what_a_restore_noted_is_read_back(tmp_path: Path) -> None:
     (home.restoring / "restore.json").write_text("{")
     with pytest.raises(Blocked, match=r"restore\.json is damaged"):
         restore_record.find(home)
+
+
+def test_a_record_is_forgotten_and_one_of_an_older_selfhost_is_read(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    restore_record.remove(home)
+    home.restoring.mkdir()
+    noted = Record(OURS.id, OURS.made, 1, "", "20261124T000000Z", "2026-11-24T00:00:00+00:00", {})
+    older = {key: value for key, value in asdict(noted).items() if key != "finishing"}
+    (home.restoring / "restore.json").write_text(json.dumps(older))
+    assert restore_record.exists(home) and restore_record.find(home) == noted
+    restore_record.remove(home)
+    assert not restore_record.exists(home) and restore_record.find(home) is None

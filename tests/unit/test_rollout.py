@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from blocks.host.agent.definitions import wanted_services
 from blocks.host.agent.spec import Artifact, File, HostSpec, Job, Release, Service
 from blocks.host.agent.validation import faults
-from blocks.rollout import changed, take, with_job, with_releases
+from blocks.rollout import changed, take, unguarded, with_job, with_releases
 
 
 def release(name: str) -> Release:
@@ -66,3 +67,13 @@ def test_a_job_comes_with_its_files_and_goes_with_the_next_step() -> None:
     assert (working.jobs, working.generation) == ((job,), 9)
     assert working.services == OLD.services
     assert not take(working, NEW, ["server-green"]).jobs
+
+
+def test_workers_that_may_be_ended_at_once_are_not_restarted_by_that() -> None:
+    services = tuple(replace(each, restart="when-idle") for each in OLD.services)
+    guarded = replace(OLD, services=services)
+    found = unguarded(guarded, "worker-")
+    assert {each.name: each.restart for each in found.services if each not in services} == {"worker-a": "always"}
+    before, after = wanted_services(guarded, {}), wanted_services(found, {})
+    assert {name: each.digest for name, each in before.items()} == {name: each.digest for name, each in after.items()}
+    assert found.generation == 8

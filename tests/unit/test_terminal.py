@@ -55,6 +55,17 @@ def test_error_is_one_line_and_its_hint_another_on_standard_error(capsys: pytest
     ]
 
 
+def test_what_failed_besides_is_told_after_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    error = Blocked("the swap was refused", "try again")
+    error.add_note("on the way back: the database\ndoes not answer")
+    terminal.fail(error)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the swap was refused",
+        "note: on the way back: the database does not answer",
+        "hint: try again",
+    ]
+
+
 def test_square_brackets_of_a_message_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.fail(Blocked("workers[0] is [bold]wrong[/bold]", "see [workers]"))
     assert "workers[0] is [bold]wrong[/bold]" in capsys.readouterr().err

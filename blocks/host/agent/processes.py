@@ -171,6 +171,16 @@ def has_children(pid: int) -> bool:
     return any(stat.parent == pid and stat.state not in "ZX" for stat in _all_stats())
 
 
+def descendants(pid: int) -> list[ProcessRecord]:
+    """Living processes which the process has started, and which those have started, as far as parents still live."""
+    boot, known, found = boot_id(), {pid}, []
+    stats = [each for each in _all_stats() if each.state not in "ZX"]
+    while new := [each for each in stats if each.parent in known and each.pid not in known]:
+        known |= {each.pid for each in new}
+        found += [ProcessRecord(each.pid, each.start_time, boot) for each in new]
+    return found
+
+
 def _all_stats() -> Iterator[_Stat]:
     for name in os.listdir("/proc"):  # noqa: PTH208 - imports pathlib
         if name.isdigit():
