@@ -180,6 +180,12 @@ def _handshake(door: FrontDoor, path: str, token: str) -> str:
         return f"{type(error).__name__} {error}"
 
 
+def is_note(condition: Condition) -> bool:
+    """Whether a check says no more than that a pool began no run: it is paused, or busy with others, which is nobody's
+    fault. A run that began and did not end well is one. Pure."""
+    return not condition.status and condition.reason == "RunNotStarted"
+
+
 def _probe_of(door: FrontDoor, pool: str) -> Callable[[], Condition]:
     return lambda: probe(door, pool)
 

@@ -185,17 +185,10 @@ def verify(stack: Stack) -> str:
     """
     with step("verify through the front door") as detail:
         found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
-        waiting = [each for each in found if is_note(each)]
+        waiting = [each for each in found if verification.is_note(each)]
         _require_well([each for each in found if each not in waiting])
         detail.text = f"{len(found) - len(waiting)} checks hold"
     return "; ".join(f"{each.type}: {each.message}" for each in waiting)
-
-
-def is_note(condition: Condition) -> bool:
-    """Whether a check says no more than that a pool began no run: it was paused when the backup was made, or is busy
-    with the runs that are late now. A run that began and did not end well is a fault. Pure."""
-    is_probe = condition.type.startswith("WorkerRuns/")
-    return is_probe and not condition.status and condition.reason == "RunNotStarted"
 
 
 def _require_well(conditions: Sequence[Condition]) -> None:

@@ -121,7 +121,7 @@ def verify(new: Stack) -> str:
     control.wait_ready(new.machine.home(), change.current(new).generation)
     version, names = new.spec.prefect_version, seen_from_outside.pools(new)
     found = verification.verify(new.door, version, names, new.machine.observe())
-    busy = [each for each in found if each.reason == "RunNotStarted"]
+    busy = [each for each in found if verification.is_note(each)]
     seen_from_outside.require([each for each in found if each not in busy])
     return "; ".join(f"{each.type}: {each.message}" for each in busy)
 

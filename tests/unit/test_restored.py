@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from blocks import verification
 from blocks.backups import Manifest
 from blocks.host.agent.spec import Condition
 from blocks.host.restore_record import Record
@@ -29,7 +30,7 @@ RECORD = Record("id", "made", 1, "", "label", NOW.isoformat(), {})
     ],
 )
 def test_only_a_pool_that_began_no_run_is_no_fault(type: str, status: bool, reason: str, is_note: bool) -> None:
-    assert restored.is_note(Condition(type, status, reason, "")) is is_note
+    assert verification.is_note(Condition(type, status, reason, "")) is is_note
 
 
 @pytest.mark.parametrize(
