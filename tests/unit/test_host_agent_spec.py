@@ -13,11 +13,15 @@ from blocks.host.agent.spec import (
     Artifact,
     File,
     HostSpec,
+    HostStatus,
     InvalidSpec,
     Job,
+    JobStatus,
     Release,
     Service,
+    ServiceStatus,
     Socket,
+    from_json,
     to_json,
 )
 from blocks.host.agent.validation import levels_of, read_spec
@@ -36,6 +40,12 @@ GOOD = HostSpec(
 
 def test_a_good_spec_comes_back_as_it_was() -> None:
     assert read_spec(to_json(GOOD)) == GOOD
+
+
+def test_a_status_comes_back_as_it_was() -> None:
+    servers = (ServiceStatus("server-blue", "ready", "3.8.8", 7, 1.5, clients={"3.8.3": 1764268800.5, "3.8.8": 2}),)
+    status = HostStatus(1, services=servers, jobs=(JobStatus("migrate", "1", "succeeded", 0),))
+    assert from_json(HostStatus, to_json(status)) == status
 
 
 @pytest.mark.parametrize(

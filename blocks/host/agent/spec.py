@@ -238,7 +238,8 @@ def _build(kind: Any, data: Any, path: str) -> Any:
         return tuple(_build(item, each, f"{path}[{index}]") for index, each in enumerate(data))
     if origin is dict:
         _require(isinstance(data, dict), path, "an object", data)
-        return {str(key): _build(str, each, f"{path}.{key}") for key, each in data.items()}
+        item = typing.get_args(kind)[1]
+        return {str(key): _build(item, each, f"{path}.{key}") for key, each in data.items()}
     if origin is Literal:
         _require(data in typing.get_args(kind), path, f"one of {typing.get_args(kind)}", data)
         return data
