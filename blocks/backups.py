@@ -35,7 +35,7 @@ LATEST = "latest"
 BEFORE_RESTORE = "before restore of "
 """How the reason of a backup begins that a restore made of what it was about to replace."""
 AHEAD = timedelta(minutes=10)
-"""A clock that is corrected now and then is less wrong than that; what is dated further ahead tells nothing of its age."""
+"""A clock that is corrected now and then is less wrong than that; a date further ahead tells nothing of an age."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Found:
     """Every backup of a store, the oldest first. Only a stack's own ones count, are the latest, and expire."""
 
     own: Sequence[Manifest]
-    foreign: Sequence[Manifest] = ()
+    foreign: Sequence[Manifest] = field(default_factory=list)
     """Those of another stack, or of another home's stack of the same name."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Folder's name → why its manifest cannot be read."""

@@ -18,8 +18,8 @@ SCRATCH_JOBS = 2
 """Jobs which restore into a database that nobody uses before it was compared, and that is dropped where it differs."""
 
 SAMPLED_BLOCKS = 10
-"""So many of the oldest blocks, and of those that were changed last, are read by a drill: a server that was given a wrong
-key goes on saving with it, so that some blocks can be read with one key, some with the other."""
+"""So many of the oldest blocks, and as many of those that changed last, are read by a drill: a server that was given a
+wrong key goes on saving with it, so that some blocks can be read with one key and some with the other."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def visit(resource: Resource, applier: Applier) -> Change:
 def visit_to_delete(resource: Resource, applier: Applier) -> Change:
     """Remove one resource (or note it); what needs it must have been visited.
 
-    What carries another's mark is left as it is, and the change says so: the rest of a stack can be removed all the same.
+    What carries another's mark is left as it is, and the change says so: the rest of a stack can be removed.
     """
     actual = resource.find()
     if actual is None:
