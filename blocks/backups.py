@@ -122,7 +122,9 @@ class Found:
         dated = [each for each in self.own if each.verified and not each.is_ahead(now)]
         wanted = [each for each in dated if not each.reason.startswith(BEFORE_RESTORE)]
         if not wanted:
-            raise Blocked("there is no verified backup of this stack", "selfhost backup --list shows what there is")
+            ahead = "".join(f"; {each.id} is dated in the future" for each in self.ahead(now))
+            what = f"there is no verified backup of this stack{ahead}"
+            raise Blocked(what, "selfhost backup --list shows what there is")
         return max(wanted, key=lambda each: each.moment)
 
 
@@ -308,12 +310,17 @@ def compare(manifest: Manifest, found: Content) -> list[str]:
     return wrong
 
 
-def lacking(manifest: Manifest, copy: Database, encryption_key: str) -> list[str]:
-    """What a restored copy lacks, in words, its secret blocks included; empty where it is whole."""
+def lacking(manifest: Manifest, copy: Database, encryption_key: str, *, every_block: bool = False) -> list[str]:
+    """What a restored copy lacks, in words, its blocks included; empty where it is whole.
+
+    Args:
+        every_block: Whether one block that cannot be read is a fault, as in a drill: somebody has to look at it.
+            Whoever needs a backup needs it all the same, where blocks were saved with several keys before it was made.
+    """
     wrong = compare(manifest, copy.content(manifest.rows))
     blocks = copy.encrypted_blocks()
     locked = [each for each in blocks if not readable(each, encryption_key)]
-    if locked:
+    if locked and (every_block or len(locked) == len(blocks)):
         wrong.append(f"{len(locked)} of {len(blocks)} blocks cannot be read with the stack's encryption key")
     return wrong
 
@@ -332,7 +339,7 @@ def drilled(
     # One name for all drills of a stack, so that what a killed one left is made anew by the next.
     with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
         scratch.restore(dump, jobs=SCRATCH_JOBS)
-        wrong = lacking(manifest, scratch, encryption_key)
+        wrong = lacking(manifest, scratch, encryption_key, every_block=True)
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")
         now = datetime.now(UTC)

@@ -51,7 +51,7 @@ def _refuse_copy(home: Home) -> None:
     try:
         made_in = Home(build_spec(dict(wanted.read(home).spec), "the saved spec").home_path.resolve())
     except Blocked:
-        return  # what was wanted is not known: nothing outside this folder will be touched
+        return  # what was wanted is not known, so it names no other folder
     if made_in.root != home.root.resolve() and made_in.identity() == home.identity() is not None:
         raise Blocked(f"{home.root} is a copy of the stack in {made_in.root}", f"rm -r {home.root} removes the copy")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from blocks.backups import Manifest, drilled, key_mark
+from blocks.backups import Manifest, drilled, key_mark, lacking
 from blocks.database import SAMPLED_BLOCKS, Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
@@ -418,3 +418,4 @@ def test_a_drill_reads_the_newest_block_too(database: LocalDatabase, home: Path)
         drilled(manifest, home / "dump-2", database, key),
     ):
         pass
+    assert lacking(manifest, database, key) == [], "whoever needs this backup gets it"

@@ -107,6 +107,8 @@ def test_what_is_foreign_or_of_the_future_neither_counts_nor_goes_nor_keeps_othe
     said = recent(found, Policy(), NOW - timedelta(days=50), NOW)
     assert not said.status and f"{ahead.id} does not count: it is dated in the future" in said.message
     assert found.latest(NOW) == old
+    with pytest.raises(Blocked, match=f"no verified backup of this stack; {ahead.id} is dated in the future"):
+        Found([ahead]).latest(NOW)
 
 
 def test_a_clock_that_is_a_little_off_is_no_fault() -> None:
