@@ -165,6 +165,10 @@ def test_where_only_an_old_backup_is_left_status_fails_and_the_automation_tells(
     eventually(lambda: was_told(stack, run), "the automation", 60)
 
 
+MOST_EVENTS = 50
+"""The server gives no more at one time, the newest first; the client would ask for 100, and is refused."""
+
+
 def was_told(stack: Stack, run: FlowRun) -> bool:
     """Whether the automation on failed maintenance runs carried its action out because of this run."""
     with stack.client() as client:
@@ -173,7 +177,7 @@ def was_told(stack: Stack, run: FlowRun) -> bool:
             event=EventNameFilter(name=["prefect.automation.action.executed"]),
             resource=EventResourceFilter(id=[f"prefect.automation.{automation.id}"]),
         )
-        acted = client.read_events(wanted).events
-        failed = client.read_events(EventFilter(resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]))).events
+        its = EventFilter(resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]))
+        acted, failed = (client.read_events(each, limit=MOST_EVENTS).events for each in (wanted, its))
     causes = {f"prefect.event.{each.id}" for each in failed}
     return any(causes & {related.id for related in each.related} for each in acted)
