@@ -98,7 +98,8 @@ def test_a_database_with_foreign_tables_is_refused_by_name(given: Given) -> None
 
 def test_another_stacks_database_is_refused_by_its_mark(given: Given) -> None:
     stack, mark = given.stack, "prefect-selfhost stack another"
-    given.cluster.execute("CREATE TABLE flow AS SELECT 'theirs' AS name; ALTER TABLE flow OWNER TO app", "theirs")
+    given.cluster.execute("CREATE TABLE flow AS SELECT 'theirs' AS name", "theirs")
+    given.cluster.execute("ALTER TABLE flow OWNER TO app", "theirs")
     given.cluster.execute(f"COMMENT ON DATABASE theirs IS '{mark}'", "theirs")
     done = stack.call("bootstrap", *stack.where, *given.spec)
     assert done.status == 1 and mark in done.stderr, done.output
