@@ -13,17 +13,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
+from pydantic import TypeAdapter, ValidationError
 
 from blocks.database import SCRATCH_JOBS, Content, Database
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Condition
 from blocks.object_store import ObjectStore
 from blocks.spec import Backup as Policy
+from blocks.stack import Stack
 
 PREFIX = "backups/"
+DUMP, MANIFEST = "/dump", "/manifest.json"
+"""How the keys of a backup's two objects end, after its id."""
 FORMAT = 1
 """Of the manifest; one with a higher number was written by a newer selfhost."""
 
@@ -31,6 +34,8 @@ LATEST = "latest"
 """In the place of an id: the newest verified backup."""
 BEFORE_RESTORE = "before restore of "
 """How the reason of a backup begins that a restore made of what it was about to replace."""
+AHEAD = timedelta(minutes=10)
+"""A clock that is corrected now and then is less wrong than that; a date further ahead tells nothing of an age."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,59 @@ class Manifest:
     def moment(self) -> datetime:
         return datetime.fromisoformat(self.made)
 
+    def is_ahead(self, now: datetime) -> bool:
+        """Whether it is dated in the future: a clock was wrong, then or now."""
+        return self.moment > now + AHEAD
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a backup is: the stack's name and its home's identity."""
+
+    stack: str
+    home: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """Every backup of a store, the oldest first. Only a stack's own ones count, are the latest, and expire."""
+
+    own: Sequence[Manifest]
+    foreign: Sequence[Manifest] = field(default_factory=list)
+    """Those of another stack, or of another home's stack of the same name."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Folder's name → why its manifest cannot be read."""
+
+    @property
+    def readable(self) -> list[Manifest]:
+        return sorted([*self.own, *self.foreign], key=lambda each: each.moment)
+
+    def ahead(self, now: datetime) -> list[Manifest]:
+        """Own ones that are dated in the future."""
+        return [each for each in self.own if each.is_ahead(now)]
+
+    def latest(self, now: datetime) -> Manifest:
+        """The newest verified one of this stack that is not dated in the future.
+
+        What a restore itself saved is never the latest: it holds what somebody wanted to get away from.
+
+        Raises:
+            Blocked: there is none; or one cannot be read, which might be newer.
+        """
+        if self.unreadable:
+            what = f"which backup is the latest cannot be told: {'; '.join(self.unreadable.values())}"
+            raise Blocked(what, "name the one you want by its id: selfhost backup --list")
+        dated = [each for each in self.own if each.verified and not each.is_ahead(now)]
+        wanted = [each for each in dated if not each.reason.startswith(BEFORE_RESTORE)]
+        if not wanted:
+            ahead = "".join(f"; {each.id} is dated in the future" for each in self.ahead(now))
+            what = f"there is no verified backup of this stack{ahead}"
+            raise Blocked(what, "selfhost backup --list shows what there is")
+        return max(wanted, key=lambda each: each.moment)
+
 
 def new_id(now: datetime) -> str:
     """`20261124T132200Z-1a2b3c`: sorts by time, and two of one second differ."""
@@ -80,35 +138,50 @@ def key_mark(encryption_key: str) -> str:
     return hashlib.sha256(b"prefect-selfhost encryption key\0" + encryption_key.encode()).hexdigest()[:16]
 
 
-def expired(found: Sequence[Manifest], policy: Policy, now: datetime) -> list[Manifest]:
-    """Backups that may go, the oldest first.
+def expired(found: Found, policy: Policy, now: datetime) -> list[Manifest]:
+    """Backups of this stack that may go, the oldest first.
 
     The newest `keep` stay, and all of the last `window_days`; verified ones go only down to `minimum_redundancy`, so
-    the last verified one never does.
+    the last verified one never does. What is dated in the future stays, and takes nobody's place among those.
     """
-    by_age = sorted(found, key=lambda each: each.moment)
+    by_age = sorted((each for each in found.own if not each.is_ahead(now)), key=lambda each: each.moment)
     kept = {each.id for each in by_age[-policy.keep :]}
     kept |= {each.id for each in by_age if now - each.moment <= timedelta(days=policy.window_days)}
     kept |= {each.id for each in [each for each in by_age if each.verified][-policy.minimum_redundancy :]}
     return [each for each in by_age if each.id not in kept]
 
 
-def recent(found: Sequence[Manifest], policy: Policy, stack_made: datetime | None, now: datetime) -> Condition:
-    """Whether the last verified backup is young enough; a stack gets as long for its first one."""
-    verified = [each for each in found if each.verified]
+def recent(found: Found, policy: Policy, stack_made: datetime | None, now: datetime) -> Condition:
+    """Whether this stack's last verified backup is young enough; a stack gets as long for its first one.
+
+    A manifest that cannot be read is not well however young the others are: somebody has to look at that store.
+    """
+    verified = [each for each in found.own if each.verified and not each.is_ahead(now)]
     last = max((each.moment for each in verified), default=stack_made)
     old = (now - last).total_seconds() / 3600 if last else float("inf")
-    well = old <= policy.max_age_hours
+    young = old <= policy.max_age_hours
     age = f"{old:.1f} hours old, {policy.max_age_hours} are allowed"
     text = f"the last verified backup is {age}" if verified else f"there is no verified backup; the stack is {age}"
-    return Condition("BackupRecent", well, "Young" if well else "TooOld", text)
+    said = [text, *(f"{each.id} does not count: it is dated in the future" for each in found.ahead(now))]
+    if found.unreadable:
+        return Condition("BackupRecent", False, "Unreadable", "; ".join([*said, *found.unreadable.values()]))
+    return Condition("BackupRecent", young, "Young" if young else "TooOld", "; ".join(said))
 
 
 class Catalogue:
-    """The backups of one stack in its object store."""
+    """The backups in a stack's object store."""
 
-    def __init__(self, store: ObjectStore, scratch: Path) -> None:
-        self._store, self._scratch = store, scratch
+    def __init__(self, store: ObjectStore, scratch: Path, owner: Owner) -> None:
+        self._store, self._scratch, self._owner = store, scratch, owner
+
+    @classmethod
+    def of(cls, stack: Stack, scratch: Path) -> Catalogue:
+        """A stack's own.
+
+        Args:
+            scratch: A folder for files on their way.
+        """
+        return cls(stack.objects, scratch, Owner(stack.spec.name, stack.machine.home().identity() or ""))
 
     def add(self, manifest: Manifest, dump: Path) -> None:
         """The dump first: a backup without a manifest is none, and is swept."""
@@ -121,27 +194,33 @@ class Catalogue:
         self._store.put(_manifest_key(manifest.id), path)
         path.unlink()
 
-    def all(self) -> list[Manifest]:
-        """Every backup, the oldest first.
-
-        Raises:
-            Blocked: a manifest is damaged, or newer than this selfhost.
-        """
-        return sorted(self._manifests(), key=lambda each: each.moment)
+    def all(self) -> Found:
+        """Every backup; one that cannot be read keeps nobody from the others."""
+        readable: list[Manifest] = []
+        unreadable: dict[str, str] = {}
+        for key in self._manifest_keys():
+            try:
+                readable.append(self._read(key))
+            except Blocked as error:
+                unreadable[_backup(key)] = str(error)
+        # One that was dropped since it was listed could not be read either.
+        there = {_backup(key) for key in self._manifest_keys()} if unreadable else set()
+        readable.sort(key=lambda each: each.moment)
+        return Found(
+            own=[each for each in readable if self._is_own(each)],
+            foreign=[each for each in readable if not self._is_own(each)],
+            unreadable={name: why for name, why in unreadable.items() if name in there},
+        )
 
     def find(self, backup: str) -> Manifest:
-        """One backup, whatever the state of the others; `latest` is the newest verified one.
-
-        What a restore itself saved is never the latest: it holds what somebody wanted to get away from.
+        """One backup, whatever the state of the others; `latest` is the newest verified one of this stack.
 
         Raises:
-            Blocked: there is no such backup, or its manifest is damaged or newer than this selfhost.
+            Blocked: there is no such backup, or its manifest is damaged or newer than this selfhost; see also
+                `Found.latest`.
         """
         if backup == LATEST:
-            verified = [each for each in self.all() if each.verified and not each.reason.startswith(BEFORE_RESTORE)]
-            if not verified:
-                raise Blocked("there is no verified backup", "selfhost backup --list shows what there is")
-            return verified[-1]
+            return self.all().latest(datetime.now(UTC))
         key = _manifest_key(backup)
         if key not in self._store.listing(PREFIX):
             raise Blocked(f"there is no backup {backup!r}", "selfhost backup --list shows those there are")
@@ -166,38 +245,56 @@ class Catalogue:
         self._store.remove(_dump_key(manifest.id))
 
     def sweep(self) -> None:
-        """Remove dumps without a manifest, which a killed backup left."""
-        known = {each.id for each in self._manifests()}
-        for key in self._store.listing(PREFIX):
-            if key.endswith("/dump") and key.split("/")[1] not in known:
+        """Remove dumps beside which no manifest lies, which a killed backup left; what a manifest says is not asked."""
+        found = self._store.listing(PREFIX)
+        for key in found:
+            if key.endswith(DUMP) and key.removesuffix(DUMP) + MANIFEST not in found:
                 self._store.remove(key)
 
-    def _manifests(self) -> Iterator[Manifest]:
-        for key in self._store.listing(PREFIX):
-            if key.endswith("/manifest.json"):
-                yield self._read(key)
+    def _manifest_keys(self) -> list[str]:
+        return [key for key in self._store.listing(PREFIX) if key.endswith(MANIFEST)]
+
+    def _is_own(self, manifest: Manifest) -> bool:
+        return Owner(manifest.stack, manifest.home) == self._owner
 
     def _read(self, key: str) -> Manifest:
+        """A manifest that lies where one of its id does: elsewhere its dump would not be found, or another's would."""
         target = self._scratch / "manifest.json"
         self._store.get(key, target)
-        found = read_manifest(target.read_text(), key)
+        content = target.read_bytes()
         target.unlink()
+        found = read_manifest(content, key)
+        if found.id != _backup(key):
+            what = f"{key} is the manifest of the backup {found.id!r}, which its folder is not called"
+            raise Blocked(what, f"call the folder {found.id}, or keep it outside of {PREFIX}")
         return found
 
 
-def read_manifest(text: str, where: str) -> Manifest:
+def read_manifest(text: str | bytes, where: str) -> Manifest:
     """A manifest out of its JSON.
 
     Raises:
         Blocked: it is damaged, or newer than this selfhost.
     """
     try:
-        raw: dict[str, Any] = json.loads(text)
+        raw = json.loads(text)
         if raw["format"] > FORMAT:
             raise Blocked(f"{where} was written by a newer selfhost (format {raw['format']})", "upgrade selfhost first")
-        return Manifest(**{**raw, "drill": Drill(**raw["drill"]) if raw["drill"] else None})
+        found = _MANIFEST.validate_python(raw)
+        if found.moment.utcoffset() is None:
+            raise ValueError(f"made, {found.made!r}, has no time zone")
+        return found
     except (ValueError, TypeError, KeyError) as error:
-        raise Blocked(f"the manifest {where} is damaged: {error}", "remove it, or put the copy back") from error
+        what = f"the manifest {where} is damaged: {_first_line(error)}"
+        raise Blocked(what, "remove that backup's folder, or put its manifest back from a copy") from error
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong in one line; of several faults the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
 
 
 def compare(manifest: Manifest, found: Content) -> list[str]:
@@ -213,11 +310,18 @@ def compare(manifest: Manifest, found: Content) -> list[str]:
     return wrong
 
 
-def lacking(manifest: Manifest, copy: Database, encryption_key: str) -> list[str]:
-    """What a restored copy lacks, in words, its secret blocks included; empty where it is whole."""
+def lacking(manifest: Manifest, copy: Database, encryption_key: str, *, every_block: bool = False) -> list[str]:
+    """What a restored copy lacks, in words, its blocks included; empty where it is whole.
+
+    Args:
+        every_block: Whether one block that cannot be read is a fault, as in a drill: somebody has to look at it.
+            Whoever needs a backup needs it all the same, where blocks were saved with several keys before it was made.
+    """
     wrong = compare(manifest, copy.content(manifest.rows))
-    if not readable(copy.encrypted_block(), encryption_key):
-        wrong.append("its blocks cannot be read with the stack's encryption key")
+    blocks = copy.encrypted_blocks()
+    locked = [each for each in blocks if not readable(each, encryption_key)]
+    if locked and (every_block or len(locked) == len(blocks)):
+        wrong.append(f"{len(locked)} of {len(blocks)} blocks cannot be read with the stack's encryption key")
     return wrong
 
 
@@ -235,7 +339,7 @@ def drilled(
     # One name for all drills of a stack, so that what a killed one left is made anew by the next.
     with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
         scratch.restore(dump, jobs=SCRATCH_JOBS)
-        wrong = lacking(manifest, scratch, encryption_key)
+        wrong = lacking(manifest, scratch, encryption_key, every_block=True)
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "it stays, and does not count")
         now = datetime.now(UTC)
@@ -249,17 +353,22 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def readable(encrypted: str | None, key: str) -> bool:
-    """Whether what is stored of a block with secrets can be read with this key."""
+def readable(encrypted: str, key: str) -> bool:
+    """Whether what is stored of a block can be read with this key."""
     try:
-        return encrypted is None or bool(Fernet(key.encode()).decrypt(encrypted.encode()))
+        return bool(Fernet(key.encode()).decrypt(encrypted.encode()))
     except (InvalidToken, ValueError):
         return False
 
 
 def _dump_key(backup: str) -> str:
-    return f"{PREFIX}{backup}/dump"
+    return f"{PREFIX}{backup}{DUMP}"
 
 
 def _manifest_key(backup: str) -> str:
-    return f"{PREFIX}{backup}/manifest.json"
+    return f"{PREFIX}{backup}{MANIFEST}"
+
+
+def _backup(manifest_key: str) -> str:
+    """Name of the folder a manifest lies in."""
+    return manifest_key.removeprefix(PREFIX).removesuffix(MANIFEST)

@@ -17,6 +17,10 @@ from blocks.resource import Resource
 SCRATCH_JOBS = 2
 """Jobs which restore into a database that nobody uses before it was compared, and that is dropped where it differs."""
 
+SAMPLED_BLOCKS = 10
+"""So many of the oldest blocks, and as many of those that changed last, are read by a drill: a server that was given a
+wrong key goes on saving with it, so that some blocks can be read with one key and some with the other."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -108,8 +112,8 @@ class Database(Block, ABC):
         """
 
     @abstractmethod
-    def encrypted_block(self) -> str | None:
-        """What is stored of one block with secrets, encrypted; None where there is none."""
+    def encrypted_blocks(self) -> list[str]:
+        """What is stored of blocks, encrypted: of the oldest `SAMPLED_BLOCKS`, and of as many that changed last."""
 
     @abstractmethod
     def dump(self, target: Path) -> Content:

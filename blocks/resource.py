@@ -18,7 +18,8 @@ from blocks.errors import Blocked
 Attributes = Mapping[str, object]
 """What can be seen of a thing: attribute name → comparable value; never a secret."""
 
-Action = Literal["create", "update", "delete", "keep"]
+Action = Literal["create", "update", "delete", "keep", "leave"]
+"""`leave`: it was to be deleted, and it is not ours."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Change:
     action: Action
     fields: Mapping[str, tuple[object, object]] = field(default_factory=dict)
     """Attribute → (now, wanted); for create all wanted ones, for delete all present ones."""
+    why: str = ""
+    """For leave: why it is not ours."""
 
     def as_row(self) -> dict[str, object]:
         """The change as a row of a table or of `--json`: resource, action, fields {name: [now, wanted]}."""
@@ -55,8 +58,11 @@ class Resource(ABC):
     def want(self) -> Attributes:
         """The attributes it should have. Only these are compared."""
 
+    def require_ours(self, actual: Attributes) -> None:  # noqa: B027 (optional: children carry their parent's mark)
+        """Refuse what carries another's mark, by raising Blocked: it is neither changed nor deleted."""
+
     def check(self, actual: Attributes) -> None:  # noqa: B027 (optional: most things can be changed in place)
-        """Refuse what cannot be changed in place or is not ours, by raising Blocked."""
+        """Refuse what is ours and cannot be changed in place, by raising Blocked; it can be deleted all the same."""
 
     @abstractmethod
     def apply(self, actual: Attributes | None, change: Change) -> None:
@@ -64,7 +70,7 @@ class Resource(ABC):
 
     @abstractmethod
     def delete(self) -> None:
-        """Remove it with what it holds; called only when `find` saw it."""
+        """Remove it with what it holds; called only when `find` saw it and `require_ours` let it pass."""
 
 
 class Applier(Protocol):
@@ -105,6 +111,7 @@ def visit(resource: Resource, applier: Applier) -> Change:
     """Bring one resource in line (or note what would be done); its needs must have been visited."""
     actual = resource.find()
     if actual is not None:
+        resource.require_ours(actual)
         resource.check(actual)
     change = difference(resource.name, actual, resource.want())
     applier(resource, actual, change)
@@ -112,10 +119,17 @@ def visit(resource: Resource, applier: Applier) -> Change:
 
 
 def visit_to_delete(resource: Resource, applier: Applier) -> Change:
-    """Remove one resource (or note it); what needs it must have been visited."""
+    """Remove one resource (or note it); what needs it must have been visited.
+
+    What carries another's mark is left as it is, and the change says so: the rest of a stack can be removed.
+    """
     actual = resource.find()
     if actual is None:
         return Change(resource.name, "keep")
+    try:
+        resource.require_ours(actual)
+    except Blocked as error:
+        return Change(resource.name, "leave", why=error.what)
     change = Change(resource.name, "delete", {key: (value, None) for key, value in actual.items()})
     applier(resource, actual, change)
     return change

@@ -189,11 +189,12 @@ class StackSpec(_Part):
         version = tuple(int(part) for part in found.groups())
         if version < FLOOR:
             raise ValueError(
-                f"{value} is below 3.8.3: behind an auth string it refuses the events of all clients, "
+                f"{value} is below {_dotted(FLOOR)}: behind an auth string it refuses the events of all clients, "
                 "so that task runs are silently never stored"
             )
         if version >= CEILING:
-            raise ValueError(f"{value} is not known to work with this release; 3.8.3 up to, not including, 3.9.0")
+            known = f"{_dotted(FLOOR)} up to, not including, {_dotted(CEILING)}"
+            raise ValueError(f"{value} is not known to work with this release; {known}")
         return value
 
     @field_validator("home")
@@ -257,6 +258,10 @@ class StackSpec(_Part):
     @property
     def api_url(self) -> str:
         return f"{self.url}/api"
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _absolute_path(value: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from blocks import backups, catalog
-from blocks.backups import Catalogue, Manifest
+from blocks.backups import Catalogue, Found, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.host import lease as leases
@@ -55,15 +55,25 @@ def workspace(home: Home) -> Iterator[Path]:
         yield Path(folder)
 
 
-def found(stack: Stack) -> list[Manifest]:
-    """Every backup there is, the oldest first; for whoever only looks, without the lease."""
+def found(stack: Stack) -> Found:
+    """Every backup there is; for whoever only looks, without the lease."""
     with tempfile.TemporaryDirectory(prefix="backups-") as folder:
-        return Catalogue(stack.objects, Path(folder)).all()
+        return Catalogue.of(stack, Path(folder)).all()
+
+
+def chosen(catalogue: Catalogue, wanted: str) -> Manifest:
+    """One backup by its id, or the latest; a date in the future, for which one is not the latest, is said."""
+    manifest = catalogue.find(wanted)
+    if wanted == backups.LATEST:
+        for each in catalogue.all().ahead(datetime.now(UTC)):
+            with step(f"leave out {each.id}") as detail:
+                detail.text = f"it is dated in the future, {each.made}; restore it by its id, if that is what you want"
+    return manifest
 
 
 def run(stack: Stack, reason: str, folder: Path) -> Manifest:
     """Both halves as tasks, and the table at the end, however it ends."""
-    catalogue = Catalogue(stack.objects, folder)
+    catalogue = Catalogue.of(stack, folder)
     catalogue.sweep()
     try:
         manifest = as_task("dump", lambda: dump(stack, catalogue, reason, folder / "dump"))
@@ -122,11 +132,11 @@ def drilled(stack: Stack, catalogue: Catalogue, manifest: Manifest, copy: Path) 
             key = stack.secrets.read(ENCRYPTION_KEY)
             scratch, verified = held.enter_context(backups.drilled(manifest, copy, stack.database, key))
             catalogue.update(verified)
-            detail.text = f"{manifest.id} restores: every table, its rows, and a secret block"
+            detail.text = f"{manifest.id} restores: every table, its rows, and its blocks can be read"
         yield scratch, verified
 
 
-def rows(manifests: Sequence[Manifest], now: datetime) -> list[dict[str, Any]]:
+def rows(found: Found, now: datetime) -> list[dict[str, Any]]:
     """What `selfhost backup --list --json` tells of each, the newest first; keys are stable."""
     return [
         {
@@ -135,18 +145,19 @@ def rows(manifests: Sequence[Manifest], now: datetime) -> list[dict[str, Any]]:
             "age_hours": round((now - each.moment).total_seconds() / 3600, 1),
             "size": each.size,
             "verified": each.verified,
+            "foreign": each in found.foreign,
             "reason": each.reason,
             "prefect_version": each.prefect_version,
             "rows": sum(each.rows.values()),
             "dump_seconds": each.seconds,
             "drill_seconds": round(each.drill.seconds, 2) if each.drill else None,
         }
-        for each in reversed(manifests)
+        for each in reversed(found.readable)
     ]
 
 
-def publish(manifests: Sequence[Manifest]) -> None:
-    """Leave the backups as a table."""
-    create_table_artifact(
-        table=rows(manifests, datetime.now(UTC)), key="backups", description="Backups; those that are verified count."
-    )
+def publish(found: Found) -> None:
+    """Leave the backups as a table, and say which cannot be read."""
+    said = ["Backups; those that are verified count, and foreign ones never do."]
+    said += [f"**{name}** is not among them: {why}" for name, why in found.unreadable.items()]
+    create_table_artifact(table=rows(found, datetime.now(UTC)), key="backups", description="\n\n".join(said))

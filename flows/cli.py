@@ -202,7 +202,8 @@ def destroy(where: Where = HERE, *, yes: Yes = False) -> None:
     launch.take_lease(home, "destroy")
     from flows.destroy import destroy as remove
 
-    remove(home, name)
+    for each in remove(home, name):
+        print(each)
     print(f"the stack {name} is gone")  # the release this runs from may be gone too: nothing can be imported now
 
 

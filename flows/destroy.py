@@ -8,26 +8,52 @@ from blocks.host import control, system_user, wanted
 from blocks.host import home as home_folder
 from blocks.host.home import Home
 from blocks.host.temporary_server import TemporaryServer
-from blocks.resource import Apply, in_order, visit_to_delete
+from blocks.resource import Apply, Change, Resource, in_order, visit_to_delete
+from blocks.spec import build_spec
 from blocks.stack import Stack
 from flows.connect import remove_profile
 from flows.progress import step
 
 
-def destroy(home: Home, name: str) -> None:
-    """Remove everything that carries this stack's mark; a re-run finishes what was interrupted."""
+def destroy(home: Home, name: str) -> list[str]:
+    """Remove everything that carries this stack's mark; a re-run finishes what was interrupted.
+
+    Returns:
+        What carries another's mark and was left as it is, each a sentence.
+    """
+    _refuse_copy(home)
     with step("temporary server"):
         for folder in (home.bootstrap, home.restoring):
             TemporaryServer(home, system_user.name_for(name), folder).stop()
     stack = _known(home)
     if stack is None:
         _remove_unknown(home, name)
-        return
+        return []
     with step("profile") as detail:
         detail.text = "delete" if remove_profile(stack.spec) else "keep"
-    for resource in reversed(in_order(stack.resources())):
-        with step(resource.name) as detail:
-            detail.text = visit_to_delete(resource, Apply()).action
+    changes = [_delete(resource) for resource in reversed(in_order(stack.resources()))]
+    return [f"{each.resource} was left as it is: {each.why}" for each in changes if each.action == "leave"]
+
+
+def _delete(resource: Resource) -> Change:
+    with step(resource.name) as detail:
+        change = visit_to_delete(resource, Apply())
+        detail.text = f"{change.action}: {change.why}" if change.why else change.action
+    return change
+
+
+def _refuse_copy(home: Home) -> None:
+    """A home that was copied still names the one it was made in: that stack is not the one which is to go.
+
+    Raises:
+        Blocked: it is a copy of a home that is there.
+    """
+    try:
+        made_in = Home(build_spec(dict(wanted.read(home).spec), "the saved spec").home_path.resolve())
+    except Blocked:
+        return  # what was wanted is not known, so it names no other folder
+    if made_in.root != home.root.resolve() and made_in.identity() == home.identity() is not None:
+        raise Blocked(f"{home.root} is a copy of the stack in {made_in.root}", f"rm -r {home.root} removes the copy")
 
 
 def _known(home: Home) -> Stack | None:

@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from blocks import backups, catalog
-from blocks.backups import Catalogue, Manifest
+from blocks.backups import Catalogue, Found, Manifest
 from blocks.host import lease as leases
 from blocks.stack import Stack
 from flows.backup import as_task, publish, rows, workspace
@@ -27,7 +27,7 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
     loaded = catalog.load(stack)
     home = loaded.machine.home()
     with leases.held(home.lease, "expire backups"), workspace(home) as folder:
-        catalogue = Catalogue(loaded.objects, folder)
+        catalogue = Catalogue.of(loaded, folder)
         leaving = due(loaded, catalogue.all())
         publish_due(leaving)
         if not only_show:
@@ -36,12 +36,12 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
             publish(catalogue.all())
 
 
-def due(stack: Stack, found: Sequence[Manifest]) -> list[Manifest]:
-    """What the policy no longer keeps of these, the oldest first."""
+def due(stack: Stack, found: Found) -> list[Manifest]:
+    """What the policy no longer keeps of these, the oldest first; never a foreign one, or one that cannot be read."""
     return backups.expired(found, stack.spec.backup, datetime.now(UTC))
 
 
 def publish_due(leaving: Sequence[Manifest]) -> None:
     """Leave what is to go as a table."""
-    table = rows(leaving, datetime.now(UTC))
+    table = rows(Found(leaving), datetime.now(UTC))
     create_table_artifact(table=table, key="expire", description="Backups the policy no longer keeps.")

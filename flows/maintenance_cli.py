@@ -43,15 +43,18 @@ def backup(
 def expire(where: Where = HERE, *, yes: Yes = False) -> None:
     """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
     stack = asked(where)
+    from blocks import backups
     from flows import backup as copies
     from flows import expire as verb
     from flows.follow import run_deployment
 
-    leaving = verb.due(stack, copies.found(stack))
+    found = copies.found(stack)
+    terminal.unreadable(found)
+    leaving = verb.due(stack, found)
     if not leaving:
         terminal.say("nothing to drop: the policy keeps all backups there are")
         return
-    terminal.backups(leaving)
+    terminal.backups(backups.Found(leaving), datetime.now(UTC))
     if not yes:
         terminal.confirm(f"Drop {len(leaving)} backups?")
     run_deployment(stack.door, "expire/expire", {}, terminal.say)
@@ -97,7 +100,9 @@ def lease(
     elif break_for is None:
         terminal.say(f"held by {leases.described(home.lease)}")
     else:
-        ended = leases.end_orphans(home.lease)
+        if not break_for.strip():
+            raise WrongCall("--break wants a reason", "it is kept in the home, in logs/lease.log")
+        ended = leases.break_it(home.lease, break_for, home.logs / "lease.log")
         terminal.say(f"broken for: {break_for}; ended processes {', '.join(map(str, ended))} of a holder that is dead")
 
 
@@ -152,8 +157,10 @@ def asked(where: Where) -> Stack:
 def _list_backups(stack: Stack, as_json: bool) -> None:
     from flows import backup as copies
 
-    manifests = copies.found(stack)
+    found, now = copies.found(stack), datetime.now(UTC)
+    terminal.unreadable(found)
     if as_json:
-        print(json.dumps({"backups": copies.rows(manifests, datetime.now(UTC))}, indent=1))
+        unreadable = [{"id": name, "why": why} for name, why in found.unreadable.items()]
+        print(json.dumps({"backups": copies.rows(found, now), "unreadable": unreadable}, indent=1))
     else:
-        terminal.backups(manifests)
+        terminal.backups(found, now)

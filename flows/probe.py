@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow, task
 from prefect.logging import get_run_logger
+from pydantic import Field
+
+Question = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 @task
@@ -14,7 +19,7 @@ def answer(question: str) -> str:
 
 
 @flow
-def probe(question: str = "are you there?") -> str:
+def probe(question: Question = "are you there?") -> str:
     """See that a worker takes a run, runs its task and sends its log.
 
     Args:

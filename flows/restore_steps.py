@@ -66,7 +66,7 @@ def dump_file(stack: Stack) -> Path:
 
 def find(stack: Stack, wanted: str) -> Manifest:
     """The manifest of a backup; `latest` is the newest verified one."""
-    return Catalogue(stack.objects, folder(stack)).find(wanted)
+    return Catalogue.of(stack, folder(stack)).find(wanted)
 
 
 def require_restorable(stack: Stack, wanted: str, dump: Path) -> Manifest:
@@ -75,8 +75,8 @@ def require_restorable(stack: Stack, wanted: str, dump: Path) -> Manifest:
     Raises:
         Blocked: it cannot, with all reasons together.
     """
-    catalogue = Catalogue(stack.objects, dump.parent)
-    manifest = catalogue.find(wanted)
+    catalogue = Catalogue.of(stack, dump.parent)
+    manifest = backup.chosen(catalogue, wanted)
     found = restorable.faults(manifest, facts(stack))
     try:
         catalogue.fetch(manifest, dump)

@@ -40,12 +40,9 @@ def look(stack: Stack) -> list[Condition]:
 
 
 def backup_is_recent(stack: Stack) -> Condition:
-    """Whether the last verified backup is as young as the policy wants it."""
+    """Whether the last verified backup is as young as the policy wants it, and every manifest can be read."""
     made, now = stack.machine.home().created(), datetime.now(UTC)
-    try:
-        return backups.recent(backup.found(stack), stack.spec.backup, made, now)
-    except Blocked as error:  # a damaged manifest
-        return Condition("BackupRecent", False, "Unreadable", str(error))
+    return backups.recent(backup.found(stack), stack.spec.backup, made, now)
 
 
 def report(stack: Stack) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,12 @@ from blocks.spec import StackSpec
 from flows.progress import Step
 
 if TYPE_CHECKING:
-    from blocks.backups import Manifest
+    from blocks.backups import Found
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-_MARKS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
+_BACKUP_MARKS = {True: ("✓ verified    ", "green"), False: ("✗ not verified", "red")}
+_MARKS = {"create": "+", "update": "~", "delete": "-", "keep": "=", "leave": "!"}
 
 
 class StepLines:
@@ -112,16 +114,30 @@ def report(found: dict[str, Any]) -> None:
     conditions([Condition(**each) for each in found["conditions"]])
 
 
-def backups(found: Sequence[Manifest]) -> None:
+def backups(found: Found, now: datetime) -> None:
     """Backups, a line each, the newest first."""
-    if not found:
+    if not found.readable:
         out.print("no backups")
-    for each in reversed(found):
-        mark = ("✓ verified    ", "green") if each.verified else ("✗ not verified", "red")
+    for each in reversed(found.readable):
+        mark = ("✗ foreign     ", "yellow") if each in found.foreign else _BACKUP_MARKS[each.verified]
+        age = f"{_age((now - each.moment).total_seconds()):>7}"
         size = f"{each.size / 1e6:.1f} MB, {sum(each.rows.values())} rows"
-        out.print(
-            Text.assemble(f"{each.id}  ", mark, f"  Prefect {each.prefect_version}  {size}  ", (each.reason, "dim"))
-        )
+        took = f"dump {each.seconds:.1f} s" + (f", drill {each.drill.seconds:.1f} s" if each.drill else "")
+        what = f"  {age}  Prefect {each.prefect_version}  {size}  {took}  "
+        out.print(Text.assemble(f"{each.id}  ", mark, what, (each.reason, "dim")))
+
+
+def unreadable(found: Found) -> None:
+    """Backups whose manifest cannot be read, a line each, beside the output."""
+    for name, why in found.unreadable.items():
+        err.print(Text.assemble(f"{name}  ", ("✗ unreadable  ", "red"), f"  {why}"))
+
+
+def _age(seconds: float) -> str:
+    """A duration in the unit that says most: `-3 d` lies in the future."""
+    sizes = {"d": 86_400.0, "h": 3600.0, "min": 60.0}
+    unit = next((unit for unit, size in sizes.items() if abs(seconds) >= 2 * size), "min")
+    return f"{seconds / sizes[unit]:.0f} {unit}"
 
 
 def workers(found: Sequence[Mapping[str, Any]]) -> None:

@@ -131,7 +131,7 @@ def rehearse(way: Way, report: Report) -> Way:
     """Backup, drill, and the whole upgrade on the restored copy."""
     stack, home = way.old, way.old.machine.home()
     with backup.workspace(home) as folder:
-        catalogue = Catalogue(stack.objects, folder)
+        catalogue = Catalogue.of(stack, folder)
         catalogue.sweep()
         reason = f"before the upgrade to Prefect {report.version}"
         manifest = timed(report, "dump", lambda: backup.dump(stack, catalogue, reason, folder / "dump"))

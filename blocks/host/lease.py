@@ -134,6 +134,21 @@ def end_orphans(path: Path) -> list[int]:
     return [each.pid for each in orphans]
 
 
+def break_it(path: Path, reason: str, log: Path) -> list[int]:
+    """`end_orphans`, and a line in a log that says when, who did so and why, who had held it, and what was ended.
+
+    Raises:
+        Blocked: the holder lives.
+    """
+    held_by, ended = described(path), end_orphans(path)
+    claim = _claim(" ".join(reason.split()))
+    line = f"{claim['since']} {claim['owner']} broke the lease for: {claim['reason']}; it was held by {held_by}; "
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{line}ended processes: {', '.join(map(str, ended)) or 'none'}\n")
+    return ended
+
+
 def is_free(path: Path) -> bool:
     """Whether nobody holds it."""
     try:

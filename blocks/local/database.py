@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
-from blocks.database import Content, Database, Vitals
+from blocks.database import SAMPLED_BLOCKS, Content, Database, Vitals
 from blocks.errors import Blocked, NotReady
 from blocks.host import database_login, postgres
 from blocks.host.agent.spec import Health, Service
@@ -29,7 +29,12 @@ MARK = "prefect-selfhost stack "
 LARGEST = 8
 """Tables a report names."""
 _REVISION = "SELECT version_num FROM alembic_version"
-_A_BLOCK = "SELECT data #>> '{}' FROM block_document ORDER BY created LIMIT 1"
+_BLOCKS = f"""
+WITH block AS (SELECT id, created, updated, data #>> '{{}}' AS stored FROM block_document
+               WHERE jsonb_typeof(data) = 'string')
+(SELECT id, stored FROM block ORDER BY created LIMIT {SAMPLED_BLOCKS})
+UNION (SELECT id, stored FROM block ORDER BY updated DESC LIMIT {SAMPLED_BLOCKS})
+"""
 _MAY_REPLACE = """
 SELECT (rolcreatedb OR rolsuper) AND pg_has_role(datdba, 'USAGE')
 FROM pg_roles, pg_database WHERE rolname = current_user AND datname = :'name'
@@ -131,9 +136,8 @@ class LocalDatabase(Database):
         rows = {name: count for name, (count, _) in found.items()}
         return Content(self.schema_revision(seen), rows, {name: digest for name, (_, digest) in found.items()})
 
-    def encrypted_block(self) -> str | None:
-        rows = postgres.query(self.programs, self.login(), _A_BLOCK)
-        return rows[0][0] if rows else None
+    def encrypted_blocks(self) -> list[str]:
+        return [stored for _, stored in postgres.query(self.programs, self.login(), _BLOCKS)]
 
     def dump(self, target: Path) -> Content:
         with postgres.snapshot(self.programs, self.login()) as seen, ThreadPoolExecutor(1) as beside:
@@ -276,7 +280,8 @@ class RoleAndDatabase(Resource):
         return {"owner": OWNER, "mark": self._database.mark(), "login": True}
 
     def check(self, actual: Attributes) -> None:
-        _check_mark(actual["mark"], self._database)
+        # Not `require_ours`: it lies in our own cluster, and that is removed with the home, whose mark counts.
+        _refuse_other_mark(actual["mark"], self._database)
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         wait_until(lambda: self._query("SELECT 1"), "PostgreSQL accepting connections", timeout=60, every=0.1)
@@ -320,8 +325,8 @@ class ExternalDatabase(Resource):
     def want(self) -> Attributes:
         return {"mark": self._database.mark()}
 
-    def check(self, actual: Attributes) -> None:
-        _check_mark(actual["mark"], self._database)
+    def require_ours(self, actual: Attributes) -> None:
+        _refuse_other_mark(actual["mark"], self._database)
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
@@ -332,13 +337,20 @@ class ExternalDatabase(Resource):
         postgres.query(self._database.programs, login, "COMMENT ON DATABASE :\"database\" IS :'mark'", variables)
 
     def delete(self) -> None:
+        """Empty it and take the mark off; it is looked at once more, as what is dropped here cannot be had back.
+
+        Raises:
+            Blocked: it does not carry our mark.
+        """
         login = self._database.login()
+        if self.find() != self.want():
+            raise Blocked(f"the database {login.database!r} does not carry our mark any more", "nothing was dropped")
         sql = 'DROP SCHEMA public CASCADE; CREATE SCHEMA public; COMMENT ON DATABASE :"database" IS NULL'
         for name in self._database.kept():
             self._database.drop_kept(name)
         postgres.query(self._database.programs, login, sql, {"database": login.database})
 
 
-def _check_mark(mark: object, database: LocalDatabase) -> None:
+def _refuse_other_mark(mark: object, database: LocalDatabase) -> None:
     if mark not in (None, "", database.mark()):
         raise Blocked(f"the database is not ours: its comment is {mark!r}", "choose another database or --home")

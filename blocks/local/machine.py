@@ -129,7 +129,7 @@ class HomeFolder(Resource):
     def want(self) -> Attributes:
         return {"stack": self._stack}
 
-    def check(self, actual: Attributes) -> None:
+    def require_ours(self, actual: Attributes) -> None:
         if actual["stack"] != self._stack:
             raise Blocked(f"{self._home.root} belongs to stack {actual['stack']!r}", "choose another --home")
 
@@ -155,7 +155,7 @@ class SystemUser(Resource):
     def want(self) -> Attributes:
         return {"comment": system_user.MARK + self._stack}
 
-    def check(self, actual: Attributes) -> None:
+    def require_ours(self, actual: Attributes) -> None:
         if actual["comment"] != self.want()["comment"]:
             raise Blocked(f"the system user {self._user!r} is not ours", "choose another --name")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from blocks.backups import Manifest, drilled, key_mark
-from blocks.database import Database
+from blocks.backups import Manifest, drilled, key_mark, lacking
+from blocks.database import SAMPLED_BLOCKS, Database
 from blocks.errors import Blocked, NotReady
 from blocks.host import postgres
 from blocks.host.agent.spec import HostSpec
@@ -194,6 +194,17 @@ def test_a_database_of_another_stack_is_refused(database: LocalDatabase) -> None
     assert "trial" in caught.value.what
 
 
+def test_a_destroy_leaves_another_stacks_database_as_it_is(external: LocalDatabase) -> None:
+    fill(external)
+    theirs = named(external.model_copy(update={"stack": "other"}), "database")
+    change = visit_to_delete(theirs, Apply())
+    assert change.action == "leave" and "'prefect-selfhost stack trial" in change.why
+    with pytest.raises(Blocked, match="does not carry our mark any more"):
+        theirs.delete()
+    assert external.row_counts()["flow"] == 1000
+    assert visit(named(external, "database"), Apply()).action == "keep", "its mark was touched"
+
+
 def test_deleting_takes_its_content(database: LocalDatabase) -> None:
     fill(database)
     assert visit_to_delete(named(database, "database"), Apply()).action == "delete"
@@ -262,7 +273,16 @@ def test_a_password_file_that_cannot_be_read_is_named(home: Path, programs: Path
     assert str(file) in str(caught.value)
 
 
-BLOCKS = "CREATE TABLE public.block_document (id uuid PRIMARY KEY, created timestamptz, data jsonb)"
+BLOCKS = """
+CREATE TABLE public.block_document (id uuid PRIMARY KEY, created timestamptz, updated timestamptz, data jsonb)
+"""
+
+
+def add_block(database: LocalDatabase, stored: str, created: int, updated: int) -> None:
+    """A row as Prefect stores a block: one encrypted string; the moments are days from now."""
+    moments = f"now() + interval '{created} days', now() + interval '{updated} days'"
+    row = f"INSERT INTO block_document VALUES (gen_random_uuid(), {moments}, to_jsonb('{stored}'::text))"
+    postgres.query(database.programs, database.login(), row)
 
 
 def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: LocalDatabase, home: Path) -> None:
@@ -309,13 +329,24 @@ def test_what_is_written_meanwhile_is_not_in_a_dump(database: LocalDatabase, hom
         assert scratch.content() == before
 
 
-def test_one_stored_block_is_read_as_it_is_stored(database: LocalDatabase) -> None:
+def test_blocks_are_read_as_they_are_stored(database: LocalDatabase) -> None:
     fill(database)
     postgres.query(database.programs, database.login(), BLOCKS)
-    assert database.encrypted_block() is None
-    row = "INSERT INTO block_document VALUES (gen_random_uuid(), now(), to_jsonb('gAAAA='::text))"
-    postgres.query(database.programs, database.login(), row)
-    assert database.encrypted_block() == "gAAAA="
+    assert database.encrypted_blocks() == []
+    for stored in ("gAAAA=", "gAAAB=", "gAAAB="):
+        add_block(database, stored, 0, 0)
+    assert sorted(database.encrypted_blocks()) == ["gAAAA=", "gAAAB=", "gAAAB="]
+
+
+def test_of_many_blocks_the_oldest_are_read_and_those_that_changed_last(database: LocalDatabase) -> None:
+    fill(database)
+    postgres.query(database.programs, database.login(), BLOCKS)
+    for day in range(-40, 0):
+        add_block(database, f"made-{-day}", day, day)
+    add_block(database, "made-long-ago-and-changed-now", -20, 0)
+    oldest = [f"made-{day}" for day in range(40, 40 - SAMPLED_BLOCKS, -1)]
+    newest = ["made-long-ago-and-changed-now", *(f"made-{day}" for day in range(1, SAMPLED_BLOCKS))]
+    assert sorted(database.encrypted_blocks()) == sorted([*oldest, *newest])
 
 
 def test_a_large_table_is_sampled_by_id_and_the_sample_is_the_same_in_a_copy(
@@ -336,8 +367,8 @@ def dumped(database: LocalDatabase, home: Path, key: str) -> Manifest:
     """The manifest of a dump of a database with one encrypted block."""
     fill(database)
     encrypted = Fernet(key.encode()).encrypt(b"{}").decode()
-    row = f"INSERT INTO block_document VALUES (gen_random_uuid(), now(), to_jsonb('{encrypted}'::text))"
-    postgres.query(database.programs, database.login(), f"{BLOCKS};\n{row}")
+    postgres.query(database.programs, database.login(), BLOCKS)
+    add_block(database, encrypted, -1, -1)
     said = database.dump(home / "dump")
     return Manifest(
         id="20261124T120000Z-000000",
@@ -369,7 +400,22 @@ def test_a_drill_restores_compares_and_leaves_nothing(database: LocalDatabase, h
 def test_a_drill_that_finds_less_or_another_key_says_so(database: LocalDatabase, home: Path) -> None:
     key = Fernet.generate_key().decode()
     manifest = replace(dumped(database, home, key), rows={"flow": 1001})
-    told = r"does not restore: flow: 1000 rows instead of 1001; its blocks cannot be read"
+    told = r"does not restore: flow: 1000 rows instead of 1001; 1 of 1 blocks cannot be read"
     other_key = Fernet.generate_key().decode()
     with pytest.raises(Blocked, match=told), drilled(manifest, home / "dump", database, other_key):
         pass
+
+
+def test_a_drill_reads_the_newest_block_too(database: LocalDatabase, home: Path) -> None:
+    """A server that was given a wrong key goes on saving with it."""
+    key, other = (Fernet.generate_key().decode() for _ in range(2))
+    manifest = dumped(database, home, key)
+    add_block(database, Fernet(other.encode()).encrypt(b"{}").decode(), 0, 0)
+    said = database.dump(home / "dump-2")
+    manifest = replace(manifest, rows=said.rows, digests=said.digests)
+    with (
+        pytest.raises(Blocked, match="does not restore: 1 of 2 blocks cannot be read"),
+        drilled(manifest, home / "dump-2", database, key),
+    ):
+        pass
+    assert lacking(manifest, database, key) == [], "whoever needs this backup gets it"

@@ -23,9 +23,10 @@ from tests.stack import Stack, caller_environment, eventually, processes_of
 pytestmark = pytest.mark.e2e
 
 
-def run_deployment(client: SyncPrefectClient, name: str) -> FlowRun:
+def run_deployment(client: SyncPrefectClient, name: str, **parameters: Any) -> FlowRun:
     """Start a deployment as a person would in the UI, and wait for its end."""
-    run: UUID = client.create_flow_run_from_deployment(client.read_deployment_by_name(name).id).id
+    deployment = client.read_deployment_by_name(name).id
+    run: UUID = client.create_flow_run_from_deployment(deployment, parameters=parameters).id
 
     def ended() -> FlowRun | None:
         found = client.read_flow_run(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -96,10 +97,29 @@ def test_a_database_with_foreign_tables_is_refused_by_name(given: Given) -> None
 
 
 def test_another_stacks_database_is_refused_by_its_mark(given: Given) -> None:
-    given.cluster.execute("COMMENT ON DATABASE theirs IS 'prefect-selfhost stack another'", "theirs")
-    done = given.stack.call("bootstrap", *given.stack.where, *given.spec)
-    assert done.status == 1 and "prefect-selfhost stack another" in done.stderr, done.output
-    assert given.comment() == "prefect-selfhost stack another"
+    stack, mark = given.stack, "prefect-selfhost stack another"
+    given.cluster.execute("CREATE TABLE flow AS SELECT 'theirs' AS name", "theirs")
+    given.cluster.execute("ALTER TABLE flow OWNER TO app", "theirs")
+    given.cluster.execute(f"COMMENT ON DATABASE theirs IS '{mark}'", "theirs")
+    done = stack.call("bootstrap", *stack.where, *given.spec)
+    assert done.status == 1 and mark in done.stderr, done.output
+    assert (given.comment(), given.rows("SELECT name FROM flow")) == (mark, ["theirs"])
+    gone = stack.destroy()
+    assert f"database was left as it is: the database is not ours: its comment is '{mark}'" in gone.stdout
+    assert (given.comment(), given.rows("SELECT name FROM flow")) == (mark, ["theirs"])
+    assert stack.processes() == {} and not stack.home.exists()
+
+
+def test_a_copy_of_a_home_is_no_way_to_destroy_the_stack_it_was_copied_from(given: Given) -> None:
+    stack = given.stack
+    stack.bootstrap(*given.spec)
+    stack.run("stop")
+    copy = stack.folder / "copy"
+    shutil.copytree(stack.home, copy, symlinks=True, ignore=shutil.ignore_patterns("releases", "*.sock"))
+    refused = stack.call("destroy", "--home", str(copy), "--yes")
+    assert refused.status == 1 and f"is a copy of the stack in {stack.home}" in refused.stderr, refused.output
+    assert "flow_run" in given.tables() and stack.home.exists()
+    shutil.rmtree(copy)
 
 
 def test_a_password_that_is_wrong_is_said(given: Given) -> None:

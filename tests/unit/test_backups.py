@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks import backups
-from blocks.backups import Catalogue, Drill, Manifest, compare, expired, read_manifest, recent
+from blocks.backups import Catalogue, Drill, Found, Manifest, Owner, compare, expired, read_manifest, recent
 from blocks.database import Content
 from blocks.errors import Blocked
 from blocks.local.object_store import LocalObjectStore
 from blocks.spec import Backup as Policy
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOW = datetime(2025, 11, 24, 12, tzinfo=UTC)
 CONTENT = Content("abc", {"flow": 2, "log": 3}, {"flow": "17", "log": "-4"})
 
 
@@ -51,17 +52,17 @@ def days_old(*days: int) -> list[Manifest]:
 def test_what_is_neither_new_nor_young_goes_the_oldest_first() -> None:
     found = days_old(1, 2, 20, 30)
     policy = Policy(keep=1, window_days=10, minimum_redundancy=1)
-    assert expired(found, policy, NOW) == [found[3], found[2]]
+    assert expired(Found(found), policy, NOW) == [found[3], found[2]]
 
 
 def test_the_newest_stay_however_old() -> None:
-    assert expired(days_old(100, 200), Policy(keep=2, window_days=1, minimum_redundancy=1), NOW) == []
+    assert expired(Found(days_old(100, 200)), Policy(keep=2, window_days=1, minimum_redundancy=1), NOW) == []
 
 
 def test_verified_ones_stay_until_there_are_enough_newer() -> None:
     unverified = [backup(24 * each, verified=False) for each in (1, 2, 3)]
     verified = days_old(40, 50, 60)
-    leaving = expired([*unverified, *verified], Policy(keep=3, window_days=1, minimum_redundancy=2), NOW)
+    leaving = expired(Found([*unverified, *verified]), Policy(keep=3, window_days=1, minimum_redundancy=2), NOW)
     assert leaving == [verified[2]]
 
 
@@ -72,13 +73,13 @@ AGES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), max_size=12)
 def test_expiry_never_takes_what_must_stay(ages: list[tuple[int, bool]], keep: int, days: int, least: int) -> None:
     found = [backup(hours, verified=verified) for hours, verified in ages]
     policy = Policy(keep=keep, window_days=days, minimum_redundancy=least)
-    leaving = expired(found, policy, NOW)
+    leaving = expired(Found(found), policy, NOW)
     left = [each for each in found if each not in leaving]
     verified = [each for each in found if each.verified]
     assert len(left) >= min(keep, len(found))
     assert len([each for each in left if each.verified]) >= min(least, len(verified))
     assert all(NOW - each.moment > timedelta(days=days) for each in leaving)
-    assert expired(left, policy, NOW) == []
+    assert expired(Found(left), policy, NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,32 @@ def test_expiry_never_takes_what_must_stay(ages: list[tuple[int, bool]], keep: i
 )
 def test_the_last_verified_backup_must_be_young(found: list[Manifest], made_hours_ago: int | None, well: bool) -> None:
     made = NOW - timedelta(hours=made_hours_ago) if made_hours_ago is not None else None
-    assert recent(found, Policy(), made, NOW).status is well
+    assert recent(Found(found), Policy(), made, NOW).status is well
+
+
+def test_what_is_foreign_or_of_the_future_neither_counts_nor_goes_nor_keeps_others_from_going() -> None:
+    old, older = days_old(30, 40)
+    ahead, foreign = backup(-24 * 400), replace(backup(1), home="1")
+    found, policy = Found([older, old, ahead], [foreign]), Policy(keep=1, window_days=1, minimum_redundancy=1)
+    assert expired(found, policy, NOW) == [older]
+    assert expired(Found([ahead], [replace(older, home="1")]), policy, NOW) == []
+    said = recent(found, Policy(), NOW - timedelta(days=50), NOW)
+    assert not said.status and f"{ahead.id} does not count: it is dated in the future" in said.message
+    assert found.latest(NOW) == old
+    with pytest.raises(Blocked, match=f"no verified backup of this stack; {ahead.id} is dated in the future"):
+        Found([ahead]).latest(NOW)
+
+
+def test_a_clock_that_is_a_little_off_is_no_fault() -> None:
+    ahead = backup(-0.1)
+    assert recent(Found([ahead]), Policy(), None, NOW).status is True
+    assert Found([ahead]).latest(NOW) == ahead
+
+
+def test_a_manifest_that_cannot_be_read_is_not_well_however_young_the_others_are() -> None:
+    said = recent(Found([backup(1)], unreadable={"x": "the manifest x is damaged"}), Policy(), None, NOW)
+    assert (said.status, said.reason) == (False, "Unreadable")
+    assert "the last verified backup is 1.0 hours old" in said.message and "the manifest x is damaged" in said.message
 
 
 def test_a_whole_copy_lacks_nothing() -> None:
@@ -117,7 +143,7 @@ def test_what_differs_is_named(found: Content, words: str) -> None:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "scratch").mkdir()
-    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch")
+    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "0"))
 
 
 def dumped(tmp_path: Path, catalogue: Catalogue, hours: float = 1) -> Manifest:
@@ -130,11 +156,11 @@ def dumped(tmp_path: Path, catalogue: Catalogue, hours: float = 1) -> Manifest:
 
 def test_what_is_added_is_listed_fetched_and_removed(tmp_path: Path, catalogue: Catalogue) -> None:
     older, newer = dumped(tmp_path, catalogue, 2), dumped(tmp_path, catalogue, 1)
-    assert catalogue.all() == [older, newer]
+    assert catalogue.all() == Found([older, newer])
     catalogue.fetch(newer, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"dump"
     catalogue.remove(older)
-    assert catalogue.all() == [newer]
+    assert catalogue.all() == Found([newer])
     assert [each for each in (tmp_path / "store").rglob("*") if older.id in str(each) and each.is_file()] == []
 
 
@@ -156,10 +182,73 @@ def test_what_a_killed_backup_left_is_swept_and_nothing_else(tmp_path: Path, cat
     catalogue.fetch(manifest, tmp_path / "copy")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": "x"}'])
-def test_a_damaged_manifest_is_named(text: str) -> None:
-    with pytest.raises(Blocked, match="the manifest here is damaged"):
-        read_manifest(text, "here")
+DAMAGED = [b"", b"{", b"[]", b'{"format": 99}', b"\xff\xfe\x00"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_one_bad_manifest_keeps_nobody_from_the_others(tmp_path: Path, catalogue: Catalogue, content: bytes) -> None:
+    older, bad, newer = (dumped(tmp_path, catalogue, hours) for hours in (3, 2, 1))
+    folder = tmp_path / f"store/backups/{bad.id}"
+    (folder / "manifest.json").write_bytes(content)
+    catalogue.sweep()
+    assert (folder / "dump").exists()
+    found = catalogue.all()
+    assert (found.own, list(found.unreadable)) == ([older, newer], [bad.id])
+    assert f"backups/{bad.id}/manifest.json" in found.unreadable[bad.id]
+    with pytest.raises(Blocked, match="which backup is the latest cannot be told") as caught:
+        catalogue.find("latest")
+    assert bad.id in caught.value.what
+    assert catalogue.find(newer.id) == newer
+    catalogue.remove(older)
+    assert (folder / "manifest.json").read_bytes() == content
+
+
+def test_a_copy_in_a_folder_of_another_name_is_left_and_named(tmp_path: Path, catalogue: Catalogue) -> None:
+    manifest = dumped(tmp_path, catalogue)
+    copy = tmp_path / f"store/backups/{manifest.id}-keep"
+    shutil.copytree(copy.with_name(manifest.id), copy)
+    catalogue.sweep()
+    assert sorted(each.name for each in copy.iterdir()) == ["dump", "manifest.json"]
+    found = catalogue.all()
+    assert found.own == [manifest] and f"the manifest of the backup '{manifest.id}'" in found.unreadable[copy.name]
+    with pytest.raises(Blocked, match="which its folder is not called"):
+        catalogue.find(copy.name)
+
+
+def test_one_of_another_stack_or_home_is_foreign(tmp_path: Path, catalogue: Catalogue) -> None:
+    manifest = dumped(tmp_path, catalogue)
+    others = [replace(backup(hours), **changed) for hours, changed in ((3, {"stack": "other"}), (2, {"home": "1"}))]  # type: ignore[arg-type]
+    for each in others:
+        catalogue.add(each, tmp_path / "dump")
+    assert catalogue.all() == Found([manifest], others)
+    assert catalogue.find("latest") == manifest
+    catalogue.remove(manifest)
+    with pytest.raises(Blocked, match="there is no verified backup of this stack"):
+        catalogue.find("latest")
+
+
+PLAIN = asdict(backup(1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": 1}',
+        '{"format": "x"}',
+        json.dumps({**PLAIN, "made": "yesterday"}),
+        json.dumps({**PLAIN, "made": "2025-11-24T12:00:00"}),
+        json.dumps({**PLAIN, "rows": 3}),
+        json.dumps({**PLAIN, "drill": {"at": "now"}}),
+        json.dumps({key: value for key, value in PLAIN.items() if key != "sha256"}),
+    ],
+)
+def test_a_damaged_manifest_is_named(content: str) -> None:
+    with pytest.raises(Blocked, match="the manifest here is damaged") as caught:
+        read_manifest(content, "here")
+    assert "\n" not in caught.value.what
 
 
 def test_a_newer_manifest_is_named() -> None:

@@ -9,6 +9,8 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from blocks.spec import CEILING, FLOOR
+
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -50,6 +52,12 @@ def test_no_dependency_is_declared_twice() -> None:
     runtime = [normal(each) for each in PYPROJECT["project"]["dependencies"]]
     everything = runtime + [normal(each) for each in PYPROJECT["dependency-groups"]["dev"]]
     assert sorted(everything) == sorted(set(everything))
+
+
+def test_the_versions_a_spec_may_ask_for_are_those_we_can_be_installed_with() -> None:
+    (bounds,) = [each for each in PYPROJECT["project"]["dependencies"] if normal(each) == "prefect"]
+    below = ".".join(map(str, CEILING)).removesuffix(".0")
+    assert bounds == f"prefect>={'.'.join(map(str, FLOOR))},<{below}"
 
 
 def test_every_part_has_its_layer() -> None:

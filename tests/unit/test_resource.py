@@ -43,9 +43,13 @@ class Thing(Resource):
     def want(self) -> Attributes:
         return self.wanted
 
-    def check(self, actual: Attributes) -> None:
+    def require_ours(self, actual: Attributes) -> None:
         if actual.get("owner", "us") != "us":
             raise Blocked(f"{self.name} is not ours", "choose another name")
+
+    def check(self, actual: Attributes) -> None:
+        if actual.get("fixed"):
+            raise Blocked(f"{self.name} cannot be changed in place", "remove it first")
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         missing = [need for need in self.needs if need not in self.world.things]
@@ -147,6 +151,26 @@ def test_planned_destroy_touches_nothing() -> None:
 def test_check_refuses_before_anything_is_done() -> None:
     world = World({"ground": {"size": 8, "owner": "them"}})
     with pytest.raises(Blocked, match="ground is not ours"):
+        visit(Thing(world, "ground", size=9), Apply())
+    assert world.done == []
+
+
+def test_destroy_leaves_what_is_not_ours_says_so_and_goes_on() -> None:
+    world = World({"wall": {"stones": 3, "owner": "them"}, "ground": {"size": 9}, "roof": {"fixed": True}})
+    before = dict(world.things["wall"])
+    changes = [visit_to_delete(each, Apply()) for each in reversed(in_order(three(world)))]
+    assert world.things == {"wall": before}
+    assert [(each.resource, each.action) for each in changes] == [
+        ("roof", "delete"),
+        ("wall", "leave"),
+        ("ground", "delete"),
+    ]
+    assert changes[1].why == "wall is not ours"
+
+
+def test_what_cannot_be_changed_in_place_is_refused() -> None:
+    world = World({"ground": {"size": 8, "fixed": True}})
+    with pytest.raises(Blocked, match="cannot be changed in place"):
         visit(Thing(world, "ground", size=9), Apply())
     assert world.done == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocks import backups
-from blocks.backups import Catalogue, Drill, Manifest
+from blocks.backups import Catalogue, Drill, Manifest, Owner
 from blocks.errors import Blocked
 from blocks.host import restore_record
 from blocks.host.home import Home
@@ -40,7 +40,7 @@ def manifest(id: str, *, verified: bool = True, reason: str = "by hand") -> Mani
     )
 
 
-OURS = manifest("20261120T000000Z-000000")
+OURS = manifest("20251120T000000Z-000000")
 
 
 def test_one_of_ours_of_an_older_schema_is_fine() -> None:
@@ -80,7 +80,7 @@ def test_a_database_kept_elsewhere_takes_no_disk_here() -> None:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "scratch").mkdir()
-    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch")
+    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "home-1"))
 
 
 def keep(catalogue: Catalogue, tmp_path: Path, *found: Manifest) -> None:
@@ -90,9 +90,9 @@ def keep(catalogue: Catalogue, tmp_path: Path, *found: Manifest) -> None:
 
 
 def test_the_latest_is_the_newest_verified_one_that_no_restore_made(catalogue: Catalogue, tmp_path: Path) -> None:
-    wanted = manifest("20261122T000000Z-000001")
-    saved = manifest("20261123T000000Z-000002", reason=backups.BEFORE_RESTORE + OURS.id)
-    unverified = manifest("20261124T000000Z-000003", verified=False)
+    wanted = manifest("20251122T000000Z-000001")
+    saved = manifest("20251123T000000Z-000002", reason=backups.BEFORE_RESTORE + OURS.id)
+    unverified = manifest("20251124T000000Z-000003", verified=False)
     keep(catalogue, tmp_path, OURS, wanted, saved, unverified)
     assert catalogue.find("latest") == wanted
     assert [catalogue.find(each.id) for each in (saved, unverified)] == [saved, unverified]
@@ -106,11 +106,11 @@ def test_no_backup_at_all_is_said(catalogue: Catalogue, tmp_path: Path) -> None:
 
 
 def test_one_is_found_though_the_manifest_of_another_is_damaged(catalogue: Catalogue, tmp_path: Path) -> None:
-    keep(catalogue, tmp_path, OURS, manifest("20261123T000000Z-000002"))
-    (tmp_path / "store/backups/20261123T000000Z-000002/manifest.json").write_text("{")
+    keep(catalogue, tmp_path, OURS, manifest("20251123T000000Z-000002"))
+    (tmp_path / "store/backups/20251123T000000Z-000002/manifest.json").write_text("{")
     assert catalogue.find(OURS.id) == OURS
-    with pytest.raises(Blocked, match=r"20261123T000000Z-000002/manifest\.json is damaged"):
-        catalogue.find("20261123T000000Z-000002")
+    with pytest.raises(Blocked, match=r"20251123T000000Z-000002/manifest\.json is damaged"):
+        catalogue.find("20251123T000000Z-000002")
 
 
 def test_a_manifest_of_a_newer_selfhost_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_a_restore_noted_is_read_back(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert restore_record.find(home) is None
     home.restoring.mkdir()
-    noted = Record(OURS.id, OURS.made, 1, "", "20261124T000000Z", "2026-11-24T00:00:00+00:00", {"dump": 1.5})
+    noted = Record(OURS.id, OURS.made, 1, "", "20251124T000000Z", "2026-11-24T00:00:00+00:00", {"dump": 1.5})
     restore_record.write(home, noted)
     assert restore_record.find(home) == noted
     (home.restoring / "restore.json").write_text("{")

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import Automation as ServerAutomation
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
 
 from blocks.automations import HEARTBEAT_WINDOW, automations
 from blocks.server_objects import DECLARED_SLUG, declared_deployments, deployments
@@ -74,6 +76,37 @@ def test_every_declared_deployment_is_a_flow_of_a_release() -> None:
         assert module.startswith("flows.")  # a module, as a file path puts flows/ before the standard library
         assert load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False).name
         assert entry["description"].strip()
+
+
+def parameters() -> dict[str, dict[str, Any]]:
+    """Every parameter of every deployment, but for `stack`, which all of them have: its name → its schema."""
+    found = {}
+    for entry in declared_deployments():
+        flow = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
+        schema = parameter_schema(flow)
+        for name, each in schema.properties.items():
+            found[f"{flow.name}.{name}"] = {**each, "required": name in schema.required}
+    return {name: each for name, each in found.items() if not name.endswith(".stack")}
+
+
+@pytest.mark.parametrize(("name", "schema"), parameters().items(), ids=parameters())
+def test_the_form_in_the_ui_explains_and_bounds_each_field(name: str, schema: dict[str, Any]) -> None:
+    assert schema.get("description"), "it has no description"
+    assert schema["required"] is (name in REQUIRED) is ("default" not in schema)
+    assert "anyOf" not in schema, "the form cannot tell which field to show"
+    value = schema["items"] if schema["type"] == "array" else schema
+    assert value.keys() >= BOUNDS[value["type"]] or value.keys() & {"enum", "const", "pattern"}, "it has no bounds"
+
+
+REQUIRED = {"rotate.what"}
+"""Without a default on purpose: neither secret is the more usual one."""
+BOUNDS: dict[str, set[str]] = {
+    "integer": {"minimum", "maximum"},
+    "number": {"minimum", "maximum"},
+    "string": {"minLength", "maxLength"},
+    "boolean": set(),
+}
+"""What a field of each type has at least, unless its values are listed or follow a pattern."""
 
 
 def test_maintenance_runs_on_the_maintenance_pool() -> None:

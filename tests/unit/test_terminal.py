@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
+from blocks.backups import Drill, Found, Manifest, new_id
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host.agent.spec import Condition
 from blocks.host.home import Home
@@ -120,3 +122,36 @@ def test_nobody_is_asked_where_nobody_is() -> None:
     with pytest.raises(WrongCall) as caught:
         terminal.confirm("Remove it?")
     assert "--yes" in caught.value.hint
+
+
+def test_backups_are_a_line_each_with_age_and_durations(capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime(2025, 11, 24, 12, tzinfo=UTC)
+    verified = a_backup(now - timedelta(minutes=90), drill=Drill(now.isoformat(), 3.26))
+    unverified, foreign = a_backup(now - timedelta(days=3)), a_backup(now - timedelta(hours=40))
+    found = Found([unverified, verified], [foreign], {"20251101T000000Z-000000": "the manifest [x] is damaged"})
+    terminal.backups(found, now)
+    terminal.unreadable(found)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        f"{verified.id}  ✓ verified       90 min  Prefect 3.8.8  1.5 MB, 3 rows  dump 0.4 s, drill 3.3 s  by hand",
+        f"{foreign.id}  ✗ foreign          40 h  Prefect 3.8.8  1.5 MB, 3 rows  dump 0.4 s  by hand",
+        f"{unverified.id}  ✗ not verified      3 d  Prefect 3.8.8  1.5 MB, 3 rows  dump 0.4 s  by hand",
+    ]
+    assert captured.err == "20251101T000000Z-000000  ✗ unreadable    the manifest [x] is damaged\n"
+
+
+def a_backup(made: datetime, drill: Drill | None = None) -> Manifest:
+    said = {"stack": "prefect", "home": "0", "reason": "by hand", "prefect_version": "3.8.8", "schema_revision": "a"}
+    rows = {"flow": 1, "log": 2}
+    return Manifest(
+        id=new_id(made),
+        made=made.isoformat(),
+        size=1_500_000,
+        sha256="",
+        key="",
+        rows=rows,
+        digests={},
+        seconds=0.41,
+        drill=drill,
+        **said,
+    )
