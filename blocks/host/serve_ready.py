@@ -13,10 +13,9 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+from blocks.host.serve_grace import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger("blocks.host.serve")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_SERVER_API_KEEPALIVE_TIMEOUT, temporary_settings
-from starlette.types import Receive, Scope, Send
 
 from blocks.host.serve import Laps, read_options
+from blocks.host.serve_grace import Receive, Scope, Send
 from blocks.host.serve_ready import MOST, ClientVersions, ReadyFile, remove_own, write_atomically
 from blocks.host.serve_uvicorn import DrainStep, drain_step, server_config
 
