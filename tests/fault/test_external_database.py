@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -108,18 +107,6 @@ def test_another_stacks_database_is_refused_by_its_mark(given: Given) -> None:
     assert f"database was left as it is: the database is not ours: its comment is '{mark}'" in gone.stdout
     assert (given.comment(), given.rows("SELECT name FROM flow")) == (mark, ["theirs"])
     assert stack.processes() == {} and not stack.home.exists()
-
-
-def test_a_copy_of_a_home_is_no_way_to_destroy_the_stack_it_was_copied_from(given: Given) -> None:
-    stack = given.stack
-    stack.bootstrap(*given.spec)
-    stack.run("stop")
-    copy = stack.folder / "copy"
-    shutil.copytree(stack.home, copy, symlinks=True, ignore=shutil.ignore_patterns("releases", "*.sock"))
-    refused = stack.call("destroy", "--home", str(copy), "--yes")
-    assert refused.status == 1 and f"is a copy of the stack in {stack.home}" in refused.stderr, refused.output
-    assert "flow_run" in given.tables() and stack.home.exists()
-    shutil.rmtree(copy)
 
 
 def test_a_password_that_is_wrong_is_said(given: Given) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -259,3 +260,12 @@ def test_the_lease_of_a_dead_holder_is_shown_and_broken_for_a_reason_that_is_kep
     (line,) = selfhost("logs", "lease", *where, folder=tmp_path).stdout.splitlines()
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \S+@\S+ broke the lease for: the restore was killed; ", line)
     assert f"(process {holder.pid})" in line and line.endswith(f"ended processes: {child}")
+
+
+def test_a_copy_of_a_home_is_no_way_to_destroy_the_stack_it_was_copied_from(home: Home, tmp_path: Path) -> None:
+    saved(home)
+    copy = tmp_path / "copy"
+    shutil.copytree(home.root, copy)
+    refused = selfhost("destroy", "--home", str(copy), "--yes", folder=tmp_path)
+    assert refused.returncode == 1 and f"{copy} is a copy of the stack in {home.root}" in refused.stderr
+    assert wanted.exists(home) and wanted.exists(Home(copy))
