@@ -19,7 +19,7 @@ from blocks.host import lease as leases
 from blocks.host.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
-from blocks.server_objects import server_objects
+from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
 from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
@@ -185,9 +185,13 @@ def keep(stack: Stack, client: SyncPrefectClient) -> None:
 
 
 def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
-    """Make what the server keeps for the stack match its spec, the new pool and its probe above all."""
+    """Make what the server keeps for the stack match its spec, the new pool and its probe above all.
+
+    But for the pools that are paused by us: `none_left_paused` knows which of them may not be resumed yet.
+    """
     with step("pools and probes") as detail:
-        done = converge(server_objects(stack.spec, stack.blocks(), client))
+        objects = server_objects(stack.spec, stack.blocks(), client)
+        done = converge([each for each in objects if not isinstance(each, PoolsLeftPaused)])
         changed = [f"{each.action} {each.resource}" for each in done if each.action != "keep"]
         detail.text = ", ".join(changed) or "nothing to change"
 
