@@ -36,7 +36,7 @@ from flows import backup, change, restored
 from flows.progress import Step, listen, step
 
 STOP_SECONDS = 90.0
-"""Time server and workers get to end: a server drains for 8 s, and after its own 45 it is killed."""
+"""Time workers get to end, and then the server: a server drains for 8 s, and after its own 45 it is killed."""
 MIGRATION_SECONDS = 3600.0
 """A bound for the migration of a copy; 3.8.3 to 3.8.8 took 18 s under load with 1.6 GB."""
 
@@ -218,7 +218,10 @@ def _resume_pools(stack: Stack, seconds: float) -> None:
 
 
 def stop(stack: Stack, now: bool = False) -> None:
-    """End server and workers and wait for that; callers wait in the held socket from now on.
+    """End workers, then the server, and wait for that; callers wait in the held socket from then on.
+
+    In this order, as a worker whose server is away takes half a minute to end, in which callers would wait, too; and
+    where one goes on, the server has not even been stopped.
 
     Args:
         now: End what runs on workers with them; else one that runs a flow is not ended.
@@ -230,9 +233,11 @@ def stop(stack: Stack, now: bool = False) -> None:
         if now:
             stack.machine.apply(rollout.unguarded(change.current(stack), WORKER_PREFIX))
         started = control.started_by_workers(stack.machine.home()) if now else []
-        _apply(stack, without=(SLOT_PREFIX, WORKER_PREFIX), seconds=STOP_SECONDS)
+        _end(stack, (WORKER_PREFIX,))
         for each in started:  # a worker ends its flows; one that had to be killed has not
             processes.end(each)
+        _end(stack, (SLOT_PREFIX, WORKER_PREFIX))
+        control.wait_ready(stack.machine.home(), change.current(stack).generation, timeout=STOP_SECONDS)
 
 
 @contextmanager
@@ -244,8 +249,8 @@ def undone_by_failure(stack: Stack) -> Iterator[None]:
     raised is the first one; what failed on the way back is a note of it.
     """
     restore_record.remove(stack.machine.home())
-    if not _has_server(stack):
-        bring_host_in_line(stack)  # an attempt that was killed had stopped it
+    if not (_has_server(stack) and restored.has_workers(stack)):
+        bring_host_in_line(stack)  # an attempt that was killed had stopped them
     try:
         yield
     except BaseException as first:
@@ -305,7 +310,9 @@ def start_server(stack: Stack) -> None:
         if _has_server(stack):
             control.wait_ready(stack.machine.home(), change.current(stack).generation)
         else:
-            _apply(stack, without=(WORKER_PREFIX,), seconds=control.START_SECONDS)
+            spec = _spec(stack, without=(WORKER_PREFIX,))
+            stack.machine.apply(spec)
+            control.wait_ready(stack.machine.home(), spec.generation)
 
 
 def bring_host_in_line(stack: Stack) -> None:
@@ -321,12 +328,14 @@ def start(stack: Stack) -> None:
         control.wait_ready(stack.machine.home(), applied.generation if applied else 0)
 
 
-def _apply(stack: Stack, without: tuple[str, ...], seconds: float) -> None:
-    """Have the host run the stack without services of these names; waits until they are gone and the rest is ready."""
-    spec, home = _spec(stack, without), stack.machine.home()
+def _end(stack: Stack, names: tuple[str, ...]) -> None:
+    """Have the host run the stack without services of these beginnings; waits until they are gone.
+
+    Whether the others are ready does not matter: a server that is not may be why there is a restore.
+    """
+    spec = _spec(stack, without=names)
     stack.machine.apply(spec)
-    control.wait_ready(home, spec.generation, timeout=seconds)
-    control.wait_alone(home, {each.name for each in spec.services}, spec.generation, seconds)
+    control.wait_alone(stack.machine.home(), {each.name for each in spec.services}, spec.generation, STOP_SECONDS)
 
 
 def _spec(stack: Stack, without: tuple[str, ...]) -> HostSpec:

@@ -69,7 +69,7 @@ def unfinished(stack: Stack) -> Record | None:
     found = restore_record.find(stack.machine.home())
     if found is None or not is_swapped(stack, found):
         return None
-    return found if not _has_workers(stack) or is_finishing(found, datetime.now(UTC)) else None
+    return found if not has_workers(stack) or is_finishing(found, datetime.now(UTC)) else None
 
 
 def is_swapped(stack: Stack, found: Record) -> bool:
@@ -115,13 +115,14 @@ def end_runs_of_then(stack: Stack, found: Record) -> Left:
     """
     with step("runs of then") as detail, this_server() as client:
         work_pools.resume(client, work_pools.marked(client))  # which a change of workers had paused for a moment
-        slots = 0 if _has_workers(stack) else _free_slots(client)
+        slots = 0 if has_workers(stack) else _free_slots(client)
         left = Left(_crash(client, datetime.fromisoformat(found.stopped)), slots, _late(client))
         detail.text = f"{left.crashed} were running and are marked as crashed, {left.late} scheduled ones are late"
     return left
 
 
-def _has_workers(stack: Stack) -> bool:
+def has_workers(stack: Stack) -> bool:
+    """Whether the host was told to run workers."""
     applied = stack.machine.applied()
     return applied is not None and any(each.name.startswith(WORKER_PREFIX) for each in applied.services)
 
