@@ -86,7 +86,7 @@ def start(argv: list[str], folder: Path, **more: str) -> subprocess.Popen[str]:
 def rehearse(argv: list[str], folder: Path, **more: str) -> tuple[int, str, str]:
     """Run to the end: exit status, output, errors."""
     process = start(argv, folder, **more)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=400)
     return process.returncode, output, errors
 
 
