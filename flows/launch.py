@@ -20,9 +20,9 @@ from typing import NoReturn
 
 from blocks import release as releases
 from blocks.errors import Blocked, SelfhostError
+from blocks.host import control, preflight, secret_files, system_user, wanted
 from blocks.host import home as home_folder
 from blocks.host import lease as leases
-from blocks.host import preflight, secret_files, system_user, wanted
 from blocks.host.agent.releases import ReleaseFailed, install
 from blocks.host.agent.spec import Release
 from blocks.host.home import Home
@@ -66,10 +66,10 @@ def postgres_user(spec: StackSpec) -> str:
 
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
-    wheel = releases.keep(store, *build_wheel())
+    wheel, reach = releases.keep(store, *build_wheel()), control.reach(home)
     with ThreadPoolExecutor(1) as executor:
-        tools = executor.submit(releases.prepare_tools, store)
-        prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages)
+        tools = executor.submit(releases.prepare_tools, store, reach)
+        prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)
     kept = wanted.find(home)
     saved = kept.releases if kept else {}
     return {name: _as_saved(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}

@@ -70,7 +70,7 @@ def wished_form(old: Stack, to: str, wheel: str) -> Stack:
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
     home = old.machine.home()
-    reach = control.agent_environment(home)
+    reach = control.reach(home)
     resolved = release.prepare_all(spec.prefect_version, wheel, home.store, spec.release_packages, reach)
     return {name: _as_now(each, old.releases.get(name)) for name, each in resolved.items()}
 

@@ -158,7 +158,7 @@ def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:
 def _prepared(now: Stack, worker: Worker) -> Release:
     (wheel,) = now.releases[SERVER].wheels
     home = now.machine.home()
-    reach = control.agent_environment(home)
+    reach = control.reach(home)
     return release.prepare(now.spec.prefect_version, wheel, home.store, worker.packages, reach)
 
 

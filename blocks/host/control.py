@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from blocks.errors import Blocked, NotReady
 from blocks.host import restore_record
 from blocks.host.agent import processes
+from blocks.host.agent.files import write_atomically
 from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.spec import HostStatus, InvalidSpec, ServiceStatus, from_json
 from blocks.host.home import Home
@@ -24,8 +27,9 @@ START_SECONDS = 180.0
 SERVES = {"ready", "waiting-idle"}
 """States of a service that does its work; `waiting-idle`: a worker that runs flows, and is restarted after them."""
 NOT_FOR_THE_AGENT = ("PREFECT_", "PYTHON", "PG", "SELFHOST_")
-"""Beginnings of variables the agent does not get: secrets, and settings of this call. What it needs to reach
-an index (certificates, proxies, uv's settings) it does get."""
+"""Beginnings of variables the agent does not get: secrets, and settings of this call."""
+REACH = re.compile(r"(UV_|PIP_|SSL_CERT_)|(HTTPS?_PROXY|ALL_PROXY|NO_PROXY|REQUESTS_CA_BUNDLE|NETRC)$", re.IGNORECASE)
+"""What an index is reached by: certificates, proxies, uv's settings and pip's."""
 
 
 def base_python() -> str:
@@ -156,15 +160,36 @@ def _ready(home: Home, generation: int) -> HostStatus:
     return seen
 
 
-def agent_environment(home: Home) -> dict[str, str]:
-    """The environment the host agent installs releases with: how an index is reached, certificates and proxies too.
+def reach(home: Home) -> dict[str, str]:
+    """Variables by which uv reaches an index: this process's own, and those which were seen by a call before.
 
-    A worker has none of it, so a flow that resolves a release takes it from here. It was filtered when the agent was
-    started (`NOT_FOR_THE_AGENT`), and may hold a login for an index: it goes to uv alone. Empty where the agent does
-    not run, or on a system without /proc.
+    A flow on a worker has none of them, nor has a start by cron; so they are kept in the home, where its user alone
+    can read them: they may hold a login for an index. They go to uv and to the host agent, which calls it.
     """
+    path = home.agent / "reach.json"
+    kept = _kept_reach(path) or _reach_in(_environment_of(_agent_pid(home)))
+    found = kept | _reach_in(os.environ)
+    if found and home.agent.exists() and found != _kept_reach(path):
+        with contextlib.suppress(OSError):  # without room on the disk it is kept by a later call
+            write_atomically(path, json.dumps(found, indent=1).encode(), 0o600)
+    return found
+
+
+def _reach_in(environment: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if REACH.match(key)}
+
+
+def _kept_reach(path: Path) -> dict[str, str]:
     try:
-        content = Path(f"/proc/{_agent_pid(home)}/environ").read_bytes()
+        return dict(json.loads(path.read_text("utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    """A process's environment; empty where it is gone, or on a system without /proc."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return {}
     pairs = (each.partition("=") for each in content.decode(errors="surrogateescape").split("\0"))
@@ -185,6 +210,6 @@ def _call(home: Home, verb: str) -> None:
         raise Blocked(f"there is no host agent in {home.root}", "selfhost bootstrap installs it")
     argv = [base_python(), "-I", "-S", str(archive), verb, "--home", str(home.root)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_AGENT)}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment | reach(home))
     if done.returncode:
         raise Blocked(f"host agent {verb}: {done.stderr.strip()}", f"see {home.logs / 'agent.log'}")

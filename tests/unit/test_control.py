@@ -50,6 +50,25 @@ def test_agent_keeps_no_secret_of_its_starters_environment(installed: Home, monk
     assert not [name for name in found if name.startswith(("PREFECT_", "PYTHON", "PG", "SELFHOST_"))]
 
 
+def test_how_an_index_is_reached_is_kept_for_who_does_not_know_it(
+    installed: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (SECRET | NEEDED).items():
+        monkeypatch.setenv(name, value)
+    control.start(installed)
+    control.stop(installed)
+    for name in (*SECRET, *NEEDED):
+        monkeypatch.delenv(name)
+    control.start(installed)  # as a flow on a worker does, or cron
+    pid = json.loads((installed.agent / "agent.pid").read_text())["pid"]
+    found = Path(f"/proc/{pid}/environ").read_text()
+    assert all(f"{name}={value}\0" in found for name, value in NEEDED.items())
+    assert NEEDED.items() <= control.reach(installed).items()
+    kept = installed.agent / "reach.json"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert not any(value in kept.read_text() for value in SECRET.values())
+
+
 def test_a_busy_worker_that_is_restarted_later_is_ready(home: Home) -> None:
     report(home, ServiceStatus("server-blue", "ready"), ServiceStatus("worker-default", "waiting-idle"))
     assert len(control.wait_ready(home, 1, timeout=0).services) == 2
