@@ -20,6 +20,9 @@ CALL_SECONDS = 60.0
 FAULT_SECONDS = 0.05
 """Pause after a failed call, so that refused clients do not take the processor from a starting server."""
 
+UNHURRIED = 0.1
+"""Pause between two calls of a client in tests of whole stacks: without one they take half of a small machine."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -75,15 +78,14 @@ def mixed_requests() -> Iterator[tuple[str, str, str]]:
             yield "POST", "/api/logs/", _log_line()
 
 
-def _client(address: str, auth: str, traffic: Traffic) -> None:
+def _client(address: str, auth: str, traffic: Traffic, pause: float) -> None:
     where = urlsplit(address)
     connection = http.client.HTTPConnection(where.hostname or "", where.port or 80, timeout=CALL_SECONDS)
     for method, path, body in mixed_requests():
         if traffic.stop.is_set():
             break
         traffic.calls.append(call := _call(connection, method, path, body, headers(auth)))
-        if call.fault:
-            time.sleep(FAULT_SECONDS)
+        traffic.stop.wait(max(pause, FAULT_SECONDS if call.fault else 0.0))
     connection.close()
 
 
@@ -104,10 +106,14 @@ def _call(
 
 
 @contextmanager
-def clients(count: int, address: str, auth: str) -> Iterator[Traffic]:
-    """Run `count` clients until the block ends; all have finished their last call afterwards."""
+def clients(count: int, address: str, auth: str, pause: float = 0.0) -> Iterator[Traffic]:
+    """Run `count` clients until the block ends; all have finished their last call afterwards.
+
+    Args:
+        pause: Seconds between two calls of each.
+    """
     traffic = Traffic()
-    threads = [threading.Thread(target=_client, args=(address, auth, traffic)) for _ in range(count)]
+    threads = [threading.Thread(target=_client, args=(address, auth, traffic, pause)) for _ in range(count)]
     for each in threads:
         each.start()
     try:

@@ -17,7 +17,7 @@ import pytest
 from blocks.host import lease as leases
 from tests.fault.runs import answers, begun, ended, has_task, kill_flow, without_room
 from tests.stack import Stack, eventually
-from tests.traffic import clients
+from tests.traffic import UNHURRIED, clients
 
 pytestmark = pytest.mark.fault
 
@@ -36,7 +36,7 @@ INSERT INTO public.lying (id) SELECT gen_random_uuid() FROM generate_series(1, 5
 def undisturbed_service(stack: Stack) -> Iterator[None]:
     """Two clients without retries meanwhile, none of whose calls fails; the stack's own rows stay as they are."""
     before = counts(stack)
-    with clients(2, stack.url, stack.secret("auth-string")) as traffic:
+    with clients(2, stack.url, stack.secret("auth-string"), UNHURRIED) as traffic:
         yield
     assert not traffic.failed()
     assert counts(stack) == before

@@ -18,7 +18,7 @@ from prefect.states import Paused, Running, Scheduled, Suspended
 from tests.e2e.test_backup import backups
 from tests.e2e.test_operation import run_deployment
 from tests.stack import Stack, eventually
-from tests.traffic import clients
+from tests.traffic import UNHURRIED, clients
 
 pytestmark = pytest.mark.fault
 
@@ -67,7 +67,7 @@ def test_a_restore_from_the_ui_puts_the_backup_in_place_while_callers_wait(stack
     flows = {row[0] for row in stack.query("SELECT id FROM flow_run")}
     with stack.client() as client:
         client.request("POST", "/variables/", json={"name": "made_after_the_backup", "value": 1})
-    with clients(4, stack.url, stack.secret("auth-string")) as traffic:
+    with clients(4, stack.url, stack.secret("auth-string"), UNHURRIED) as traffic:
         with stack.client() as client:
             run = run_deployment(client, "restore/restore")
         assert run.state is not None and run.state.is_completed(), run.state

@@ -15,7 +15,7 @@ from blocks.errors import NotReady
 from blocks.host import database_login, postgres
 from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import Result, Stack, eventually
-from tests.traffic import Traffic, clients, headers
+from tests.traffic import UNHURRIED, Traffic, clients, headers
 
 pytestmark = pytest.mark.fault
 
@@ -44,11 +44,11 @@ def rotated(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     slots = [set(stack.servers())]
     stack.environment = {**stack.environment, "PREFECT_HOME": str(tmp_path_factory.mktemp("user"))}
     stack.run("connect")
-    with clients(3, stack.url, old["auth-string"]) as with_old:
+    with clients(3, stack.url, old["auth-string"], UNHURRIED) as with_old:
         auth = rotate(stack, "auth", "--grace-minutes", "1")
         at_once = status(stack, old["auth-string"])
     slots.append(set(stack.servers()))
-    with clients(3, stack.url, stack.secret("auth-string")) as with_new:
+    with clients(3, stack.url, stack.secret("auth-string"), UNHURRIED) as with_new:
         database = rotate(stack, "database")
     slots.append(set(stack.servers()))
     yield Rotated(old, slots, auth, database, with_old, with_new, at_once)

@@ -16,7 +16,7 @@ from blocks.errors import NotReady
 from blocks.host import database_login, postgres
 from tests.fault.runs import Boundary, answers, begun, ended, has_task, kill_at, nothing_lost
 from tests.stack import CALL_SECONDS, Stack, bootstrapped, eventually
-from tests.traffic import Traffic, clients, headers
+from tests.traffic import UNHURRIED, Traffic, clients, headers
 
 pytestmark = pytest.mark.fault
 
@@ -63,13 +63,13 @@ CONVERGED = ("both servers", "switch servers")
 
 def kill_at_every_boundary(stack: Stack, what: str, open_clients: ExitStack) -> list[Traffic]:
     """Then a run comes to its end; what clients saw with the old string and, once it is accepted, the new one."""
-    seen = [open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string")))]
+    seen = [open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string"), UNHURRIED))]
     for name, reached in BOUNDARIES[what].items():
         run = begun(stack, "rotate/rotate", what=what, grace_minutes=600)
         kill_at(stack, run, name, reached, CALL_SECONDS)
         assert ended(stack, run, CALL_SECONDS).state_type == StateType.CRASHED
         if name == "both servers" and what == "auth":
-            seen.append(open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string-next"))))
+            seen.append(open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string-next"), UNHURRIED)))
         if name in CONVERGED:
             stack.bootstrap()
     stack.run("rotate", what, "--grace-minutes", "600")
