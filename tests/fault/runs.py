@@ -92,8 +92,8 @@ def kill_flow(stack: Stack, run: UUID) -> bool:
     return killed
 
 
-LASTING = ("flow", "task_run", "log", "block_document", "deployment", "variable")
-"""Tables of which a change of the stack takes no row away. Of flow runs it may, those that are only scheduled."""
+LASTING = ("flow", "task_run", "log", "block_document", "variable")
+"""Tables of which a change of the stack takes no row away, as it does of scheduled runs and of probes of pools."""
 ENDED = "SELECT f.name, r.id, r.state_type, r.start_time, r.end_time FROM flow_run r JOIN flow f ON f.id = r.flow_id "
 ENDED += "WHERE r.state_type = 'COMPLETED'"
 
