@@ -253,14 +253,14 @@ def bootstrapped(prefix: str) -> Iterator[Stack]:
         yield stack
 
 
-def eventually(observe: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Wait until `observe` gives something true, and return that."""
+def eventually(observe: Callable[[], Any], what: str, seconds: float = 60.0, every: float = 0.1) -> Any:
+    """Wait until `observe` gives something true, and return that; it is asked every so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = observe()
         if value:
             return value
-        time.sleep(0.1)
+        time.sleep(every)
     raise AssertionError(f"waited in vain for {what}")
 
 

@@ -64,7 +64,7 @@ def ended(stack: Stack, run: UUID, seconds: float) -> FlowRun:
             found = client.read_flow_run(run)
         return found if found.state is not None and found.state.is_final() else None
 
-    return eventually(final, "the end of the run", seconds)  # type: ignore[no-any-return]
+    return eventually(final, "the end of the run", seconds, every=0.5)  # type: ignore[no-any-return]
 
 
 def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary, seconds: float) -> None:
