@@ -20,7 +20,7 @@ CALL_SECONDS = 60.0
 FAULT_SECONDS = 0.05
 """Pause after a failed call, so that refused clients do not take the processor from a starting server."""
 
-UNHURRIED = 0.2
+UNHURRIED = 0.4
 """Pause between two calls of a client in tests of whole stacks: without one they take half of a small machine."""
 
 

@@ -78,7 +78,7 @@ def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary, seconds: floa
         assert state is None or not state.is_final(), (name, state)
         return False
 
-    eventually(killed, name, seconds)
+    eventually(killed, name, seconds, every=0.25)
 
 
 def kill_flow(stack: Stack, run: UUID) -> bool:

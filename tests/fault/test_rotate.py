@@ -28,7 +28,7 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(autouse=True)
-def undisturbed(stack: Stack) -> Iterator[None]:
+def all_recorded_is_kept(stack: Stack) -> Iterator[None]:
     """Whatever a test does, nothing that was recorded before is lost."""
     with nothing_lost(stack):
         yield

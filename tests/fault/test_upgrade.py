@@ -97,10 +97,6 @@ def is_kept(stack: Stack, _: UUID) -> bool:
     return bool(json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == LAST)
 
 
-def is_dropped(stack: Stack, run: UUID) -> bool:
-    return is_kept(stack, run) and len(servers(stack)) == 1
-
-
 def is_paused(stack: Stack, _: UUID) -> bool:
     return bool(marked(stack))
 
@@ -343,12 +339,10 @@ def waiting(stack: Stack) -> FlowRun | None:
 BOUNDARIES: dict[str, Boundary] = {
     "preflight": has_task("preflight"),
     "install": is_installing,
-    "dump": has_task("dump"),
     "rehearsal": has_job("rehearse"),
     "migration": has_job("migrate"),
     "both servers": has_both,
     "new form kept": is_kept,
-    "old server gone": is_dropped,
     "pools paused": is_paused,
     "verification": has_task("verify"),
 }
