@@ -84,6 +84,15 @@ def log_in(browser: WebDriver, stack: Stack) -> WebDriver:
     return browser
 
 
+def opened(page: WebDriver, stack: Stack, path: str) -> None:
+    """Open a page of the UI. Where it asks who is there, as it does after another version has served it, log in."""
+    page.get(f"{stack.url}{path}")
+    WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(_body)
+    if "/login" in page.current_url:
+        log_in(page, stack)
+        page.get(f"{stack.url}{path}")
+
+
 def shows(page: WebDriver, *texts: str) -> str:
     """Wait until the page shows all these texts; returns all that it shows."""
 

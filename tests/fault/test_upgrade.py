@@ -26,7 +26,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from blocks.host import lease as leases
 from blocks.pools import MARK
 from blocks.release import ROOT
-from tests.browser import MARKS, click, log_in, newest, reloaded_until, running, shot, shows
+from tests.browser import MARKS, click, log_in, newest, opened, reloaded_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
 from tests.fault import runs
 from tests.fault.runs import Boundary, begun, has_task, held_run, kill_at, lasting, nothing_lost
@@ -308,13 +308,13 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
         click(page, By.XPATH, "//*[@role='dialog']//button[normalize-space()='Resume']")
         found = ended(old, run.id)
         assert found.state is not None and found.state.is_completed(), found.state
-        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
+        opened(page, old, f"/v2/runs/flow-run/{run.id}")
         reloaded_until(page, "Completed")
         shot(page, tmp_path, "upgraded")
         with old.client() as client:
             report = client.read_latest_artifacts()
         document = next(each for each in report if each.key == "upgrade")
-        page.get(f"{old.url}/v2/artifacts/artifact/{document.latest_id}")
+        opened(page, old, f"/v2/artifacts/artifact/{document.latest_id}")
         shows(page, f"Upgrade to Prefect {FOURTH}: done", "What was checked", "longest stall")
         shot(page, tmp_path, "report")
     assert version(old) == FOURTH
