@@ -331,9 +331,9 @@ def type_version(page: WebDriver, text: str) -> None:
 
 def waiting(stack: Stack) -> FlowRun | None:
     """The run that waits for a person."""
-    run = newest(stack, "upgrade")[0]
-    assert run.state_name not in ("Failed", "Crashed"), run.state
-    return run if run.state_name == "Paused" else None
+    run = next(iter(newest(stack, "upgrade")), None)
+    assert run is None or run.state_name not in ("Failed", "Crashed"), run.state
+    return run if run is not None and run.state_name == "Paused" else None
 
 
 BOUNDARIES: dict[str, Boundary] = {
