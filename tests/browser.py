@@ -85,7 +85,7 @@ def log_in(browser: WebDriver, stack: Stack) -> WebDriver:
 
 
 def opened(page: WebDriver, stack: Stack, path: str) -> None:
-    """Open a page of the UI. Where it asks who is there, as it does after another version has served it, log in."""
+    """Open a page of the UI. Where it asks who is there, as it does when an answer took it too long, log in again."""
     page.get(f"{stack.url}{path}")
     WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(_body)
     if "/login" in page.current_url:
@@ -106,16 +106,17 @@ def shows(page: WebDriver, *texts: str) -> str:
         pytest.fail(f"not {texts} on {page.current_url}, which shows:\n{_body(page)}")
 
 
-def reloaded_until(page: WebDriver, *texts: str) -> None:
-    """Reload the page until it shows all these texts: the log tab does not follow a run that has just ended."""
+def opened_until(page: WebDriver, stack: Stack, path: str, *texts: str) -> None:
+    """Open a page again and again until it shows all these texts: the log does not follow a run that has just ended."""
     deadline = time.monotonic() + 2 * PATIENCE
-    while not all(text in _body(page) for text in texts):
-        assert time.monotonic() < deadline, f"not {texts} on {page.current_url}, which shows:\n{_body(page)}"
-        page.refresh()
+    while True:
+        opened(page, stack, path)
         with suppress(TimeoutException):
             WebDriverWait(page, RELOAD_SECONDS, ignored_exceptions=STALE).until(
                 lambda each: all(text in _body(each) for text in texts)
             )
+            return
+        assert time.monotonic() < deadline, f"not {texts} on {page.current_url}, which shows:\n{_body(page)}"
 
 
 def newest(stack: Stack, flow_name: str) -> list[FlowRun]:

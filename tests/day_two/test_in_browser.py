@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import MARKS, PATIENCE, click, log_in, newest, reloaded_until, running, shot, shows
+from tests.browser import MARKS, PATIENCE, click, log_in, newest, opened, opened_until, running, shot
 from tests.fault.runs import ended
 from tests.stack import CALL_SECONDS, Stack
 
@@ -32,7 +32,7 @@ def quick_run(page: WebDriver, stack: Stack, flow: str, deployment: str) -> UUID
     before = {run.id for run in newest(stack, flow)}
     with stack.client() as client:
         found = client.read_deployment_by_name(f"{flow}/{deployment}").id
-    page.get(f"{stack.url}/v2/deployments/deployment/{found}")
+    opened(page, stack, f"/v2/deployments/deployment/{found}")
     click(page, By.XPATH, "//button[normalize-space()='Run']")
     click(page, By.XPATH, "//*[@role='menuitem'][contains(., 'Quick run')]")
     return started(page, stack, flow, before)
@@ -47,8 +47,7 @@ def require_completed(page: WebDriver, stack: Stack, run: UUID, *texts: str) -> 
     """The run's own page says so, and its log has these texts."""
     state = ended(stack, run, CALL_SECONDS).state
     assert state is not None and state.is_completed(), state
-    page.get(f"{stack.url}/v2/runs/flow-run/{run}")
-    reloaded_until(page, "Completed", *texts)
+    opened_until(page, stack, f"/v2/runs/flow-run/{run}", "Completed", *texts)
 
 
 def test_a_backup_is_started_and_seen_as_verified(page: WebDriver, stack: Stack, tmp_path: Path) -> None:
@@ -56,8 +55,7 @@ def test_a_backup_is_started_and_seen_as_verified(page: WebDriver, stack: Stack,
     require_completed(page, stack, run, "drill")
     with stack.client() as client:
         (table,) = [each for each in client.read_latest_artifacts() if each.key == "backups"]
-    page.get(f"{stack.url}/v2/artifacts/artifact/{table.latest_id}")
-    shows(page, "verified", "by hand or by schedule", "true")
+    opened_until(page, stack, f"/v2/artifacts/artifact/{table.latest_id}", "verified", "by hand or by schedule", "true")
     shot(page, tmp_path, "backups")
 
 
@@ -72,8 +70,14 @@ def test_a_worker_is_added_by_the_form_and_used(page: WebDriver, stack: Stack, t
     before = {run.id for run in newest(stack, "workers")}
     with stack.client() as client:
         deployment = client.read_deployment_by_name("workers/workers").id
-    page.get(f"{stack.url}/v2/deployments/deployment/{deployment}/run")
-    shows(page, "The worker; needed for all but", "requirements of the flows it runs", "Submit")
+    opened_until(
+        page,
+        stack,
+        f"/v2/deployments/deployment/{deployment}/run",
+        "The worker; needed for all but",
+        "requirements of the flows it runs",
+        "Submit",
+    )
     click(page, By.XPATH, "//button[@aria-label='Select action']")
     click(page, By.XPATH, "//*[@role='option'][normalize-space()='add']")
     fill(page, "name", NAME)

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import MARKS, PATIENCE, click, log_in, newest, reloaded_until, running, shot, shows
+from tests.browser import MARKS, PATIENCE, click, log_in, newest, opened_until, running, shot, shows
 from tests.e2e.conftest import Bootstrapped
 from tests.stack import Stack
 
@@ -50,8 +50,7 @@ def test_the_bootstrap_run_is_there_with_its_log(page: WebDriver, stack: Stack, 
 
 def test_a_deployment_is_started_from_the_ui_and_finishes(page: WebDriver, stack: Stack, tmp_path: Path) -> None:
     before = {run.id for run in newest(stack, "probe")}
-    click(page, By.LINK_TEXT, "Deployments")
-    shows(page, "maintenance", "Ready")
+    opened_until(page, stack, "/v2/deployments", "maintenance", "Ready")
     click(page, By.LINK_TEXT, "default")
     click(page, By.XPATH, "//button[normalize-space()='Run']")
     click(page, By.XPATH, "//*[@role='menuitem'][contains(., 'Quick run')]")
@@ -59,13 +58,12 @@ def test_a_deployment_is_started_from_the_ui_and_finishes(page: WebDriver, stack
         lambda _: [run for run in newest(stack, "probe") if run.id not in before]
     )
     # The list of runs ends at the moment the page took for "now": a run younger than that is not always in it.
-    page.get(f"{stack.url}/v2/runs/flow-run/{started[0].id}")
-    reloaded_until(page, "Completed", "probe answers are you there?")
+    opened_until(page, stack, f"/v2/runs/flow-run/{started[0].id}", "Completed", "probe answers are you there?")
     shot(page, tmp_path, "started-run")
 
 
 def test_what_was_done_is_among_the_artifacts(page: WebDriver, stack: Stack, tmp_path: Path) -> None:
     run = newest(stack, "bootstrap")[0]
-    page.get(f"{stack.url}/v2/runs/flow-run/{run.id}?tab=Artifacts")
-    shows(page, "TABLE", "what was done with each", "stack-url", "PROGRESS", "Resources visited")
+    told = ("TABLE", "what was done with each", "stack-url", "PROGRESS", "Resources visited")
+    opened_until(page, stack, f"/v2/runs/flow-run/{run.id}?tab=Artifacts", *told)
     shot(page, tmp_path, "artifacts")

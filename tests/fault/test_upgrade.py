@@ -26,7 +26,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from blocks.host import lease as leases
 from blocks.pools import MARK
 from blocks.release import ROOT
-from tests.browser import MARKS, click, log_in, newest, opened, reloaded_until, running, shot, shows
+from tests.browser import MARKS, click, log_in, newest, opened_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
 from tests.fault import runs
 from tests.fault.runs import Boundary, begun, has_task, held_run, kill_at, lasting, nothing_lost
@@ -299,8 +299,7 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
         slot = servers(old)
         old.run("rotate", "database")
         assert servers(old) != slot  # the switch has to begin from another slot than the rehearsal did
-        page.get(f"{old.url}/v2/runs/flow-run/{run.id}")
-        shows(page, "Paused", "Pausing flow")
+        opened_until(page, old, f"/v2/runs/flow-run/{run.id}", "Paused", "Pausing flow")
         click(page, By.XPATH, "//button[@aria-haspopup='menu' and not(ancestor::nav)]")
         click(page, By.XPATH, "//*[@role='menuitem'][contains(., 'Resume')]")
         shows(page, f"Switch to Prefect {FOURTH}?", "the new server is ready after")
@@ -308,14 +307,13 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
         click(page, By.XPATH, "//*[@role='dialog']//button[normalize-space()='Resume']")
         found = ended(old, run.id)
         assert found.state is not None and found.state.is_completed(), found.state
-        opened(page, old, f"/v2/runs/flow-run/{run.id}")
-        reloaded_until(page, "Completed")
+        opened_until(page, old, f"/v2/runs/flow-run/{run.id}", "Completed")
         shot(page, tmp_path, "upgraded")
         with old.client() as client:
             report = client.read_latest_artifacts()
         document = next(each for each in report if each.key == "upgrade")
-        opened(page, old, f"/v2/artifacts/artifact/{document.latest_id}")
-        shows(page, f"Upgrade to Prefect {FOURTH}: done", "What was checked", "longest stall")
+        path = f"/v2/artifacts/artifact/{document.latest_id}"
+        opened_until(page, old, path, f"Upgrade to Prefect {FOURTH}: done", "What was checked", "longest stall")
         shot(page, tmp_path, "report")
     assert version(old) == FOURTH
     require_tidy(old)
