@@ -33,6 +33,8 @@ PATIENCE = 60.0
 """Seconds for a page to show what is expected: the machine may be busy."""
 RELOAD_SECONDS = 10.0
 """Seconds a reloaded page gets before it is reloaded again, as a person would."""
+LOGIN_SECONDS = 3.0
+"""Seconds in which a page that was opened may turn out to be the login."""
 STALE = (
     NoSuchElementException,
     StaleElementReferenceException,
@@ -86,11 +88,13 @@ def log_in(browser: WebDriver, stack: Stack) -> WebDriver:
 
 def opened(page: WebDriver, stack: Stack, path: str) -> None:
     """Open a page of the UI. Where it asks who is there, as it does when an answer took it too long, log in again."""
-    page.get(f"{stack.url}{path}")
-    WebDriverWait(page, PATIENCE, ignored_exceptions=STALE).until(_body)
-    if "/login" in page.current_url:
-        log_in(page, stack)
+    for _ in range(2):
         page.get(f"{stack.url}{path}")
+        with suppress(TimeoutException):
+            WebDriverWait(page, LOGIN_SECONDS).until(lambda each: "/login" in each.current_url)
+            log_in(page, stack)
+            continue
+        return
 
 
 def shows(page: WebDriver, *texts: str) -> str:
