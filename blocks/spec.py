@@ -153,6 +153,11 @@ class Alerts(_Part):
     late_after_minutes: int = Field(15, ge=1, description="A maintenance run is late after that time.")
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """A version such as `3.8.8` as numbers, to compare."""
+    return tuple(int(part) for part in version.split("."))
+
+
 class StackSpec(_Part):
     """One wanted Prefect stack."""
 
@@ -238,7 +243,7 @@ class StackSpec(_Part):
     @property
     def version_parts(self) -> tuple[int, ...]:
         """The Prefect version as numbers, to compare."""
-        return tuple(int(part) for part in self.prefect_version.split("."))
+        return numbers(self.prefect_version)
 
     @property
     def release_packages(self) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from blocks.errors import Blocked, WrongCall
 from blocks.host import control
 from blocks.host.agent.spec import Artifact, Condition, Release
 from blocks.host.wanted import SERVER, TOOLS
-from blocks.spec import StackSpec, build_spec
+from blocks.spec import StackSpec, build_spec, numbers
 from blocks.stack import Stack
 
 RELEASE_BYTES = 700_000_000
@@ -139,17 +139,13 @@ def notes(facts: Facts, to: str) -> list[str]:
 
 def _callers(clients: Mapping[str, float], to: str) -> list[str]:
     """Which clients, workers among them, have called the server since its start."""
-    newer = [each for each in clients if _parts(each) > _parts(to)]
+    newer = [each for each in clients if numbers(each) > numbers(to)]
     told = [f"clients that have called, by version: {', '.join(clients)}"] if clients else []
     if newer:
         told.append(
             f"clients newer than {to}, which its server refuses (422) as the present one does: {', '.join(newer)}"
         )
     return told
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def require(found: Sequence[str]) -> None:
