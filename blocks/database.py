@@ -121,7 +121,10 @@ class Database(Block, ABC):
 
     @abstractmethod
     def scratch(self, name: str) -> AbstractContextManager[Database]:
-        """An empty database of that name beside this one, dropped at the end; one left by a killed caller is made anew.
+        """An empty database beside this one, dropped at the end; so is, at the start, what a killed caller left.
+
+        Each has a name of its own that begins with `name`: what a killed caller still has running, such as a
+        rehearsal, must not find its way into the next one.
 
         Raises:
             Blocked: the role may not create databases.

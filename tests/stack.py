@@ -163,12 +163,15 @@ class Stack:
     def query(self, sql: str) -> list[list[str]]:
         return postgres.query(self.programs, self.login, sql)
 
+    def host_spec(self) -> dict[str, Any]:
+        return dict(json.loads((self.home / "agent/spec.json").read_text()))
+
     def host_status(self) -> dict[str, Any]:
         return dict(json.loads((self.home / "agent/status.json").read_text()))
 
     def jobs(self) -> list[str]:
         """Names of the jobs in what the host was last given."""
-        return [each["name"] for each in json.loads((self.home / "agent/spec.json").read_text())["jobs"]]
+        return [each["name"] for each in self.host_spec()["jobs"]]
 
     def pids(self) -> dict[str, int]:
         """Main process of every service, of their supervisor and of the host agent."""

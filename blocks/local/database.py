@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ _MAY_REPLACE = """
 SELECT (rolcreatedb OR rolsuper) AND pg_has_role(datdba, 'USAGE')
 FROM pg_roles, pg_database WHERE rolname = current_user AND datname = :'name'
 """
+_SCRATCHES = "SELECT datname FROM pg_database WHERE starts_with(datname, :'prefix')"
 _HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
 
@@ -147,12 +149,14 @@ class LocalDatabase(Database):
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[LocalDatabase]:
-        drop, make = 'DROP DATABASE IF EXISTS :"name" WITH (FORCE)', 'CREATE DATABASE :"name" OWNER :"owner"'
-        variables = {"name": name, "owner": self.login().user if self.url else OWNER}
         maker = self.login() if self.url else self.admin()
-        postgres.query(self.programs, maker, f"{drop};\n{make}", variables)
+        drop, make = 'DROP DATABASE IF EXISTS :"name" WITH (FORCE)', 'CREATE DATABASE :"name" OWNER :"owner"'
+        for (left,) in postgres.query(self.programs, maker, _SCRATCHES, {"prefix": f"{name}-"}):
+            postgres.query(self.programs, maker, drop, {"name": left})
+        variables = {"name": f"{name}-{uuid.uuid4().hex[:8]}", "owner": self.login().user if self.url else OWNER}
+        postgres.query(self.programs, maker, make, variables)
         try:
-            yield self.model_copy(update={"database": name})
+            yield self.model_copy(update={"database": variables["name"]})
         finally:
             postgres.query(self.programs, maker, drop, variables)
 

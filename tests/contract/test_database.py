@@ -299,21 +299,24 @@ def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: L
     assert database.content() == said
 
 
-def test_a_scratch_database_is_gone_afterwards_and_a_left_one_is_made_anew(database: LocalDatabase) -> None:
-    def names() -> set[str]:
-        return {
-            row[0] for row in postgres.query(database.programs, database.login(), "SELECT datname FROM pg_database")
-        }
+def test_a_scratch_database_is_gone_afterwards_and_a_left_one_goes_when_the_next_is_made(
+    database: LocalDatabase,
+) -> None:
+    def there() -> set[str]:
+        names = "SELECT datname FROM pg_database WHERE datname ~ '^drill-2'"
+        return {row[0] for row in postgres.query(database.programs, database.login(), names)}
 
     with pytest.raises(KeyboardInterrupt), database.scratch("drill-2") as scratch:
         postgres.query(database.programs, scratch.login(), "CREATE TABLE left_over (id int)")
-        assert "drill-2" in names()
+        assert there() == {scratch.database}
         raise KeyboardInterrupt
-    assert "drill-2" not in names()
-    with database.scratch("drill-2") as again:
-        assert again.row_counts() == {}
-        with database.scratch("drill-2") as anew:
-            assert anew.row_counts() == {}
+    assert not there()
+    with database.scratch("drill-2") as left, database.scratch("drill-2") as anew:
+        assert anew.row_counts() == {}
+        assert there() == {anew.database}
+        with pytest.raises(NotReady, match="does not exist"):  # whoever was at work there cannot come back
+            left.row_counts()
+    assert not there()
 
 
 def test_what_is_written_meanwhile_is_not_in_a_dump(database: LocalDatabase, home: Path) -> None:

@@ -12,15 +12,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import BlockDocumentCreate
 
 from blocks.pools import is_marked
-from tests import git_server
+from tests import gated, git_server
 from tests.e2e.test_operation import artifacts, run_deployment
+from tests.gated import Gated
 from tests.stack import CALL_SECONDS, Result, Stack, eventually
 
 pytestmark = pytest.mark.fault
@@ -28,47 +28,6 @@ pytestmark = pytest.mark.fault
 NAME = "ours"
 CREDENTIALS = "secret/git@127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
-FLOW = """\
-import os
-import time
-from pathlib import Path
-
-import iniconfig
-from prefect import flow
-
-
-@flow
-def held(gate: str) -> None:
-    Path(gate + ".began").write_text(f"{iniconfig.__name__} {os.environ['GREETING']}")
-    while not Path(gate).exists():
-        time.sleep(0.1)
-"""
-
-
-class Held:
-    """A run of a flow which the worker clones from a git server, and which goes on until its gate is opened."""
-
-    def __init__(self, client: SyncPrefectClient, deployment: UUID, gate: Path) -> None:
-        self._client, self._gate = client, gate
-        self.id = client.create_flow_run_from_deployment(deployment, parameters={"gate": str(gate)}).id
-        self.said = eventually(self._began, "the beginning of the flow", 90)
-
-    def _began(self) -> str:
-        state = self._client.read_flow_run(self.id).state
-        assert state is None or not state.is_final(), state
-        path = self._gate.with_name(self._gate.name + ".began")
-        return path.read_text() if path.exists() else ""
-
-    def open(self) -> None:
-        self._gate.touch()
-
-    def require_completed(self) -> None:
-        state = eventually(self._final, "the end of the flow", 60)
-        assert state.is_completed(), state
-
-    def _final(self) -> Any:
-        state = self._client.read_flow_run(self.id).state
-        return state if state is not None and state.is_final() else None
 
 
 @pytest.fixture
@@ -92,7 +51,7 @@ def token(client: SyncPrefectClient) -> Iterator[str]:
 
 @pytest.fixture
 def repository(token: str, tmp_path: Path) -> Iterator[str]:
-    bare = git_server.commit(tmp_path / "git", {"flow.py": FLOW})
+    bare = git_server.commit(tmp_path / "git", {gated.FILE: gated.FLOW})
     with git_server.serving(bare.parent, "x-access-token", token) as url:
         yield f"{url}/{bare.name}"
 
@@ -105,16 +64,6 @@ def listed(stack: Stack) -> dict[str, dict[str, Any]]:
     done = workers(stack, "list", "--json")
     assert done.status == 0, done.output
     return {each["name"]: each for each in json.loads(done.stdout)["workers"]}
-
-
-def deploy(client: SyncPrefectClient, repository: str) -> UUID:
-    return client.create_deployment(
-        flow_id=client.create_flow_from_name("held"),
-        name=NAME,
-        entrypoint="flow.py:held",
-        work_pool_name=NAME,
-        pull_steps=[{"prefect.deployments.steps.git_clone": {"repository": repository}}],
-    )
 
 
 def begin(stack: Stack, client: SyncPrefectClient, verb: str, *options: str) -> subprocess.Popen[str]:
@@ -138,17 +87,16 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
     (stack.folder / "stack.toml").unlink()
     assert added.status == 0, added.output
     assert "stack.toml would undo it" in added.stdout and f'git_credentials = "{CREDENTIALS}"' in added.stdout
-    deployment = deploy(client, repository)
+    deployment = gated.deploy(client, NAME, {"prefect.deployments.steps.git_clone": {"repository": repository}})
 
-    first = Held(client, deployment, tmp_path / "first")
-    assert first.said == "iniconfig hello"
+    first = Gated(client, deployment, tmp_path)
+    assert first.said == "iniconfig: True, GREETING: hello"
     scaling = begin(stack, client, "scale", NAME, "3")
     first.open()
-    first.require_completed()
     scaled = end(stack, scaling)
     assert scaled.status == 0, scaled.output
 
-    second = Held(client, deployment, tmp_path / "second")
+    second = Gated(client, deployment, tmp_path)
     refused = workers(stack, "remove", NAME, "--wait", "0")
     assert refused.status == 1 and f"worker-{NAME} goes on as before, it runs" in refused.stderr, refused.output
     found = listed(stack)[NAME]
@@ -157,7 +105,6 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
 
     removing = begin(stack, client, "remove", NAME)
     second.open()
-    second.require_completed()
     removed = end(stack, removing)
     assert removed.status == 0, removed.output
     assert sorted(listed(stack)) == ["default", "maintenance"]

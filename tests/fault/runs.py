@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -138,36 +137,3 @@ def has_task(name: str) -> Boundary:
         return any(each.name.startswith(name) for each in found)
 
     return begun_or_over
-
-
-HELD_FLOW = """\
-import time
-from pathlib import Path
-
-from prefect import flow
-
-
-@flow
-def held(gate: str) -> None:
-    Path(gate + ".began").touch()
-    while not Path(gate).exists():
-        time.sleep(0.1)
-"""
-
-
-def held_run(stack: Stack, folder: Path, pool: str = "default") -> tuple[UUID, Path]:
-    """A run on a pool of the user's own that has begun, and goes on until the file of that path is there."""
-    (folder / "held.py").write_text(HELD_FLOW)
-    gate = folder / f"gate-{secrets.token_hex(3)}"
-    with stack.client() as client:
-        deployment = client.create_deployment(
-            flow_id=client.create_flow_from_name("held"),
-            name=pool,
-            entrypoint="held.py:held",
-            path=str(folder),
-            work_pool_name=pool,
-            enforce_parameter_schema=False,
-        )
-        run = client.create_flow_run_from_deployment(deployment, parameters={"gate": str(gate)}).id
-    eventually(gate.with_name(f"{gate.name}.began").exists, "the beginning of the held flow", 90)
-    return run, gate

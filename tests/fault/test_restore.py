@@ -7,16 +7,16 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from blocks.pools import is_marked
-from tests.day_two.test_workers_in_use import Held
+from tests import gated
 from tests.fault.runs import OBJECTS, boundary, disturbed_call, says_one_line_with_a_hint
 from tests.fault.test_killed import MOST_ATTEMPTS
-from tests.fault.test_workers import FLOW
+from tests.gated import Gated
 from tests.stack import Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault
@@ -143,22 +143,7 @@ def test_where_the_temporary_server_dies_the_old_service_goes_on(
     require_well(stack)
 
 
-@contextmanager
-def held_run(stack: Stack, folder: Path, gate: str) -> Iterator[Held]:
-    """A run on the pool `default` which goes on until its gate is opened."""
-    (folder / "flow.py").write_text(FLOW)
-    with stack.client() as client:
-        deployment = client.create_deployment(
-            flow_id=client.create_flow_from_name("held"),
-            name="held",
-            entrypoint="flow.py:held",
-            work_pool_name="default",
-            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
-        )
-        yield Held(client, deployment, folder / gate)
-
-
-def processes_of_run(stack: Stack, run: Held) -> list[int]:
+def processes_of_run(stack: Stack, run: Gated) -> list[int]:
     found = []
     for pid in stack.processes():
         with suppress(OSError):
@@ -183,18 +168,16 @@ def test_a_running_flow_is_waited_for_and_where_it_goes_on_nothing_is_replaced(
             with stack.client() as client:
                 seen.append({name: is_marked(client.read_work_pool(name)) for name in ("default", "maintenance")})
 
-    with held_run(stack, tmp_path, "waited-for") as run, stack.client() as client:
+    with gated.running(stack, tmp_path) as run, stack.client() as client:
         client.request("PATCH", "/work_pools/{name}", path_params={"name": "maintenance"}, json={"is_paused": True})
         done = disturbed_call(stack, (*RESTORE, *stack.where, "--wait", "5"), look)
-        name = client.read_flow_run(run.id).name
         assert done.status == 1 and says_one_line_with_a_hint(done), done.output
-        assert "flows still run on worker-default" in done.stderr and name in done.stderr, done.output
+        assert "flows still run on worker-default" in done.stderr and run.name in done.stderr, done.output
         assert seen == [{"default": True, "maintenance": False}]
         assert (databases(stack), stack.pids()) == before and not (stack.home / "restoring").exists()
         assert [client.read_work_pool(each).is_paused for each in ("default", "maintenance")] == [False, True]
         client.request("PATCH", "/work_pools/{name}", path_params={"name": "maintenance"}, json={"is_paused": False})
         run.open()
-        run.require_completed()
     require_well(stack)
 
 
@@ -203,7 +186,7 @@ def test_now_ends_a_running_flow_before_the_databases_are_swapped(
 ) -> None:
     stack, kept = prepared
     alive: list[list[int]] = []
-    with held_run(stack, tmp_path, "ended") as run:
+    with gated.running(stack, tmp_path) as run:
         began = processes_of_run(stack, run)
 
         def look(step: str, _: subprocess.Popen[str]) -> None:

@@ -12,9 +12,8 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -26,12 +25,20 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from blocks.host import lease as leases
 from blocks.pools import MARK
 from blocks.release import ROOT
+from tests import gated
 from tests.browser import MARKS, click, log_in, newest, opened_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
 from tests.fault import runs
-from tests.fault.runs import Boundary, begun, has_task, held_run, kill_at, lasting, nothing_lost
-from tests.postgres import connected
-from tests.stack import Stack, caller_environment, eventually, processes_of, scratch
+from tests.fault.runs import Boundary, begun, has_task, kill_at, lasting, nothing_lost
+from tests.fault.upgrade_faults import (
+    MOST_SECONDS,
+    OTHER,
+    migration_killed,
+    server_kept_from_starting,
+    server_of_another_version,
+    verification_that_cannot_pass,
+)
+from tests.stack import Stack, caller_environment, eventually, scratch
 from tests.traffic import UNHURRIED, Traffic, clients
 
 pytestmark = pytest.mark.fault
@@ -39,11 +46,7 @@ pytestmark = pytest.mark.fault
 FIRST, SECOND, THIRD, FOURTH, LAST = "3.8.3", "3.8.4", "3.8.5", "3.8.6", "3.8.8"
 """The schema moves in each of these steps but the second."""
 CLIENTS = 2
-ENDED_SECONDS = 300.0
-"""A bound for one upgrade on a busy machine."""
 Fault = Callable[[Stack], AbstractContextManager[None]]
-"""Waits for its moment, breaks something, and mends it once the upgrade has ended."""
-BUILDERS = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +71,13 @@ def served(stack: Stack) -> Iterator[Traffic]:
 
 def ended(stack: Stack, run: UUID) -> FlowRun:
     """Wait for the end of an upgrade, and until its lease is free."""
-    found = runs.ended(stack, run, ENDED_SECONDS)
+    found = runs.ended(stack, run, MOST_SECONDS)
     eventually(lambda: leases.is_free(stack.paths.lease), "a free lease")
     return found
 
 
-def spec(stack: Stack) -> dict[str, Any]:
-    return dict(json.loads((stack.home / "agent/spec.json").read_text()))
-
-
 def servers(stack: Stack) -> list[str]:
-    return [each["name"] for each in spec(stack)["services"] if each["name"].startswith("server-")]
+    return [each["name"] for each in stack.host_spec()["services"] if each["name"].startswith("server-")]
 
 
 def has_job(name: str) -> Boundary:
@@ -86,7 +85,7 @@ def has_job(name: str) -> Boundary:
 
 
 def is_installing(stack: Stack, _: UUID) -> bool:
-    return len(spec(stack)["releases"]) > 2
+    return len(stack.host_spec()["releases"]) > 2
 
 
 def has_both(stack: Stack, _: UUID) -> bool:
@@ -121,67 +120,13 @@ def require_tidy(stack: Stack) -> None:
     eventually(lambda: not stack.plan(), "nothing left to change", 120)
 
 
-@contextmanager
-def migration_killed(stack: Stack) -> Iterator[None]:
-    """In the midst of building an index, which an open transaction keeps from its end."""
-    with connected(stack.login.url(), "a reader") as reader:
-        eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
-        reader("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        reader("SELECT count(*) FROM flow_run")
-        eventually(lambda: stack.query(BUILDERS), "an index being built", ENDED_SECONDS)
-        eventually(lambda: kill_program(stack, "blocks.host.migrate"), "its process")
-    yield
-    assert stack.query("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid") == []
-
-
-@contextmanager
-def server_kept_from_starting(stack: Stack) -> Iterator[None]:
-    """Its socket's path is taken."""
-    eventually(lambda: stack.jobs() == ["rehearse"], "the rehearsal", ENDED_SECONDS)
-    in_the_way = stack.home / "run/server-green.sock"
-    (in_the_way / "x").mkdir(parents=True)
-    yield
-    (in_the_way / "x").rmdir()
-    in_the_way.rmdir()
-
-
-@contextmanager
-def server_of_another_version(stack: Stack) -> Iterator[None]:
-    """What was rehearsed is another release by the time it is switched to."""
-    eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
-    python = Path(spec(stack)["jobs"][0]["argv"][0])
-    (info,) = python.parents[1].glob("lib/*/site-packages/prefect/_build_info.py")
-    text = info.read_text()
-    replace(info, text.replace(f'"{LAST}"', f'"{SECOND}"'))
-    yield
-    replace(info, text)
-
-
-@contextmanager
-def verification_that_cannot_pass(stack: Stack) -> Iterator[None]:
-    """Everything has been switched by then, workers too. Nothing is scheduled for a deployment that is paused."""
-    eventually(lambda: stack.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
-    with stack.client() as client:
-        probe = client.read_deployment_by_name("probe/maintenance").id
-        client.pause_deployment(probe)
-        yield
-        client.resume_deployment(probe)
-
-
-def replace(path: Path, text: str) -> None:
-    """As a file of its own: the one that is there may be shared with the installer's cache."""
-    other = path.with_suffix(".new")
-    other.write_text(text)
-    other.rename(path)
-
-
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
         (migration_killed, "migrate failed"),
         (server_kept_from_starting, "server-green does not start"),
         (verification_that_cannot_pass, "SchedulerMoves: probe/maintenance is paused"),
-        (server_of_another_version, f"says it is Prefect {SECOND}, not {LAST}"),
+        (server_of_another_version, f"says it is Prefect {OTHER}, not {LAST}"),
     ],
 )
 def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told: str) -> None:
@@ -201,14 +146,6 @@ def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told:
     assert (version(old), old.query("SELECT version_num FROM alembic_version")) == (FIRST, revision)
     assert set(worker_versions(old).values()) == {FIRST}
     require_tidy(old)
-
-
-def kill_program(stack: Stack, module: str) -> bool:
-    found = [pid for pid, command in processes_of(stack.home).items() if module in command]
-    for pid in found:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(found)
 
 
 def test_without_room_for_its_backup_nothing_is_switched(old: Stack) -> None:
@@ -239,11 +176,11 @@ def test_what_cannot_be_is_refused_with_the_reason(old: Stack, options: tuple[st
 def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old: Stack) -> None:
     kept = lasting(old)["ended runs"]
     run = begun(old, "upgrade/upgrade", to=SECOND)
-    eventually(lambda: has_task("install")(old, run), "the installation", ENDED_SECONDS)
+    eventually(lambda: has_task("install")(old, run), "the installation", MOST_SECONDS)
     os.kill(old.pids()["server-blue"], signal.SIGKILL)
-    eventually(lambda: old.jobs() == ["rehearse"], "the rehearsal", ENDED_SECONDS)
+    eventually(lambda: old.jobs() == ["rehearse"], "the rehearsal", MOST_SECONDS)
     os.kill(old.pids()["postgres"], signal.SIGKILL)
-    eventually(lambda: runs.answers(old), "the service again", ENDED_SECONDS)
+    eventually(lambda: runs.answers(old), "the service again", MOST_SECONDS)
     found = ended(old, run)
     assert found.state is not None
     assert version(old) == (SECOND if found.state.is_completed() else FIRST)
@@ -253,20 +190,17 @@ def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old
 
 def test_a_busy_worker_goes_on_as_before_and_follows_later(old: Stack, tmp_path: Path) -> None:
     before = version(old)
-    held, gate = held_run(old, tmp_path)
-    with served(old):
+    with served(old), gated.running(old, tmp_path) as run:
         found = ended(old, begun(old, "upgrade/upgrade", to=THIRD, drain_minutes=0))
         assert found.state is not None and found.state.is_completed(), found.state
         with old.client() as client:
             report = str(artifacts(client, found)["upgrade"])
-            name = client.read_flow_run(held).name
-        assert f"worker-default goes on as before, it runs {name} (default, Running)" in report
-        assert f"running now: {name} (default, Running)" in report
+        assert f"worker-default goes on as before, it runs {run.name} (default, Running)" in report
+        assert f"running now: {run.name} (default, Running)" in report
         (callers,) = [line for line in report.splitlines() if "clients that have called, by version: " in line]
         assert before in callers
         assert (version(old), worker_versions(old)["worker-default"]) == (THIRD, before)
-        gate.touch()
-        assert ended(old, held).state_type == StateType.COMPLETED
+        run.open()
         assert ended(old, begun(old, "converge/converge")).state_type == StateType.COMPLETED
         eventually(lambda: worker_versions(old)["worker-default"] == THIRD, "the worker following", 60)
     require_tidy(old)
@@ -290,7 +224,7 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
         click(page, By.XPATH, "(//button[@role='switch'])[1]")
         shot(page, tmp_path, "form")
         click(page, By.XPATH, "//button[normalize-space()='Submit']")
-        run = eventually(lambda: waiting(old), "a run that waits for a person", ENDED_SECONDS)
+        run = eventually(lambda: waiting(old), "a run that waits for a person", MOST_SECONDS)
         assert leases.is_free(old.paths.lease)  # a nightly backup is not kept from its work
         assert old.plan() == []  # nor does a nightly drift run find differences
         looked = ended(old, begun(old, "status/status"))
@@ -353,9 +287,9 @@ def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack
         for name, reached in BOUNDARIES.items():
             run = begun(old, "upgrade/upgrade", to=LAST)
             if name == "new form kept":  # the run before was killed with both servers up
-                eventually(lambda: old.jobs() == ["migrate"], "the migration", ENDED_SECONDS)
+                eventually(lambda: old.jobs() == ["migrate"], "the migration", MOST_SECONDS)
                 assert old.pids()[slot] == serving, "what was wanted served until the new form was"
-            kill_at(old, run, name, reached, ENDED_SECONDS)
+            kill_at(old, run, name, reached, MOST_SECONDS)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
         other = begun(old, "upgrade/upgrade", to=LAST)
@@ -398,7 +332,7 @@ def test_another_selfhost_comes_with_its_deployments(old: Stack, another: Stack)
         done = another.call("upgrade", "--self", *old.where)
         assert done.status == 0, done.output
         eventually(lambda: TOLD_ANEW in description(old, "expire/expire"), "the deployments of the new code", 300)
-        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", ENDED_SECONDS)
+        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", MOST_SECONDS)
     assert version(old) == LAST
     eventually(lambda: another.plan() == [], "nothing left to change for the new code", 120)
 

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from blocks.pools import is_marked
-from tests.day_two.test_workers_in_use import Held, listed
+from tests import gated
+from tests.day_two.test_workers_in_use import listed
 from tests.fault.runs import nothing_lost
+from tests.gated import Gated
 from tests.stack import CALL_SECONDS, Result, Stack, bootstrapped, eventually
 
 pytestmark = pytest.mark.fault
@@ -27,19 +29,6 @@ NAME = "ours"
 POOL = "theirs"
 ADD = ("add", NAME, "--pool", POOL, "--packages", "iniconfig")
 STEPS = ["plan", "install", "keep the spec", "pools and probes", "drain and change", "verify"]
-FLOW = """\
-import time
-from pathlib import Path
-
-from prefect import flow
-
-
-@flow
-def held(gate: str) -> None:
-    Path(gate + ".began").write_text("began")
-    while not Path(gate).exists():
-        time.sleep(0.1)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +105,10 @@ def require_well(stack: Stack, *names: str) -> None:
 
 
 @pytest.fixture
-def held(stack: Stack, tmp_path: Path) -> Iterator[Held]:
-    """A run on the worker which goes on until its gate is opened, and must then complete."""
-    (tmp_path / "flow.py").write_text(FLOW)
-    with stack.client() as client:
-        deployment = client.create_deployment(
-            flow_id=client.create_flow_from_name("held"),
-            name=NAME,
-            entrypoint="flow.py:held",
-            work_pool_name=POOL,
-            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path)}}],
-        )
-        yield Held(client, deployment, tmp_path / "gate")
+def busy(stack: Stack, tmp_path: Path) -> Iterator[Gated]:
+    """A run on the worker."""
+    with gated.running(stack, tmp_path, POOL) as run:
+        yield run
 
 
 def of_the_worker(stack: Stack) -> list[str]:
@@ -157,7 +138,7 @@ def ours(stack: Stack) -> None:
         workers(stack, *ADD)
 
 
-def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: None, held: Held) -> None:
+def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: None, busy: Gated) -> None:
     process = begin(stack, "remove", NAME)
     eventually(lambda: is_paused_by_us(stack), "the pool paused", 120)
     second = end(stack, begin(stack, "scale", "default", "3"), "scale")
@@ -168,15 +149,14 @@ def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: Non
     stack.bootstrap()
     with stack.client() as client:
         assert not client.read_work_pool(POOL).is_paused
-    held.open()
-    held.require_completed()
+    busy.open()
     eventually(lambda: not of_the_worker(stack), "the end of the worker", 60)
     require_well(stack)
 
 
 @pytest.mark.parametrize("has_ended", [False, True])
 def test_a_removal_killed_while_a_run_is_waited_for_is_finished_by_the_same_command(
-    stack: Stack, ours: None, held: Held, has_ended: bool
+    stack: Stack, ours: None, busy: Gated, has_ended: bool
 ) -> None:
     process = begin(stack, "remove", NAME)
     eventually(lambda: state_of(stack, f"worker-{NAME}") == "waiting-idle", "the worker on its way out", 150)
@@ -184,15 +164,13 @@ def test_a_removal_killed_while_a_run_is_waited_for_is_finished_by_the_same_comm
     assert end(stack, process, "remove", NAME).status == 1
     assert is_paused_by_us(stack) and NAME not in listed(stack)
     if has_ended:
-        held.open()
-        held.require_completed()
+        busy.open()
         eventually(lambda: not of_the_worker(stack), "the end of the worker", 60)
         workers(stack, "remove", NAME)
     else:
         again = after(stack, "pools and probes", "remove", NAME)
         still_paused = is_paused_by_us(stack)
-        held.open()
-        held.require_completed()
+        busy.open()
         done = end(stack, again, "remove", NAME)
         assert done.status == 0 and still_paused, done.output  # what is on its way out was given nothing more
     require_well(stack)
