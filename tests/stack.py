@@ -189,7 +189,7 @@ class Stack:
 
     def remove_by_force(self) -> None:
         """End and remove what a failed test left, so that it cannot disturb another."""
-        if self.home.exists():
+        if self.paths.agent.exists():  # before that there are processes and files alone
             self.call("destroy", *self.where, "--yes")
         for pid in self.processes():
             with suppress(ProcessLookupError):
