@@ -1,4 +1,7 @@
-"""The fault matrix begins with what takes longest and matters most, and begins nothing more once its time is over."""
+"""Which test runs where and when: those that share a stack or a server in one of the two lanes, in their order.
+
+The fault matrix begins with what takes longest and matters most, and begins nothing more once its time is over.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import pytest
 
 UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
+ONE_STACK = ("tests/e2e", "tests/day_two")
+"""Folders whose files share a stack."""
 FIRST = (
     "tests/fault/test_upgrade.py",
     "tests/fault/test_restore.py",
@@ -20,7 +25,11 @@ FIRST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before the lanes look at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder, file = item.nodeid.partition("::")[0].rsplit("/", 1)
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_STACK else f"{folder}/{file}"))
     items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST)))
 
 
