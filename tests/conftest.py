@@ -9,10 +9,12 @@ import os
 import time
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
-ONE_STACK = ("tests/e2e", "tests/day_two")
+ONE_STACK = ("tests/e2e/", "tests/day_two/")
 """Folders whose files share a stack."""
 FIRST = (
     "tests/fault/test_upgrade.py",
@@ -25,11 +27,19 @@ FIRST = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the lanes look at the groups
+class Lanes(LoadScopeScheduling):
+    """A file at a time for each lane, and a folder that shares a stack as if it were one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in ONE_STACK if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    return Lanes(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        folder, file = item.nodeid.partition("::")[0].rsplit("/", 1)
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_STACK else f"{folder}/{file}"))
     items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST)))
 
 
