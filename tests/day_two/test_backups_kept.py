@@ -22,7 +22,7 @@ from tests.stack import Stack, eventually
 pytestmark = pytest.mark.fault
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_is_verified(stack: Stack) -> None:
     """A real backup, to forge others from."""
     if not any(each["verified"] for each in backups(stack)):
@@ -63,10 +63,10 @@ def ids(stack: Stack) -> set[str]:
 def emptied(stack: Stack) -> Iterator[Path]:
     """A store without backups, and a real one to forge others from; afterwards it is as it was."""
     kept = stack.folder / "kept"
-    model = stack.home / "store/backups" / next(each["id"] for each in backups(stack) if each["verified"])
+    model = next(each["id"] for each in backups(stack) if each["verified"])
     store(stack).rename(kept)
     try:
-        yield kept / model.name
+        yield kept / model
     finally:
         shutil.rmtree(store(stack), ignore_errors=True)
         kept.rename(store(stack))

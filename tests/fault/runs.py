@@ -82,13 +82,22 @@ def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary, seconds: floa
 
 def kill_flow(stack: Stack, run: UUID) -> bool:
     """SIGKILL to the process of a flow run, False while there is none; what it had started on the host goes on."""
-    wanted, killed = f"PREFECT__FLOW_RUN_ID={run}".encode(), False
+    killed = False
+    for pid in processes_of_run(stack, run):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            killed = True
+    return killed
+
+
+def processes_of_run(stack: Stack, run: UUID) -> list[int]:
+    """Every living process of a flow run."""
+    wanted, found = f"PREFECT__FLOW_RUN_ID={run}".encode(), []
     for pid in processes_of(stack.home):
         with suppress(OSError):
             if wanted in Path(f"/proc/{pid}/environ").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-                killed = True
-    return killed
+                found.append(pid)
+    return found
 
 
 LASTING = ("flow", "task_run", "log", "block_document", "variable")

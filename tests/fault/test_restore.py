@@ -14,9 +14,8 @@ import pytest
 
 from blocks.pools import is_marked
 from tests import gated
-from tests.fault.runs import OBJECTS, boundary, disturbed_call, says_one_line_with_a_hint
+from tests.fault.runs import OBJECTS, boundary, disturbed_call, processes_of_run, says_one_line_with_a_hint
 from tests.fault.test_killed import MOST_ATTEMPTS
-from tests.gated import Gated
 from tests.stack import Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault
@@ -143,15 +142,6 @@ def test_where_the_temporary_server_dies_the_old_service_goes_on(
     require_well(stack)
 
 
-def processes_of_run(stack: Stack, run: Gated) -> list[int]:
-    found = []
-    for pid in stack.processes():
-        with suppress(OSError):
-            if f"PREFECT__FLOW_RUN_ID={run.id}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                found.append(pid)
-    return found
-
-
 def databases(stack: Stack) -> list[list[str]]:
     return stack.query("SELECT datname FROM pg_database ORDER BY datname")
 
@@ -187,7 +177,7 @@ def test_now_ends_a_running_flow_before_the_databases_are_swapped(
     stack, kept = prepared
     alive: list[list[int]] = []
     with gated.running(stack, tmp_path) as run:
-        began = processes_of_run(stack, run)
+        began = processes_of_run(stack, run.id)
 
         def look(step: str, _: subprocess.Popen[str]) -> None:
             if step == "stop server and workers":
@@ -195,7 +185,7 @@ def test_now_ends_a_running_flow_before_the_databases_are_swapped(
 
         done = disturbed_call(stack, (*RESTORE, *stack.where, "--now"), look)
     assert done.status == 0, done.output
-    assert began and alive == [[]] and processes_of_run(stack, run) == []
+    assert began and alive == [[]] and processes_of_run(stack, run.id) == []
     assert stack.query(f"SELECT state_name FROM flow_run WHERE id = '{run.id}'") in ([], [["Crashed"]])
     assert stack.run("status").status == 0
     require_restored(stack, kept)
