@@ -24,8 +24,9 @@ from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
 from blocks.release import locked_version
 from blocks.secret_store import SecretStore
+from blocks.services import STACK_VARIABLE
 from blocks.spec import StackSpec, build_spec
-from blocks.stack import STACK_VARIABLE, Stack, StackBlock
+from blocks.stack import Stack, StackBlock
 
 __all__ = [
     "LocalDatabase",

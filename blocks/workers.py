@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from blocks.errors import WrongCall
+from blocks.services import WORKER_PREFIX
 from blocks.spec import StackSpec, Worker, build_spec
-from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX
+from blocks.stack import MAINTENANCE_POOL
 
 Action = Literal["list", "add", "remove", "scale"]
 

@@ -23,7 +23,8 @@ from blocks.host.agent.spec import File, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.host.wanted import Wanted
 from blocks.resource import Apply, visit
 from blocks.server_objects import StackDocument
-from blocks.stack import SLOT_PREFIX, WORKER_PREFIX, Stack
+from blocks.services import SLOT_PREFIX, WORKER_PREFIX
+from blocks.stack import Stack
 from blocks.waiting import wait_until
 
 SERVER_SECONDS = 240.0

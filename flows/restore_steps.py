@@ -29,7 +29,8 @@ from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
 from blocks.restorable import Facts
-from blocks.stack import SLOT_PREFIX, WORKER_PREFIX, Stack, next_spec
+from blocks.services import SLOT_PREFIX, WORKER_PREFIX
+from blocks.stack import Stack, next_spec
 from blocks.verification import FAULTS, UNDER_WAY
 from blocks.waiting import wait_until
 from flows import backup, change, restored

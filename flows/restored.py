@@ -32,7 +32,8 @@ from blocks.host.agent.spec import Condition
 from blocks.host.restore_record import Record
 from blocks.resource import Apply
 from blocks.server_objects import server_objects
-from blocks.stack import WORKER_PREFIX, Stack
+from blocks.services import WORKER_PREFIX
+from blocks.stack import Stack
 from blocks.waiting import wait_until
 from flows.converge import this_server, visit_all
 from flows.progress import step

@@ -22,13 +22,9 @@ from blocks.errors import Blocked
 from blocks.host import lease as leases
 from blocks.host.agent.spec import Job
 from blocks.host.wanted import SERVER
+from blocks.services import server_toml
 from blocks.spec import StackSpec
-from blocks.stack import (
-    Stack,
-    active_slot,
-    other_slot,
-    server_toml,
-)
+from blocks.stack import Stack, active_slot, other_slot
 from flows import backup, change, stall, upgrade_preflight, upgrade_switch
 from flows.backup import as_task
 from flows.converge import this_server
@@ -169,7 +165,7 @@ def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
         secrets=server.secrets,
         timeout=3600.0,
     )
-    return job, [server_toml(way.new, home.etc / "rehearsal", copy)]
+    return job, [server_toml(way.new.spec, home.etc / "rehearsal", copy)]
 
 
 def ask(report: Report, hours: int) -> None:

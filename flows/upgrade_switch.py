@@ -12,7 +12,8 @@ from blocks.host import control, schema
 from blocks.host.agent.spec import HostSpec, Job, Service
 from blocks.host.wanted import SERVER
 from blocks.server_objects import server_objects
-from blocks.stack import SLOT_PREFIX, Stack, active_slot, host_spec, other_slot
+from blocks.services import SLOT_PREFIX
+from blocks.stack import Stack, active_slot, host_spec, other_slot
 from flows import change
 from flows import status as seen_from_outside
 from flows.converge import this_server

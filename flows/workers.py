@@ -20,8 +20,9 @@ from blocks.host.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
+from blocks.services import WORKER_PREFIX
 from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
-from blocks.stack import MAINTENANCE_POOL, WORKER_PREFIX, HostServices, Stack, next_spec
+from blocks.stack import MAINTENANCE_POOL, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
 from flows.backup import as_task

@@ -10,7 +10,7 @@ import pytest
 from blocks.host.agent.spec import Artifact, File, HostSpec, Release, Service
 from blocks.host.serve_grace import Further, as_text, read_further
 from blocks.rotation import afterwards, deadline, while_rotating
-from blocks.stack import ServerSecrets
+from blocks.services import ServerSecrets
 from flows.rotate import place
 
 OLDEST, OLD, NEW = "admin:oldest", "admin:old", "admin:new"

@@ -19,8 +19,9 @@ from blocks.host.agent.validation import faults, levels_of, read_spec
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import in_order
+from blocks.services import ServerSecrets
 from blocks.spec import build_spec
-from blocks.stack import ServerSecrets, Stack, StackBlock, host_spec, next_spec, server_secrets
+from blocks.stack import Stack, StackBlock, host_spec, next_spec, server_secrets
 
 SECRETS = {
     "auth-string": "admin:open-sesame-1",

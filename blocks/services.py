@@ -1,0 +1,166 @@
+"""The services of a stack which run Prefect, and the files they read. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.database import Database
+from blocks.host.agent.spec import File, Health, Service
+from blocks.host.home import Home
+from blocks.host.secret_files import AUTH_GRACE, AUTH_STRING, DATABASE_LOGIN, ENCRYPTION_KEY
+from blocks.spec import StackSpec, Worker
+
+SOCKET = "server"
+"""Name of the held socket which both slots of the server accept on."""
+SLOT_PREFIX = "server-"
+WORKER_PREFIX = "worker-"
+"""How the services of servers, by slot, and of workers, by name, begin."""
+STACK_VARIABLE = "SELFHOST_STACK"
+"""Tells a flow on a worker which stack it belongs to."""
+
+
+@dataclass(frozen=True)
+class ServerSecrets:
+    """Names of the secrets a server is started with; while one is rotated, its name is another one."""
+
+    auth_string: str = AUTH_STRING
+    database_login: str = DATABASE_LOGIN
+
+
+USUAL_SECRETS = ServerSecrets()
+
+
+def reference(secret: str) -> str:
+    """How the content of a file names a secret."""
+    return f"${{secret:{secret}}}"
+
+
+def server_service(spec: StackSpec, home: Home, environment: Path, slot: str) -> Service:
+    """The API server in a slot, from the environment of its release."""
+    state = home.state / "server"
+    return Service(
+        name=SLOT_PREFIX + slot,
+        version=spec.prefect_version,
+        argv=(str(environment / "bin/python"), "-m", "blocks.host.serve", "--slot", slot, "--run-dir", str(home.run)),
+        cwd=str(home.etc / f"server-{slot}"),
+        env={
+            "PREFECT_HOME": str(state),
+            "PREFECT_UI_STATIC_DIRECTORY": str(state / f"ui-{slot}"),  # written at the start, by another version
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": spec.server.log_level,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": ",".join(_known_vacuums(spec)),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{spec.server.retention_days}D",
+            "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{spec.server.event_retention_days}D",
+            # Shared by both slots: with leases in memory, runs under a concurrency limit die at a switch.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        },
+        secrets={"PREFECT_SERVER_ENCRYPTION_KEY": ENCRYPTION_KEY},
+        sockets=(SOCKET,),
+        files=(str(home.etc / f"server-{slot}/prefect.toml"),),
+        health=Health("http", socket=str(home.run / f"server-{slot}.sock"), path="/api/ready"),
+        ready_file=str(home.run / f"server-{slot}.json"),
+        stop_timeout=45.0,
+    )
+
+
+def _known_vacuums(spec: StackSpec) -> list[str]:
+    """What of the wanted vacuum this Prefect knows: a server refuses to start on a kind it does not."""
+    knows_orphans = spec.version_parts >= (3, 8, 5)  # before, the vacuum of flow runs took them along
+    return [each for each in spec.server.vacuum if each != "orphans" or knows_orphans]
+
+
+def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worker) -> Service:
+    """A worker, from the environment of its release."""
+    python = environment / "bin/python"
+    argv = (str(python), "-m", "prefect", "worker", "start", "--name", worker.name, "--pool", worker.pool)
+    own = {
+        "PREFECT_HOME": str(home.state / f"worker-{worker.name}"),
+        "PREFECT_LOGGING_LEVEL": spec.server.log_level,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
+        "TMPDIR": str(Path(temporary_folder(home, worker).path).parent),
+        STACK_VARIABLE: spec.name,
+        # A run started from the UI begins within 1 s instead of 10; the query costs the server about 5 ms.
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    return Service(
+        name=WORKER_PREFIX + worker.name,
+        version=spec.prefect_version,
+        argv=(*argv, "--type", worker.type, "--limit", str(worker.concurrency)),
+        cwd=str(home.etc / "client"),
+        env={**worker.env, **_git(python, worker.git_credentials), **own},
+        files=(str(home.etc / "client/prefect.toml"), temporary_folder(home, worker).path),
+        restart="when-idle",
+        # Flows it runs die with it; a drain pauses its pool first.
+        stop_timeout=30.0,
+    )
+
+
+def _git(python: Path, credentials: str | None) -> dict[str, str]:
+    """Environment by which git asks our credential helper, and no other: a helper that stores would be given the
+    secret, and would write it down."""
+    if credentials is None:
+        return {}
+    return {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "credential.helper",
+        "GIT_CONFIG_VALUE_0": "",  # forgets the helpers of this machine's own configuration
+        "GIT_CONFIG_KEY_1": "credential.helper",
+        "GIT_CONFIG_VALUE_1": f"!{shlex.quote(str(python))} -P -m blocks.git_credentials {shlex.quote(credentials)}",
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+
+
+def temporary_folder(home: Home, worker: Worker) -> File:
+    """A worker's own folder for temporary files, made by a file in it.
+
+    Prefect's runner works in `runner_storage` of the temporary folder, which in /tmp is that of the first user
+    who ran a worker on this machine: those of all other users could not start. And it goes with the home.
+    """
+    return File(
+        path=str(home.state / f"worker-{worker.name}/tmp/README"), content="Temporary files of this worker's runs.\n"
+    )
+
+
+def auth_grace(folder: Path) -> File:
+    """Further auth strings of the server in that folder. It looks at them as it runs: they are none of its `files`."""
+    return File(path=str(folder / "auth-grace.json"), content=reference(AUTH_GRACE))
+
+
+def server_toml(spec: StackSpec, folder: Path, database: Database, secrets: ServerSecrets = USUAL_SECRETS) -> File:
+    """`prefect.toml` of a server on this database, in the working folder that server looks at.
+
+    Each slot has its own, so that a server on its way out keeps what it was started with.
+    """
+    return File(
+        path=str(folder / "prefect.toml"),
+        content=f"""\
+# Written by the host agent; edit the stack's spec instead.
+[server.api]
+host = "127.0.0.1"
+port = {spec.server_port}
+auth_string = "{reference(secrets.auth_string)}"
+
+[server.ui]
+api_url = "{spec.api_url}"
+
+[server.database]
+connection_url = "{database.connection_url(secrets.database_login)}"
+""",
+    )
+
+
+def client_toml(spec: StackSpec, home: Home) -> File:
+    """`prefect.toml` of the workers, which talk to the server's port directly."""
+    return File(
+        path=str(home.etc / "client/prefect.toml"),
+        content=f"""\
+# Written by the host agent; edit the stack's spec instead.
+[api]
+url = "http://127.0.0.1:{spec.server_port}/api"
+auth_string = "{reference(AUTH_STRING)}"
+""",
+    )
