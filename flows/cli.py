@@ -211,13 +211,14 @@ def destroy(where: Where = HERE, *, yes: Yes = False) -> None:
 def connect(where: Where = HERE) -> None:
     """Write a Prefect profile for this machine, and print what another laptop or CI needs."""
     spec, home = where.saved()
+    from blocks import clients
     from flows.connect import write_profile
 
     path = write_profile(spec, secret_files.read(home.secrets, secret_files.AUTH_STRING))
     file = home.secrets / secret_files.AUTH_STRING
     terminal.say(f"profile {spec.name!r} is written to {path} and in use: prefect flow-run ls")
-    terminal.say("another laptop, or CI, needs the Prefect version of the server or an older one, and:")
-    terminal.say(f"  pip install 'prefect<={spec.prefect_version}'")
+    terminal.say(f"another laptop, or CI, needs the server's Prefect or an older one (from {clients.OLDEST} on), and:")
+    terminal.say(f"  pip install '{clients.requirement(spec.prefect_version)}'")
     terminal.say(f"  export PREFECT_API_URL={spec.api_url}")
     terminal.say(f"  export PREFECT_API_AUTH_STRING=...   # the text of {file}; keep it in the CI's secret store")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from blocks import backups, catalog, verification
+from blocks import backups, catalog, clients, verification
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Condition
 from blocks.host.secret_files import AUTH_STRING
@@ -32,8 +33,10 @@ def status(stack: str | None = None) -> None:
 
 
 def look(stack: Stack) -> list[Condition]:
-    """Every check of `blocks.verification` for this stack."""
-    found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+    """Every check of `blocks.verification` for this stack, and what concerns it as a whole."""
+    seen = stack.machine.observe()
+    found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
+    found.append(clients.fit(clients.callers(seen), stack.spec.prefect_version, time.time()))
     found.append(backup_is_recent(stack))
     alerts = stack.spec.alerts.notification_block
     return [*found, verification.alerts_reach(stack.door, alerts)] if alerts else found

@@ -9,7 +9,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import WorkPoolFilter
 from prefect.runtime import flow_run
 
-from blocks import catalog, pools, release, verification
+from blocks import catalog, clients, pools, release, verification
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
 from blocks.host import control
@@ -95,14 +95,9 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
         free_bytes=old.machine.free_bytes(),
         running=pools.told(each for each in pools.all_alive(client) if str(each.id) != flow_run.id),
         strangers=tuple(online),
-        clients=_clients(old),
+        clients=clients.callers(old.machine.observe()),
         scheduler=verification.scheduler_moves(old.door),
     )
-
-
-def _clients(stack: Stack) -> dict[str, float]:
-    seen = stack.machine.observe()
-    return {version: at for each in (seen.services if seen else ()) for version, at in sorted(each.clients.items())}
 
 
 def faults(facts: Facts) -> list[str]:
@@ -137,10 +132,10 @@ def notes(facts: Facts, to: str) -> list[str]:
     return [*told, *_callers(facts.clients, to)]
 
 
-def _callers(clients: Mapping[str, float], to: str) -> list[str]:
+def _callers(called: Mapping[str, float], to: str) -> list[str]:
     """Which clients, workers among them, have called the server since its start."""
-    newer = [each for each in clients if numbers(each) > numbers(to)]
-    told = [f"clients that have called, by version: {', '.join(clients)}"] if clients else []
+    newer = [each for each in called if numbers(each) > numbers(to)]
+    told = [f"clients that have called, by version: {', '.join(called)}"] if called else []
     if newer:
         told.append(
             f"clients newer than {to}, which its server refuses (422) as the present one does: {', '.join(newer)}"

@@ -1,6 +1,6 @@
 """What a server tells of itself in its ready file: that it accepts, its version, and which versions call it.
 
-No client may be newer than its server, so an upgrade looks at that beforehand.
+No client may be newer than its server, nor older than `blocks.clients` says: upgrade and status look at that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from blocks.host.serve_grace import ASGIApp, Receive, Scope, Send
+from blocks.host.serve_grace import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger("blocks.host.serve")
 
@@ -24,11 +24,15 @@ AGENT = re.compile(rb"prefect/(\d{1,4}\.\d{1,4}\.\d{1,4}) ")
 EVERY = 60.0
 """Seconds after which a version that goes on calling is noted again."""
 MOST = 20
-"""Versions that are remembered: anybody may call himself anything."""
+"""Versions that are remembered: a client may call itself anything."""
+OPEN = {"/api/health", "/api/ready"}
+"""Paths of the API which ask for no auth string."""
 
 
 class ClientVersions:
     """An ASGI application round another, which notes when a client of which version called last.
+
+    Only calls count that were let in: a stranger's must not make `selfhost status` look ill.
 
     Attributes:
         seen: Version → Unix time.
@@ -41,9 +45,16 @@ class ClientVersions:
         self.on_change: Callable[[], None] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            self.note(next((value for name, value in scope["headers"] if name == b"user-agent"), b""))
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or not _wants_auth(scope):
+            await self._app(scope, receive, send)
+            return
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] != 401:
+                self.note(next((value for name, value in scope["headers"] if name == b"user-agent"), b""))
+            await send(message)
+
+        await self._app(scope, receive, noting)
 
     def note(self, agent: bytes) -> None:
         """Take note of one call by its `User-Agent`."""
@@ -54,6 +65,12 @@ class ClientVersions:
         if len(self.seen) > MOST:
             del self.seen[min(self.seen, key=lambda version: self.seen[version])]
         self.on_change()
+
+
+def _wants_auth(scope: Scope) -> bool:
+    """Whether Prefect's server asks for the auth string before it answers; a preflight of CORS needs none."""
+    path = str(scope["path"])
+    return path.startswith("/api/") and path not in OPEN and scope["method"] != "OPTIONS"
 
 
 def write_atomically(path: Path, content: dict[str, Any], *, flushed: bool = True) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from blocks.errors import WrongCall
 from blocks.host import lease as leases
-from blocks.host import wanted
+from blocks.host import secret_files, wanted
 from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home, claim
 from blocks.host.wanted import SERVER, TOOLS, Wanted
@@ -113,6 +113,15 @@ def test_damaged_mark_is_one_line(home: Home) -> None:
     assert done.returncode == 1
     assert "the ownership mark" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_connect_says_which_prefects_others_may_install(home: Home) -> None:
+    saved(home, public_url="https://prefect.example.org")
+    secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
+    done = selfhost("connect", "--home", str(home.root), folder=home.root.parent)
+    assert done.returncode == 0, done.stderr
+    assert "  pip install 'prefect>=3.6.14,<=3.8.8'" in done.stdout.splitlines()
+    assert "  export PREFECT_API_URL=https://prefect.example.org/api" in done.stdout.splitlines()
 
 
 def test_destroy_without_a_person_wants_yes_and_touches_nothing(home: Home) -> None:

@@ -13,12 +13,12 @@ from typing import get_args
 import pytest
 from cyclopts import App
 
-from blocks import backups, verification
+from blocks import backups, clients, verification
 from blocks.automations import automations
 from blocks.host.agent.spec import Condition, ServiceState
 from blocks.host.home import Home
 from blocks.server_objects import declared_deployments
-from blocks.spec import Alerts, read_spec
+from blocks.spec import Alerts, StackSpec, read_spec
 from flows.cli import app
 from tests.emulator.control import PATHS
 from tests.spec_table import Key, keys
@@ -157,9 +157,14 @@ def test_status_example_has_the_stable_keys() -> None:
 
 def test_names_every_condition() -> None:
     kinds = re.findall(r'kind = f?"(\w+)', inspect.getsource(verification))
-    kinds += re.findall(r'Condition\("(\w+)', inspect.getsource(backups))
-    assert len(kinds) >= 7
+    kinds += re.findall(r'Condition\("(\w+)', inspect.getsource(backups) + inspect.getsource(clients))
+    assert len(kinds) >= 8
     assert not [kind for kind in kinds if f"`{kind}" not in chapter("Commands")]
+
+
+def test_says_which_prefects_may_call() -> None:
+    wanted = clients.requirement(StackSpec().prefect_version)
+    assert f"pip install '{wanted}'" in chapter("From another laptop, or CI")
 
 
 def test_names_every_state_of_a_service() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -9,7 +10,7 @@ import pytest
 from prefect.settings import PREFECT_SERVER_API_KEEPALIVE_TIMEOUT, temporary_settings
 
 from blocks.host.serve import Laps, read_options
-from blocks.host.serve_grace import Receive, Scope, Send
+from blocks.host.serve_grace import Message, Receive, Scope, Send
 from blocks.host.serve_ready import MOST, ClientVersions, ReadyFile, remove_own, write_atomically
 from blocks.host.serve_uvicorn import DrainStep, drain_step, server_config
 
@@ -98,6 +99,37 @@ def test_whoever_calls_himself_anything_does_not_fill_the_memory() -> None:
     for number in range(3 * MOST):
         clients.note(f"prefect/3.8.{number} (API 0.8.4)".encode())
     assert len(clients.seen) == MOST and f"3.8.{3 * MOST - 1}" in clients.seen
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "noted"),
+    [
+        ("POST", "/api/flow_runs/filter", 200, True),
+        ("POST", "/api/flow_runs/", 422, True),  # a newer client
+        ("GET", "/api/admin/version", 401, False),
+        ("GET", "/api/health", 200, False),
+        ("GET", "/api/ready", 200, False),
+        ("OPTIONS", "/api/flow_runs/filter", 200, False),
+        ("GET", "/ui-settings", 200, False),
+    ],
+)
+def test_only_calls_that_were_let_in_count(method: str, path: str, status: int, noted: bool) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    clients, sent = ClientVersions(answer), list[Message]()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("the answer needs no body")
+
+    headers = [(b"user-agent", b"prefect/3.6.13 (API 0.8.4)")]
+    scope: Scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    asyncio.run(clients(scope, receive, send))
+    assert [each["status"] for each in sent] == [status]
+    assert list(clients.seen) == (["3.6.13"] if noted else [])
 
 
 async def nobody(scope: Scope, receive: Receive, send: Send) -> None:

@@ -57,6 +57,7 @@ def test_closed_front_door_is_reported_whole(stack: Stack, home: Home) -> None:
     assert {each["type"]: each["status"] for each in found["conditions"]} == {
         "ServicesReady": False,
         "ExpectedVersion": False,
+        "ClientsFit": True,
         "BackupRecent": False,
         "AlertsReach": False,
     }  # what would only wait for the front door is left out
