@@ -29,8 +29,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from blocks.host.serve_grace import Grace, GraceLayer
 from blocks.host.serve_ready import ClientVersions, ReadyFile, remove_own
 from blocks.host.serve_sockets import SlotSocket, SocketMissing, adopt
+from blocks.host.serve_strangers import StrangersLayer
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from prefect.settings import Settings
 
     from blocks.host.schema import Lineage
@@ -151,12 +153,28 @@ def build_app(auth_grace: Path, services: bool = True) -> ASGIApp:
     from prefect.server.api.server import create_app
     from sqlalchemy.orm import configure_mappers
 
-    app: ASGIApp = create_app(final=True, webserver_only=not services)
+    app = create_app(final=True, webserver_only=not services)
     configure_mappers()
     auth_string = current_settings().server.api.auth_string
+    remove_documentation(app)
     if auth_string is None:
         return app
-    return GraceLayer(app, auth_string.get_secret_value(), Grace(auth_grace.absolute()))
+    return StrangersLayer(GraceLayer(app, auth_string.get_secret_value(), Grace(auth_grace.absolute())))
+
+
+def remove_documentation(app: FastAPI) -> None:
+    """Remove the description of the API, for everybody, from an application and what is mounted in it.
+
+    It is built anew for each call, for seconds in which nobody else is answered, and the pages about it load foreign
+    scripts into the origin whose browser storage holds the password. Neither the UI nor any client asks for it.
+    """
+    from fastapi import FastAPI
+
+    gone = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
+    app.router.routes[:] = [each for each in app.routes if getattr(each, "path", None) not in gone]
+    for each in app.routes:
+        if isinstance(mounted := getattr(each, "app", None), FastAPI):
+            remove_documentation(mounted)
 
 
 def prepare(options: Options) -> tuple[SlotServer, Lineage, ClientVersions]:

@@ -12,7 +12,6 @@ server's own. Which ones are accepted stands in a file that is looked at again w
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import logging
@@ -155,6 +154,8 @@ class GraceLayer:
 
     def _header(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         given = _basic(value) if name.lower() == b"authorization" else None
+        if given is not None and not given.isascii():
+            return name, b""  # a 401: Prefect cannot compare it, and would answer 500
         if given is None or not self._grace.accepts(given):
             return name, value
         return name, b"Basic " + base64.b64encode(self._own.encode())
@@ -162,12 +163,10 @@ class GraceLayer:
 
 def _basic(value: bytes) -> str | None:
     """What `Basic …` carries, read as Prefect's server reads it; None where it is something else."""
-    scheme, _, credentials = value.partition(b" ")
-    if scheme != b"Basic":
-        return None
     try:
-        return base64.b64decode(credentials.strip()).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+        scheme, credentials = value.decode("latin-1").split()
+        return base64.b64decode(credentials).decode() if scheme == "Basic" else None
+    except ValueError:  # not two words, not base64, not UTF-8
         return None
 
 

@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 import uvicorn
 from prefect.settings import get_current_settings
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from blocks.host.serve_strangers import FIRST_BYTES, MOST_BYTES
 
 logger = logging.getLogger("blocks.host.serve")
 
@@ -41,12 +44,39 @@ def drain_step(
     return "close websockets" if is_late or is_left_alone else "wait"
 
 
+class StrangersProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's websocket, which takes FIRST_BYTES in all until Prefect answers, as it does known clients alone."""
+
+    _is_known = False
+    _brought = 0
+
+    def data_received(self, data: bytes) -> None:
+        is_after_handshake = self.handshake_initiated
+        super().data_received(data)
+        if is_after_handshake and not self._is_known:
+            self._brought += len(data)  # pings and fragments too, which are no messages, and of which there is no limit
+            if self._brought > FIRST_BYTES and not self.close_sent:
+                self.transport.abort()
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.send" and not self._is_known:
+            self._is_known = True
+            self.conn.max_message_size = MOST_BYTES
+        await super().send(message)
+
+
 def server_config(app: Callable[..., Any], forwarded_allow_ips: str) -> uvicorn.Config:
-    """The options `prefect server start` gives to uvicorn, with Prefect's logging (it has timestamps)."""
+    """The options `prefect server start` gives to uvicorn, with Prefect's logging (it has timestamps).
+
+    Without an auth string nobody is a stranger, and Prefect does not answer what comes over a websocket.
+    """
     api = get_current_settings().server.api
+    has_strangers = api.auth_string is not None
     return uvicorn.Config(
         app,
         timeout_keep_alive=api.keepalive_timeout,
+        ws=StrangersProtocol if has_strangers else "auto",
+        ws_max_size=FIRST_BYTES if has_strangers else MOST_BYTES,
         ws_ping_interval=api.websocket_ping_interval,
         ws_ping_timeout=api.websocket_ping_timeout,
         log_level=get_current_settings().server.logging_level.lower(),

@@ -7,6 +7,7 @@ for the schema, then one slot, the other, and a crash.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -14,16 +15,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import prefect
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.protocol import State
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
+from blocks.host.serve_strangers import CROWD
 from tests.held import Holder, Slot, holding, server_environment
 from tests.postgres import Cluster, base_environment
 from tests.traffic import Traffic, clients, headers
@@ -110,6 +116,86 @@ def test_the_slot_socket_answers_for_this_very_slot(blue: Slot) -> None:
 def test_log_lines_carry_date_and_time(blue: Slot) -> None:
     ready = next(line for line in blue.output().splitlines() if "is ready" in line)
     assert time.strptime(ready[:19], "%Y-%m-%d %H:%M:%S").tm_year >= 2026
+
+
+def opened(holder: Holder, first: str | bytes = "") -> ClientConnection:
+    """A websocket for events, over which a first message has been sent, if any."""
+    url = holder.address.replace("http", "ws") + "/api/events/in"
+    connection = connect(url, subprotocols=[Subprotocol("prefect")], open_timeout=30, close_timeout=1)
+    if first:
+        with suppress(ConnectionClosed):  # it is closed while a long one is still being sent
+            connection.send(first)
+    return connection
+
+
+def known(holder: Holder) -> ClientConnection:
+    connection = opened(holder, json.dumps({"type": "auth", "token": AUTH}))
+    assert json.loads(connection.recv(timeout=30))["type"] == "auth_success"
+    return connection
+
+
+def closed_with(connection: ClientConnection) -> int:
+    """The code it is closed with; 1006 where the connection just ends."""
+    with connection, pytest.raises(ConnectionClosed) as closed:
+        connection.recv(timeout=30)
+    return closed.value.rcvd.code if closed.value.rcvd else 1006
+
+
+MALFORMED = ("hello", b"\0", "[" * 8000, json.dumps({"type": "auth", "token": "admin:änders"}))
+
+
+def test_a_first_message_that_cannot_be_read_is_a_line_and_a_close(blue: Slot, holder: Holder) -> None:
+    before = len(blue.output())
+    assert [closed_with(opened(holder, each)) for each in MALFORMED] == [1008] * len(MALFORMED)
+    assert closed_with(opened(holder, "x" * 16_000_000)) in (1009, 1006)
+    assert "Traceback" not in blue.output()[before:]
+    assert "a websocket of 127.0.0.1 was closed: the first message is not JSON" in blue.output()
+
+
+def test_what_is_no_message_is_bounded_too(blue: Slot, holder: Holder) -> None:
+    """Pings, and fragments of a message that never ends."""
+    with opened(holder) as pinging, pytest.raises(ConnectionClosed):
+        for _ in range(1000):
+            pinging.ping(os.urandom(100))
+        pinging.recv(timeout=30)
+    with opened(holder) as fragmenting, pytest.raises(ConnectionClosed):
+        fragmenting.send("" for _ in range(100_000))
+    assert "Traceback" not in blue.output()
+
+
+def test_a_crowd_of_silent_websockets_goes_and_known_clients_stay(blue: Slot, holder: Holder) -> None:
+    with ExitStack() as stack:
+        before = stack.enter_context(known(holder))
+        silent = [stack.enter_context(opened(holder)) for _ in range(CROWD + 20)]
+
+        def silent_and_open() -> int:
+            return sum(each.state is State.OPEN for each in silent)
+
+        blue.wait(lambda: silent_and_open() <= CROWD, "rid of those beyond the cap", 30)
+        stack.enter_context(known(holder))
+        before.ping().wait(timeout=30)
+        assert before.state is State.OPEN
+
+
+def test_an_event_too_long_is_dropped_and_the_next_one_is_stored(blue: Slot, holder: Holder) -> None:
+    def event(name: str, padding: int) -> str:
+        resource = {"prefect.resource.id": "test.strangers"}
+        now = datetime.now(UTC).isoformat()
+        payload = {"padding": "x" * padding}
+        return json.dumps(
+            {"event": name, "occurred": now, "id": str(uuid4()), "resource": resource, "payload": payload}
+        )
+
+    def stored() -> list[str]:
+        answer = httpx.post(f"{holder.address}/api/events/filter", json=body, headers=headers(AUTH), timeout=30)
+        return sorted(each["event"] for each in answer.json()["events"])
+
+    body = {"filter": {"event": {"prefix": ["strangers."]}}}
+    with known(holder) as connection:
+        for name, padding in (("strangers.huge", 20_000_000), ("strangers.long", 1_400_000), ("strangers.short", 1)):
+            connection.send(event(name, padding))
+        blue.wait(lambda: stored() == ["strangers.long", "strangers.short"], "with the legal events stored", 30)
+    assert blue.output().count("a message of 127.0.0.1 was dropped") == 1
 
 
 @pytest.fixture(scope="module")

@@ -151,6 +151,17 @@ def test_any_other_header_is_left_to_prefect(path: Path, clock: Clock, value: st
     assert seen_by_the_application(grace, {}) == ""
 
 
+def test_a_password_that_prefect_could_not_compare_is_taken_away(path: Path, clock: Clock) -> None:
+    """Its comparison wants ASCII, and raises for anything else: a 500 and a traceback."""
+    assert seen_by_the_application(grace_of(path, clock, (OLD, None)), headers("admin:änders")) == ""
+
+
+@pytest.mark.parametrize("space", ["\t", "   "])
+def test_a_header_is_read_as_prefect_reads_it(path: Path, clock: Clock, space: str) -> None:
+    given = {"Authorization": headers(OLD)["Authorization"].replace(" ", space)}
+    assert seen_by_the_application(grace_of(path, clock, (OLD, None)), given) == headers(OWN)["Authorization"]
+
+
 def auth(token: object) -> Message:
     return {"type": "websocket.receive", "text": json.dumps({"type": "auth", "token": token})}
 
