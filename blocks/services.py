@@ -139,6 +139,8 @@ def server_toml(spec: StackSpec, folder: Path, database: Database, secrets: Serv
         path=str(folder / "prefect.toml"),
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
+ui_url = "{spec.url}"  # in alerts; Prefect knows it of no server
+
 [server.api]
 host = "127.0.0.1"
 port = {spec.server_port}
@@ -159,6 +161,8 @@ def client_toml(spec: StackSpec, home: Home) -> File:
         path=str(home.etc / "client/prefect.toml"),
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
+ui_url = "{spec.url}"  # in logs and flows; Prefect would take the port behind the front door, which lets no browser in
+
 [api]
 url = "http://127.0.0.1:{spec.server_port}/api"
 auth_string = "{reference(AUTH_STRING)}"

@@ -93,7 +93,7 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     releases = launch.keep_wanted(spec, home)
     if launch.has_other_prefect(spec):
         launch.become(releases[wanted.SERVER], home, lease)
-    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    launch.use_own_server(spec, home)
 
     from blocks import catalog, resource, verification
     from flows import converge
@@ -130,7 +130,7 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
     if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
         launch.become(wanted.read(home).releases[wanted.SERVER], home)  # a client may not be newer than its server
     with launch.prepared(spec, home) as releases:
-        launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+        launch.use_own_server(spec, home)
         from blocks import catalog, resource
         from flows import converge
 

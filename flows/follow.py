@@ -13,6 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, Log
 from prefect.client.schemas.sorting import LogSort
+from prefect.utilities.urls import url_for
 
 from blocks.errors import Blocked, NotReady
 from blocks.front_door import FrontDoor
@@ -38,7 +39,7 @@ def run_deployment(door: FrontDoor, name: str, parameters: Mapping[str, Any], sa
     with door.client() as client:
         deployment = client.read_deployment_by_name(name)
         run = client.create_flow_run_from_deployment(deployment.id, parameters=dict(parameters))
-        say(f"run {run.name}: {door.url}/runs/flow-run/{run.id}")
+        say(f"run {run.name}: {url_for(run)}")
         return _followed(client, run.id, say)
 
 

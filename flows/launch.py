@@ -177,6 +177,12 @@ def users_profiles() -> Path:
     return Path(os.environ.get("PREFECT_PROFILES_PATH", f"{home}/profiles.toml")).expanduser()
 
 
+def use_own_server(spec: StackSpec, home: Home) -> None:
+    """Set this process's Prefect, which is not imported yet, to the stack's own server, past the front door."""
+    use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    os.environ["PREFECT_UI_URL"] = spec.url
+
+
 def use_server(url: str, home: Home, retries: int | None = None) -> None:
     """Set this process's Prefect, which is not imported yet, to a server of the stack's.
 

@@ -148,7 +148,7 @@ def asked(where: Where) -> Stack:
     spec, home = where.saved()
     if launch.has_other_prefect(spec):
         launch.become(wanted.read(home).releases[wanted.SERVER], home)
-    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    launch.use_own_server(spec, home)
     from blocks import catalog
 
     return catalog.composed(spec.model_dump(mode="json"))

@@ -59,7 +59,7 @@ def restore(
     spec, _ = where.saved()  # whoever had the lease before may have changed it
     if launch.has_other_prefect(spec):
         launch.become(wanted.read(home).releases[wanted.SERVER], home, lease)
-    launch.use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    launch.use_own_server(spec, home)
     from blocks import catalog
 
     stack = catalog.composed(spec.model_dump(mode="json"))
@@ -86,7 +86,7 @@ def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
 
 
 def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, yes: bool) -> None:
-    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_UI_URL, temporary_settings
 
     from flows import restore as verb
     from flows import restore_steps as steps
@@ -100,8 +100,8 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
             terminal.confirm(question(manifest, how.safety))
         with steps.undone_by_failure(stack):
             url = _start(stack.spec, temporary)
-            reach = {PREFECT_API_URL: f"{url}/api", PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}
-            with temporary_settings(reach), only_server():
+            reach = {PREFECT_API_URL: f"{url}/api", PREFECT_UI_URL: url}
+            with temporary_settings({**reach, PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}), only_server():
                 verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
     except BaseException:
         has_swapped = restore_record.exists(stack.machine.home())  # or may have: then the same command goes on

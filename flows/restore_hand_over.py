@@ -55,13 +55,16 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
         address = _address_once_begun(stack, job, since)
         detail.text = address or "it still looks at the backup"
     if address:
-        create_link_artifact(link=address, link_text="The restore, on its temporary server", key="restore-server")
+        # The front door does not lead there: it is to the server which is being replaced.
+        link_text = "The restore, on its temporary server: to be opened on the stack's own machine"
+        create_link_artifact(link=address, link_text=link_text, key="restore-server")
     return told(address)
 
 
 def told(address: str) -> str:
     """What a person should know of a restore that was handed over. Pure."""
-    where = f"watch {address} (the same password), or" if address else "it still looks at the backup, see"
+    watch = f"watch {address} on the stack's machine (the same password), or"
+    where = watch if address else "it still looks at the backup, see"
     return (
         f"handed over to the host job {JOB}: {where} selfhost logs job-{JOB}; "
         f"afterwards this run is not in the database any more, the artifact `restore` tells what was done"

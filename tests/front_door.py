@@ -66,7 +66,8 @@ class Behaviour(BaseHTTPRequestHandler):
             time.sleep(1.0)
             self.close_connection = True
         elif kind == "redirect":
-            self.send(307, b"", Location=f"http://{self.headers['Host']}/target")
+            own = f"{self.headers['X-Forwarded-Proto']}://{self.headers['Host']}"  # as the server builds it
+            self.send(307, b"", Location=f"{own}/target")
         elif kind == "script.js":
             self.send(200, b"let x = 1;" * 1000, **{"Content-Type": "text/javascript"})
         else:

@@ -227,6 +227,7 @@ class TemporaryServer:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._login(database_port).url(),
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
             "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+            "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
             "PREFECT_UI_STATIC_DIRECTORY": str(self.prefect_home / "ui"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # Nothing acts by itself here: what is made is for the stack's server, which has these.

@@ -137,7 +137,7 @@ def test_what_stands_in_front_of_us_is_believed(client: httpx.Client) -> None:
 @pytest.mark.parametrize("proto", ["http", "https"])
 def test_a_redirect_comes_back_to_the_front_door(client: httpx.Client, host: str, proto: str) -> None:
     answer = client.get("/redirect", headers={"Host": host, "X-Forwarded-Proto": proto})
-    assert (answer.status_code, answer.headers["location"]) == (307, f"{proto}://{host}/target")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/target")
 
 
 @pytest.mark.parametrize("status", [401, 404, 418, 500, 502, 503, 504])

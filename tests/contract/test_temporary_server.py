@@ -83,6 +83,8 @@ def test_the_record_is_of_the_server_and_ours_alone(temporary: TemporaryServer) 
     assert processes.from_data(record) == processes.record_of(record["pid"])
     assert {stat.S_IMODE(each.stat().st_mode) for each in (file, temporary.log)} == {0o600}
     assert temporary.url() == url and url.endswith(f":{record['port']}")
+    environment = Path(f"/proc/{record['pid']}/environ").read_bytes().split(b"\0")
+    assert {f"PREFECT_UI_URL={url}".encode(), f"PREFECT_SERVER_UI_API_URL={url}/api".encode()} <= set(environment)
     assert temporary.is_running()
     temporary.stop()
     assert not temporary.is_running()

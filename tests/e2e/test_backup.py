@@ -22,6 +22,7 @@ def test_a_backup_is_made_restored_and_listed(stack: Stack) -> None:
     before = {each["id"] for each in backups(stack)}
     told = stack.run("backup", "--reason", "before I try something")
     assert "drill" in told.stdout and "✓ verified" in told.stdout
+    assert f": {stack.url}/runs/flow-run/" in told.stdout, "where it is watched, through the front door"
     (made,) = [each for each in backups(stack) if each["id"] not in before]
     assert (made["verified"], made["reason"]) == (True, "before I try something")
     assert made["size"] > 0 and made["rows"] > 0 and made["drill_seconds"] > 0

@@ -14,15 +14,16 @@ SCRIPT = """
 import sys
 from blocks.spec import read_spec
 from flows.connect import write_profile
-print(write_profile(read_spec(None, {"name": "trial", "ports.public": 4300}), sys.stdin.read()))
+spec = read_spec(None, {"name": "trial", "ports.public": 4300, "public_url": sys.argv[1] or None})
+print(write_profile(spec, sys.stdin.read()))
 """
 
 
-def connected(home: Path, auth_string: str = "admin:open-sesame") -> Path:
+def connected(home: Path, auth_string: str = "admin:open-sesame", public_url: str = "") -> Path:
     """Write the profile in a process whose Prefect lives in `home`; path of the profiles file."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, public_url],
         cwd=ROOT,
         env=environment | {"PREFECT_HOME": str(home), "HOME": str(home)},
         input=auth_string,
@@ -43,6 +44,21 @@ def test_profile_is_active_and_closed_to_others(tmp_path: Path) -> None:
         "PREFECT_API_AUTH_STRING": "admin:open-sesame",
     }
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_links_that_prefect_prints_by_the_profile_lead_to_the_public_url(tmp_path: Path) -> None:
+    home = connected(tmp_path / "prefect", public_url="https://prefect.example.org").parent
+    script = "from prefect.settings import get_current_settings; print(get_current_settings().ui_url)"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment | {"PREFECT_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "https://prefect.example.org"
 
 
 def test_profiles_of_the_user_stay_and_ours_is_written_anew(tmp_path: Path) -> None:

@@ -174,6 +174,15 @@ def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: 
     assert server.env["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
 
 
+@pytest.mark.parametrize("public_url", [None, "https://prefect.example.org", "http://prefect:8080/"])
+def test_links_of_server_and_workers_lead_to_the_public_url(home: Home, public_url: str | None) -> None:
+    spec = host_spec(stack_of(home, public_url=public_url), 1)
+    wanted = (public_url or "http://127.0.0.1:4200").rstrip("/")
+    assert rendered(spec, "etc/server-blue/prefect.toml")["ui_url"] == wanted
+    assert rendered(spec, "etc/server-blue/prefect.toml")["server"]["ui"]["api_url"] == f"{wanted}/api"
+    assert rendered(spec, "etc/client/prefect.toml")["ui_url"] == wanted
+
+
 def test_workers_talk_to_the_port_directly_and_are_replaced_when_idle(spec: HostSpec) -> None:
     assert rendered(spec, "etc/client/prefect.toml")["api"]["url"] == "http://127.0.0.1:4201/api"
     worker = service(spec, "worker-default")

@@ -28,6 +28,7 @@ def stack(home: Home) -> Stack:
         {
             "home": str(home.root),
             "ports": {"public": free_port()},
+            "public_url": "https://prefect.example.org",
             "alerts": {"notification_block": "slack-webhook/ops"},
             "workers": [{"name": name, "pool": pool} for name, pool in (("a", "maintenance"), ("b", "x"), ("c", "x"))],
         },
@@ -51,6 +52,7 @@ def test_closed_front_door_is_reported_whole(stack: Stack, home: Home) -> None:
         "services",
         "conditions",
     ]
+    assert (found["url"], found["api_url"]) == ("https://prefect.example.org", "https://prefect.example.org/api")
     assert (found["healthy"], found["generation"], found["observed_generation"]) == (False, 0, 0)
     assert found["auth_string_file"] == str(home.secrets / "auth-string")
     assert "open-sesame" not in json.dumps(found)

@@ -1,0 +1,31 @@
+"""What the launcher sets before Prefect is imported, as that Prefect then sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from blocks.host.home import Home
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import json, sys
+from blocks.host.home import Home
+from blocks.spec import read_spec
+from flows import launch
+spec = read_spec(None, {"home": sys.argv[1], "public_url": sys.argv[2]})
+launch.use_own_server(spec, Home(spec.home_path))
+from prefect.settings import get_current_settings
+print(json.dumps([get_current_settings().api.url, get_current_settings().ui_url]))
+"""
+
+
+def test_it_calls_the_stacks_server_by_its_port_and_shows_the_public_url(home: Home) -> None:
+    (home.state / "launcher").mkdir(parents=True)
+    shell = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_UI_URL": "http://elsewhere"}
+    argv = [sys.executable, "-c", SCRIPT, str(home.root), "https://prefect.example.org"]
+    done = subprocess.run(argv, cwd=ROOT, env=shell, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["http://127.0.0.1:4201/api", "https://prefect.example.org"]
