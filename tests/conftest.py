@@ -1,6 +1,7 @@
 """Which test runs where and when: those that share a stack or a server in one of the two lanes, in their order.
 
-The fault matrix begins with what takes longest and matters most, and begins nothing more once its time is over.
+What takes longest comes first, so that the lanes end together; in the fault matrix what matters most, too, which begins
+nothing more once its time is over.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
-ONE_STACK = ("tests/e2e/", "tests/day_two/")
-"""Folders whose files share a stack."""
+SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/")
+"""Folders whose files share a stack or a server."""
+ALONE = ("tests/e2e/test_bad_input.py", "tests/e2e/test_host_agent.py", "tests/e2e/test_host_agent_faults.py")
+"""Files of those folders which have homes of their own."""
 FIRST = (
     "tests/fault/test_upgrade.py",
     "tests/fault/test_restore.py",
@@ -24,15 +27,18 @@ FIRST = (
     "tests/fault/test_rotate.py",
     "tests/fault/test_disk_full.py",
     "tests/fault/test_killed.py",
+    "tests/e2e/",
+    "tests/flow/",
+    "tests/contract/",
 )
 
 
 class Lanes(LoadScopeScheduling):
-    """A file at a time for each lane, and a folder that shares a stack as if it were one file."""
+    """A file at a time for each lane, and a folder that shares a stack or a server as if it were one file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((folder for folder in ONE_STACK if file.startswith(folder)), file)
+        return file if file in ALONE else next((each for each in SHARED if file.startswith(each)), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
@@ -40,7 +46,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[int, bool]:
+    """A stack that is shared comes before files of the same folder which have homes of their own."""
+    first = next((number for number, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
+    return first, item.nodeid.partition("::")[0] in ALONE
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

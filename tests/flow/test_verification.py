@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
-import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolUpdate
@@ -26,41 +21,13 @@ from blocks.resource import Apply, visit
 from blocks.server_objects import Deployment, WorkPool, deployments
 from blocks.verification import CHECK_SLUG
 from blocks.waiting import wait_until
-from tests.postgres import free_port
 
 POOL = "maintenance"
 
 
-@pytest.fixture(scope="module")
-def door() -> Iterator[FrontDoor]:
-    """A whole server: the one of Prefect's test harness has no scheduler."""
-    url = f"http://127.0.0.1:{free_port()}"
-    with tempfile.TemporaryDirectory(prefix="sh-") as home:
-        argv = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-        process = subprocess.Popen(
-            [*argv, "--port", url.rpartition(":")[2], "--log-level", "error"],
-            env={"PREFECT_HOME": home, "HOME": home, "PATH": os.environ["PATH"], "PREFECT_UI_ENABLED": "0"},
-            cwd=home,
-        )
-        try:
-            wait_until(lambda: _lives(url), "a server", timeout=120, every=0.2)
-            yield FrontDoor(url, "admin:not asked for")
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _lives(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/api/health").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def client(door: FrontDoor) -> Iterator[SyncPrefectClient]:
-    with door.client() as client:
-        yield client
+@pytest.fixture
+def door(address: str) -> FrontDoor:
+    return FrontDoor(address, "admin:not asked for")
 
 
 @pytest.fixture
