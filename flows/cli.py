@@ -33,7 +33,7 @@ app.command(workers)
 
 
 @app.command
-def bootstrap(where: Where = HERE, *, patience: Patience = 0.0) -> None:
+def bootstrap(*, where: Where = HERE, patience: Patience = 0.0) -> None:
     """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
     spec = where.wish()
     home = Home(spec.home_path)
@@ -56,7 +56,7 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     temporary = launch.temporary_server(spec, home)
     with step("temporary server started"):
         url = temporary.start_server()
-    terminal.say(f"  watch it at {url} (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
+    terminal.say(f"  watch it at {url}, {terminal.login(home)}")
     with ThreadPoolExecutor(2) as background:
         database = background.submit(launch.start_database, temporary, home)
         releases = launch.keep_wanted(spec, home)
@@ -123,7 +123,7 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
 
 
 @app.command
-def plan(where: Where = HERE, *, as_json: Json = False) -> None:
+def plan(*, where: Where = HERE, as_json: Json = False) -> None:
     """Show what a bootstrap would change, and change nothing."""
     spec = where.wish()
     home = Home(spec.home_path)
@@ -146,7 +146,7 @@ def plan(where: Where = HERE, *, as_json: Json = False) -> None:
 
 
 @app.command
-def status(where: Where = HERE, *, as_json: Json = False) -> None:
+def status(*, where: Where = HERE, as_json: Json = False) -> None:
     """Look at the whole stack through its front door; exit status 1 where something is not well."""
     stack = asked(where)
     from flows import status as report
@@ -161,7 +161,7 @@ def status(where: Where = HERE, *, as_json: Json = False) -> None:
 
 
 @app.command
-def start(where: Where = HERE) -> None:
+def start(*, where: Where = HERE) -> None:
     """Start a stack, as after a reboot; waits until all is ready."""
     home = where.there()
     listen(terminal.StepLines())
@@ -175,8 +175,8 @@ def start(where: Where = HERE) -> None:
 
 @app.command
 def stop(
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     wait: Annotated[float, Parameter(help="Seconds that running flows get to end.")] = 60.0,
     now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
 ) -> None:
@@ -192,7 +192,7 @@ def stop(
 
 
 @app.command
-def destroy(where: Where = HERE, *, yes: Yes = False) -> None:
+def destroy(*, where: Where = HERE, yes: Yes = False) -> None:
     """Remove a stack with everything it holds: processes, database, files, secrets, system user, profile."""
     home = where.there()
     name = home.owner() or ""
@@ -208,7 +208,7 @@ def destroy(where: Where = HERE, *, yes: Yes = False) -> None:
 
 
 @app.command
-def connect(where: Where = HERE) -> None:
+def connect(*, where: Where = HERE) -> None:
     """Write a Prefect profile for this machine, and print what another laptop or CI needs."""
     spec, home = where.saved()
     from blocks import clients
@@ -226,8 +226,8 @@ def connect(where: Where = HERE) -> None:
 @app.command
 def logs(
     service: str | None = None,
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
     lines: Annotated[int, Parameter(name=["--lines", "-n"])] = 100,
 ) -> None:
@@ -251,10 +251,10 @@ def logs(
 
 
 @app.command(name="open")
-def open_ui(where: Where = HERE) -> None:
+def open_ui(*, where: Where = HERE) -> None:
     """Open the UI in a browser."""
     spec, home = where.saved()
-    terminal.say(f"{spec.url}  (user admin, password in {home.secrets / secret_files.AUTH_STRING})")
+    terminal.say(f"{spec.url}, {terminal.login(home)}")
     webbrowser.open(spec.url)
 
 

@@ -98,17 +98,6 @@ def take_lease(home: Home, reason: str, patience: float = 0.0) -> Lease:
     return leases.acquire(home.lease, reason, patience)
 
 
-def require_ours(home: Home, name: str | None) -> None:
-    """Refuse a home where no stack is, or another one than was named."""
-    owner = home.owner()
-    if owner is None:
-        raise Blocked(
-            f"there is no stack in {home.root}", "name it with --name or --home; selfhost bootstrap makes one"
-        )
-    if name is not None and owner != name:
-        raise Blocked(f"{home.root} belongs to the stack {owner!r}, not {name!r}", "nothing was touched")
-
-
 @contextlib.contextmanager
 def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
     """The releases a bootstrap would install now, without leaving anything where no stack is yet."""

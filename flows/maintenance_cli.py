@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @app.command
 def backup(
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     reason: Annotated[str, Parameter(help="Why; kept with the backup.")] = "by hand",
     listing: Annotated[bool, Parameter(name="--list", negative="", help="List the backups, and make none.")] = False,
     as_json: Json = False,
@@ -40,7 +40,7 @@ def backup(
 
 
 @app.command
-def expire(where: Where = HERE, *, yes: Yes = False) -> None:
+def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
     stack = asked(where)
     from blocks import backups
@@ -62,8 +62,8 @@ def expire(where: Where = HERE, *, yes: Yes = False) -> None:
 
 @app.command
 def upgrade(
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     to: Annotated[str | None, Parameter(help="Prefect version; left out: the newest that is known to work.")] = None,
     self_: Annotated[bool, Parameter(name="--self", negative="", help="Bring this selfhost, not a Prefect.")] = False,
     wheel: Annotated[str | None, Parameter(show=False)] = None,
@@ -87,8 +87,8 @@ def upgrade(
 
 @app.command
 def lease(
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     break_for: Annotated[
         str | None, Parameter(name="--break", help="Why: end what a dead holder left at work.")
     ] = None,
@@ -109,8 +109,8 @@ def lease(
 @app.command
 def rotate(
     what: Literal["auth", "database"],
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     grace_minutes: Annotated[int, Parameter(help="Minutes in which the old auth string is still accepted.")] = 60,
 ) -> None:
     """Replace the auth string, or the server's login to its database, while all runs; no call fails.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from blocks.errors import WrongCall
-from blocks.host import restore_record, secret_files, wanted
+from blocks.host import restore_record, wanted
 from blocks.spec import StackSpec
 from flows import launch, terminal
 from flows.progress import listen, step
@@ -32,8 +32,8 @@ class How:
 @app.command
 def restore(
     backup: str | None = None,
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     wait: Annotated[float, Parameter(help="Seconds that running flows get to end.")] = 60.0,
     now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
     without_safety: Annotated[
@@ -122,7 +122,7 @@ def question(manifest: Manifest, safety: bool) -> str:
 def _start(spec: StackSpec, temporary: TemporaryServer) -> str:
     with step("temporary server started"):
         url = temporary.start_server()
-    terminal.say(f"  watch it at {url} (user admin, password in {temporary.home.secrets / secret_files.AUTH_STRING})")
+    terminal.say(f"  watch it at {url}, {terminal.login(temporary.home)}")
     with step("temporary server's database"):
         tools = wanted.read(temporary.home).releases[wanted.TOOLS]
         temporary.start_database(temporary.home.releases / tools.id)

@@ -63,7 +63,7 @@ def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
 
 def told(address: str) -> str:
     """What a person should know of a restore that was handed over. Pure."""
-    watch = f"watch {address} on the stack's machine (the same password), or"
+    watch = f"watch {address} on the stack's machine (log in as here), or"
     where = watch if address else "it still looks at the backup, see"
     return (
         f"handed over to the host job {JOB}: {where} selfhost logs job-{JOB}; "

@@ -161,13 +161,17 @@ def confirm(question: str) -> None:
         raise WrongCall("not confirmed", "nothing was touched")
 
 
+def login(home: Home) -> str:
+    """What to paste where the UI asks for a password: Prefect compares the whole auth string, it knows no users."""
+    return f"log in with the whole text of {home.secrets / AUTH_STRING}"
+
+
 def done(spec: StackSpec, home: Home) -> None:
     """The last panel of a bootstrap."""
     command = home.root / "bin/selfhost"
     text = f"""\
 [bold]{spec.url}[/bold]
-user      admin
-password  after `admin:` in {home.secrets / AUTH_STRING}
+{login(home)}
 
 Keep a copy of {home.secrets / ENCRYPTION_KEY} on another machine:
 without it nobody can read the secret blocks in a backup.

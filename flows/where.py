@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import wanted
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.release import PROJECT
-from blocks.spec import StackSpec, build_spec, read_spec
-from flows import launch
+from blocks.spec import StackSpec, build_spec, default_home, read_spec
 
 app = App(
     name="selfhost",
@@ -26,11 +27,42 @@ Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")]
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for another who changes the stack.")]
 
+BESIDE = Path("stack.toml")
+"""Spec file that counts where --spec is left out."""
+HINT = f"nothing was touched; bin/selfhost and {HOME_VARIABLE} count as --home, ./{BESIDE} as --spec"
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A spec file, and which stack it says it is for."""
+
+    path: Path
+    spec: StackSpec
+
+    @property
+    def name(self) -> str | None:
+        """The stack's name; None where the file leaves it out."""
+        return self.spec.name if "name" in self.spec.model_fields_set else None
+
+    @property
+    def home(self) -> Path | None:
+        """The stack's home; None where the file leaves it out."""
+        return Path(self.spec.home) if self.spec.home else None
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Where:
-    """Which stack is meant."""
+    """Which stack is meant: the one in a home.
+
+    The home is --home, or else SELFHOST_HOME, which `bin/selfhost` sets; or else the one the spec file says, or the
+    default one of the stack's name. All else that is given must fit the stack there: --name and the file's `name` its
+    name, the file's `home` its folder, --port its port. What does not is refused before anything is touched: nothing
+    is passed over in silence. A file without `name` and `home` fits every stack.
+
+    For `bootstrap` and `plan` the file and --port also say what is wanted. The file is --spec, or else ./stack.toml,
+    which the other verbs look at only where neither a home nor a name is given.
+    """
 
     spec: Annotated[Path | None, Parameter(help="Spec file; left out: ./stack.toml, else the saved spec.")] = None
     name: Annotated[str | None, Parameter(help="Name of the stack; left out: prefect.")] = None
@@ -38,42 +70,111 @@ class Where:
     port: Annotated[int | None, Parameter(help="Port of the front door; server and database take the next two.")] = None
 
     def wish(self) -> StackSpec:
-        """The spec that is asked for: the file's, else the saved one, else the defaults; options lie over it."""
-        home = str(self.home.resolve()) if self.home else None
-        options = {"name": self.name, "home": home, "ports.public": self.port}
-        path = self.spec or (Path("stack.toml") if Path("stack.toml").is_file() else None)
-        if path is not None:
-            return read_spec(path, options)
-        plain = read_spec(None, options)
-        if not wanted.exists(Home(plain.home_path)):
-            return plain
-        return build_spec(_overlaid(dict(wanted.read(Home(plain.home_path)).spec), options), "the saved spec")
+        """The spec that is asked for: the file's, else the saved one, else the defaults; options lie over it.
+
+        Raises:
+            WrongCall: a wrong spec, or two stacks were named.
+        """
+        file = self._file(with_beside=True)
+        home = self._home(file)
+        owner = _owner(home)
+        self._require_one_stack(home, owner, file)
+        options = {
+            "name": self.name or owner,
+            "home": str(home.root) if self.home else None,
+            "ports.public": self.port,
+        }
+        if file:
+            return build_spec(_overlaid(file.spec.model_dump(mode="json", exclude_unset=True), options), str(file.path))
+        if wanted.exists(home):
+            return build_spec(_overlaid(dict(wanted.read(home).spec), options), "the saved spec")
+        return read_spec(None, options)
 
     def there(self) -> Home:
         """The home of the stack that is there; its spec may be unreadable.
 
         Raises:
-            Blocked: there is no stack, or another one than was named.
+            Blocked: there is no stack.
+            WrongCall: a wrong spec file, or two stacks were named.
         """
-        home = Home(self.home.resolve() if self.home else self.wish().home_path)
-        launch.require_ours(home, self.name)
+        file = self._file(with_beside=not (self.home or self.name))
+        home = self._home(file)
+        owner = _owner(home)
+        if owner is None:
+            hint = "name it with --name or --home; selfhost bootstrap makes one"
+            raise Blocked(f"there is no stack in {home.root}", hint)
+        self._require_one_stack(home, owner, file)
+        self._require_port(home)
         return home
 
     def saved(self) -> tuple[StackSpec, Home]:
-        """The spec of the stack that is there.
+        """The spec of the stack that is there, and its home.
 
         Raises:
-            Blocked: no stack was made in that home.
+            Blocked: there is no stack, or its bootstrap has not come so far.
+            WrongCall: a wrong spec file, or two stacks were named.
         """
-        home = Home(self.home.resolve() if self.home else self.wish().home_path)
-        return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}"), home
+        home = self.there()
+        return _saved_spec(home), home
+
+    def own_file(self) -> Path | None:
+        """The spec file a bootstrap from here would bring this stack in line with; None where there is none."""
+        try:
+            file = self._file(with_beside=True)
+            home = self.there()
+            self._require_one_stack(home, _owner(home), file)
+        except WrongCall:
+            return None  # another stack's
+        return file.path.resolve() if file else None
+
+    def _file(self, *, with_beside: bool) -> SpecFile | None:
+        path = self.spec or (BESIDE if with_beside and BESIDE.is_file() else None)
+        return SpecFile(path, read_spec(path)) if path else None
+
+    def _home(self, file: SpecFile | None) -> Home:
+        if self.home:
+            return Home(self.home.resolve())
+        if file and file.home:
+            return Home(file.home)
+        name = self.name or (file.name if file else None)
+        return Home(default_home(name) if name else read_spec(None).home_path)
+
+    def _require_one_stack(self, home: Home, owner: str | None, file: SpecFile | None) -> None:
+        if file and file.home and file.home.resolve() != home.root.resolve():
+            raise WrongCall(f"{file.path} is for the stack in {file.home}, not for the one in {home.root}", HINT)
+        named = {"--name": self.name, str(file.path) if file else "": file.name if file else None}
+        for source, name in named.items():
+            if name and owner and name != owner:
+                raise WrongCall(f"{home.root} belongs to the stack {owner!r}, not {name!r} as {source} says", HINT)
+        if self.name and file and file.name and self.name != file.name:
+            raise WrongCall(f"{file.path} is for the stack {file.name!r}, not {self.name!r} as --name says", HINT)
+
+    def _require_port(self, home: Home) -> None:
+        """A port cannot be held against a spec that is damaged, or not kept yet: then home and name say enough."""
+        if self.port is None:
+            return
+        try:
+            found = _saved_spec(home).ports.public
+        except SelfhostError:
+            return
+        if self.port != found:
+            raise WrongCall(f"the stack in {home.root} is at port {found}, not {self.port} as --port says", HINT)
 
 
-def _overlaid(saved: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def _owner(home: Home) -> str | None:
+    """Name of the stack whose home it is; None where there is none, or the folder is closed to us."""
+    return home.owner() if os.path.exists(home.mark) else None  # noqa: PTH110 (Path.exists raises where it may not look)
+
+
+def _saved_spec(home: Home) -> StackSpec:
+    return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}")
+
+
+def _overlaid(spec: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in options.items() if value is not None}
     port = given.pop("ports.public", None)
-    ports = {**saved["ports"], "public": port} if port is not None else saved["ports"]
-    return {**saved, **given, "ports": ports}
+    ports = spec.get("ports", {})
+    return {**spec, **given, "ports": {**ports, "public": port} if port is not None else ports}
 
 
 HERE = Where()

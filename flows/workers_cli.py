@@ -25,7 +25,7 @@ WAIT_MINUTES = 60
 
 
 @workers.command(name="list")
-def list_workers(where: Where = HERE, *, as_json: Json = False) -> None:
+def list_workers(*, where: Where = HERE, as_json: Json = False) -> None:
     """List the workers, their services and pools."""
     _show(asked_stack(where), as_json)
 
@@ -33,8 +33,8 @@ def list_workers(where: Where = HERE, *, as_json: Json = False) -> None:
 @workers.command
 def add(
     worker: str,
-    where: Where = HERE,
     *,
+    where: Where = HERE,
     pool: Annotated[str, Parameter(help="Work pool, made if missing; left out: called like the worker.")] = "",
     kind: Annotated[str, Parameter(name="--type", help="Type of the work pool.")] = "process",
     concurrency: Annotated[int, Parameter(help="Flow runs at one time.")] = 10,
@@ -60,7 +60,7 @@ def add(
 
 
 @workers.command
-def remove(worker: str, where: Where = HERE, *, wait: Wait = WAIT_MINUTES) -> None:
+def remove(worker: str, *, where: Where = HERE, wait: Wait = WAIT_MINUTES) -> None:
     """Remove a worker once nothing runs on it; by a run on the stack's own server. Its pool stays.
 
     Parameters
@@ -73,7 +73,7 @@ def remove(worker: str, where: Where = HERE, *, wait: Wait = WAIT_MINUTES) -> No
 
 
 @workers.command
-def scale(worker: str, concurrency: int, where: Where = HERE, *, wait: Wait = WAIT_MINUTES) -> None:
+def scale(worker: str, concurrency: int, *, where: Where = HERE, wait: Wait = WAIT_MINUTES) -> None:
     """Change how many flow runs a worker takes at one time; it restarts once nothing runs on it.
 
     Parameters
@@ -87,7 +87,7 @@ def scale(worker: str, concurrency: int, where: Where = HERE, *, wait: Wait = WA
 
 
 def _change(where: Where, wished: Asked, wait_minutes: int) -> None:
-    own_file = (where.spec or Path("stack.toml")).resolve()  # before the working folder changes
+    own_file = where.own_file()  # before the working folder changes
     stack = asked_stack(where)
     from blocks import catalog
     from blocks.workers import planned
@@ -103,12 +103,12 @@ def _change(where: Where, wished: Asked, wait_minutes: int) -> None:
     _tell_of_file(own_file, changed)
 
 
-def _tell_of_file(own_file: Path, stack: Stack) -> None:
+def _tell_of_file(own_file: Path | None, stack: Stack) -> None:
     """A bootstrap with a person's own spec file would undo what was done here."""
     from blocks.workers import as_toml
 
     terminal.say("the saved spec of the stack says so, too")
-    if own_file.is_file():
+    if own_file:
         terminal.say(f"a bootstrap with {own_file} would undo it; put this there in place of its workers:\n")
         terminal.plain(as_toml(stack.spec.workers))
 

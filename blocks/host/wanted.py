@@ -54,7 +54,7 @@ def read(home: Home) -> Wanted:
     try:
         data = json.loads(path.read_text("utf-8"))
         releases = {name: from_json(Release, json.dumps(each)) for name, each in data["releases"].items()}
-        return Wanted(data["spec"], releases)
+        return Wanted(dict(data["spec"]), releases)
     except FileNotFoundError as error:
         raise Blocked(f"no stack has been bootstrapped in {home.root}", "selfhost bootstrap makes one") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidSpec) as error:

@@ -163,8 +163,8 @@ def test_another_stacks_home_is_refused(fresh: Stack) -> None:
     fresh.home.mkdir()
     (fresh.home / "stack.json").write_text('{"stack": "theirs"}')
     before = tree(fresh.home)
-    refused(fresh.call("bootstrap", *fresh.where), 1, "belongs to the stack 'theirs'", "--name theirs")
-    refused(fresh.call("destroy", *fresh.where, "--yes"), 1, "belongs to the stack 'theirs'")
+    for verb in (("bootstrap",), ("destroy", "--yes")):
+        refused(fresh.call(*verb, *fresh.where), 2, "belongs to the stack 'theirs'", f"not '{fresh.name}'")
     assert tree(fresh.home) == before
 
 

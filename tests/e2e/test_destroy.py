@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pwd
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +25,14 @@ def test_destroy_asks_and_touches_nothing_when_nobody_can_answer(stack: Stack) -
     assert stack.status()["healthy"] is True
 
 
-def test_destroy_of_another_stacks_home_is_refused(stack: Stack) -> None:
-    refused = stack.call("destroy", "--home", str(stack.home), "--name", "another", "--yes")
-    assert refused.status == 1 and f"belongs to the stack '{stack.name}'" in refused.stderr
+def test_destroy_of_another_stack_than_the_homes_is_refused(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('name = "another"\n')
+    own = replace(stack, command=(str(stack.home / "bin/selfhost"),))
+    for refused in (
+        stack.call("destroy", "--home", str(stack.home), "--name", "another", "--yes"),
+        own.call("destroy", "--spec", str(tmp_path / "other.toml"), "--yes"),
+    ):
+        assert refused.status == 2 and f"belongs to the stack '{stack.name}', not 'another'" in refused.stderr
     assert (stack.home / "stack.json").exists() and stack.processes()
 
 

@@ -51,6 +51,6 @@ def test_the_question_promises_a_safety_backup_only_where_one_is_made() -> None:
 
 
 def test_a_restore_that_was_handed_over_says_where_to_look() -> None:
-    watch = "watch http://127.0.0.1:1 on the stack's machine (the same password), or selfhost logs job-restore"
+    watch = "watch http://127.0.0.1:1 on the stack's machine (log in as here), or selfhost logs job-restore"
     assert watch in told("http://127.0.0.1:1")
     assert "it still looks at the backup, see selfhost logs job-restore" in told("")
