@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from blocks import addresses
 from blocks.errors import WrongCall
 from blocks.host import system_user, wanted
 from blocks.host.home import Home
@@ -46,11 +47,15 @@ class Database(_Part):
     url: str | None = Field(
         None,
         description="A PostgreSQL that is already there: postgresql://user@host:port/database, no password.",
-        pattern=r"^postgresql://[^:@/]+@[^@/]+/[^/?]+$",
     )
     password_file: str | None = Field(
         None, description="File with the password for `url`, readable by you alone; absolute."
     )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        return None if value is None else addresses.database_url(value)
 
     @field_validator("password_file")
     @classmethod
@@ -126,6 +131,13 @@ class Worker(_Part):
                 raise ValueError(f"{name!r} is no name of an environment variable")
         return value
 
+    @field_validator("git_credentials")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        if value and "@" in value:
+            addresses.require_host(value.partition("@")[2])
+        return value
+
     @model_validator(mode="after")
     def _one_configuration_of_git(self) -> Worker:
         if self.git_credentials and "GIT_CONFIG_COUNT" in self.env:
@@ -173,7 +185,6 @@ class StackSpec(_Part):
     public_url: str | None = Field(
         None,
         description="How browsers reach it. Left out: http://<listen>:<ports.public>, with 127.0.0.1 for 0.0.0.0.",
-        pattern=r"^https?://\S+$",
     )
     prefect_version: str = Field("3.8.8", description="Version of the server and its workers; 3.8.3 or newer.")
     database: Database = Database()
@@ -206,6 +217,11 @@ class StackSpec(_Part):
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         return _absolute_path(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str | None) -> str | None:
+        return None if value is None else addresses.public_url(value)
 
     @field_validator("listen")
     @classmethod
@@ -258,7 +274,7 @@ class StackSpec(_Part):
     def url(self) -> str:
         """How a browser reaches the stack, without a slash at the end."""
         address = "127.0.0.1" if self.listen == "0.0.0.0" else self.listen
-        return (self.public_url or f"http://{address}:{self.ports.public}").rstrip("/")
+        return self.public_url or f"http://{address}:{self.ports.public}"
 
     @property
     def api_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -76,11 +77,17 @@ def running(profile: Path) -> Iterator[WebDriver]:
         driver.quit()
 
 
-def log_in(browser: WebDriver, stack: Stack) -> WebDriver:
-    """The UI with its user logged in."""
+def pasted(told: str) -> str:
+    """What a person pastes who reads what was printed, and knows nothing else: the text of the file it names."""
+    (file,) = set(re.findall(r"log in with the whole text of (\S+)", told))
+    return Path(file).read_text().strip()  # a field of one line takes no newline
+
+
+def log_in(browser: WebDriver, stack: Stack, text: str) -> WebDriver:
+    """The UI with its user logged in, who pastes this text."""
     browser.get(stack.url)
     field = WebDriverWait(browser, PATIENCE).until(lambda each: each.find_element(By.TAG_NAME, "input"))
-    field.send_keys(stack.secret("auth-string"))
+    field.send_keys(text)
     browser.find_element(By.XPATH, "//button[contains(., 'Login')]").click()
     shows(browser, "Flow Runs")
     return browser
@@ -92,7 +99,7 @@ def opened(page: WebDriver, stack: Stack, path: str) -> None:
         page.get(f"{stack.url}{path}")
         with suppress(TimeoutException):
             WebDriverWait(page, LOGIN_SECONDS).until(lambda each: "/login" in each.current_url)
-            log_in(page, stack)
+            log_in(page, stack, stack.secret("auth-string"))
             continue
         return
 

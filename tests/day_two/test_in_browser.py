@@ -24,7 +24,7 @@ NAME = "by-hand"
 def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     """The UI with its user logged in."""
     with running(tmp_path_factory.mktemp("chromium")) as driver:
-        yield log_in(driver, stack)
+        yield log_in(driver, stack, stack.secret("auth-string"))
 
 
 def quick_run(page: WebDriver, stack: Stack, flow: str, deployment: str) -> UUID:

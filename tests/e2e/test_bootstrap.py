@@ -77,8 +77,7 @@ def test_the_last_panel_tells_what_a_person_needs(bootstrapped: Bootstrapped) ->
     stack, panel = bootstrapped.stack, bootstrapped.first.stdout
     for text in (
         stack.url,
-        "admin",
-        str(stack.home / "secrets/auth-string"),
+        f"log in with the whole text of {stack.home / 'secrets/auth-string'}",
         str(stack.home / "secrets/encryption-key"),
         f"{stack.home}/bin/selfhost open",
         f"@reboot {stack.home}/bin/selfhost start",
@@ -91,7 +90,8 @@ def test_steps_and_the_temporary_servers_address_are_told(bootstrapped: Bootstra
     steps = bootstrapped.first.steps
     assert steps.index("temporary server started") < steps.index("host services") < steps.index("copy its database")
     assert steps[-1] == "retire the temporary server"
-    assert "watch it at http://127.0.0.1:" in bootstrapped.first.stdout
+    watch = next(line for line in bootstrapped.first.stdout.splitlines() if "watch it at http://127.0.0.1:" in line)
+    assert watch.endswith(f", log in with the whole text of {bootstrapped.stack.home / 'secrets/auth-string'}")
     assert bootstrapped.first.stderr == ""
 
 

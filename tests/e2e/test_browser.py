@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import MARKS, PATIENCE, click, log_in, newest, opened_until, running, shot, shows
+from tests.browser import MARKS, PATIENCE, click, log_in, newest, opened_until, pasted, running, shot, shows
 from tests.e2e.conftest import Bootstrapped
 from tests.stack import Stack
 
@@ -25,8 +25,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 
 @pytest.fixture(scope="module")
 def page(browser: WebDriver, bootstrapped: Bootstrapped) -> WebDriver:
-    """The UI with its user logged in."""
-    return log_in(browser, bootstrapped.stack)
+    """The UI with its user logged in by what the bootstrap said, and by nothing else."""
+    return log_in(browser, bootstrapped.stack, pasted(bootstrapped.first.stdout))
 
 
 def test_a_wrong_password_stays_outside(browser: WebDriver, stack: Stack) -> None:

@@ -215,7 +215,7 @@ def worker_versions(stack: Stack) -> dict[str, str]:
 @pytest.mark.parametrize("_", [pytest.param("", id="with a person", marks=MARKS)])
 def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tmp_path: Path, _: str) -> None:
     with served(old), running(tmp_path / "chromium") as browser:
-        page = log_in(browser, old)
+        page = log_in(browser, old, old.secret("auth-string"))
         with old.client() as client:
             deployment = client.read_deployment_by_name("upgrade/upgrade").id
         page.get(f"{old.url}/v2/deployments/deployment/{deployment}/run")

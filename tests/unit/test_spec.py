@@ -55,14 +55,13 @@ def test_option_makes_the_table_it_lies_in() -> None:
         ({"ports": {"public": "4200"}}, "ports.public: Input should be a valid integer (given: '4200')"),
         ({"ports": {"public": True}}, "ports.public: Input should be a valid integer"),
         ({"ports": {"public": 0}}, "ports.public: Input should be greater than or equal to 1 (given: 0)"),
-        ({"ports": {"public": 65535}}, "ports: public, server and database must differ and fit"),
+        ({"ports": {"public": 65534}}, "ports: public, server and database must differ and fit"),
         ({"ports": {"public": 4200, "server": 4200}}, "ports: public, server and database must differ"),
         ({"name": "Upper"}, "name: String should match pattern"),
         ({"name": "ends-"}, "name: String should match pattern"),
         ({"name": "n" * 33}, "name: String should match pattern"),
         ({"target": "moon"}, "target: Input should be 'local' (given: 'moon')"),
         ({"home": "relative/path"}, "home: 'relative/path' is not an absolute path"),
-        ({"public_url": "ftp://host"}, "public_url: String should match pattern"),
         ({"prefect_version": "3.8.2"}, "prefect_version: 3.8.2 is below 3.8.3: behind an auth string"),
         ({"prefect_version": "2.20.1"}, "task runs are silently never stored"),
         ({"prefect_version": "3.9.0"}, "prefect_version: 3.9.0 is not known to work"),
@@ -96,7 +95,7 @@ def test_option_makes_the_table_it_lies_in() -> None:
         ({"workers": [MAINTENANCE | {"concurrency": 1}]}, "must be 2 or more: the status flow runs there and waits"),
         (
             {"database": {"url": "postgresql://u:secret@h:1/d", "password_file": "/p"}},
-            "database.url: String should match pattern",
+            "database.url: it holds a password, which belongs into the file",
         ),
         ({"backup": {"keep": 0}}, "backup.keep: Input should be greater than or equal to 1"),
         ({"alerts": {"notification_block": "no-slash"}}, "alerts.notification_block: String should match pattern"),
@@ -104,6 +103,82 @@ def test_option_makes_the_table_it_lies_in() -> None:
 )
 def test_refuses(data: dict[str, Any], text: str) -> None:
     assert text in refused(data)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://host/prefect", "has the path '/prefect': Prefect's UI works at the root of a host alone and is 404"),
+        ("https://host/prefect/", "has the path '/prefect/'"),
+        ("https://host//", "has the path '//'"),
+        ("https://host/?a=b", "it has a query or a fragment"),
+        ("https://host?", "it has a query or a fragment"),
+        ("https://host/#runs", "it has a query or a fragment"),
+        ("https://admin:open-sesame@host", "it holds a user name"),
+        ("https://@host", "it holds a user name"),
+        ("ftp://host", "it must begin with http:// or https://"),
+        ("host:4200", "its host must be a name"),
+        ("host", "its host must be a name"),
+        ("https://", "its host must be a name"),
+        ("https:///runs", "its host must be a name"),
+        ("https://host:99999", "its port must be a number from 1 to 65535"),
+        ("https://host:0", "its port must be a number"),
+        ("https://host:", "its port must be a number"),
+        ("https://host:many", "its port must be a number"),
+        ("https://[::1", "it is no URL"),
+        ("https://host; x", "it has blanks in it"),
+        ("https://ho\nst", "it has blanks in it"),
+        ("https://bücher.example", "it has blanks in it, or what is not ASCII"),
+        ('https://host";x', "its host must be a name"),
+    ],
+)
+def test_refuses_a_public_url_under_which_the_ui_does_not_work(url: str, why: str) -> None:
+    said = refused({"public_url": url})
+    assert "stack.toml: public_url: " in said and why in said
+    assert "open-sesame" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://prefect.example.org", "https://prefect.example.org"),
+        ("https://prefect.example.org/", "https://prefect.example.org"),
+        ("HTTPS://Prefect.example.org:8443/", "https://prefect.example.org:8443"),
+        ("http://192.0.2.7:1", "http://192.0.2.7:1"),
+        ("http://[::1]:65535", "http://[::1]:65535"),
+    ],
+)
+def test_takes_a_public_url_and_drops_its_slash(url: str, origin: str) -> None:
+    spec = build_spec({"public_url": url}, "test")
+    assert (spec.url, spec.api_url) == (origin, f"{origin}/api")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://u@h:99999/d", "its port must be a number from 1 to 65535"),
+        ("postgresql://u@h:/d", "its port must be a number"),
+        ("postgresql://u@/d", "its host must be a name"),
+        ("postgresql://u@h/d?sslmode=require", "it has a query or a fragment"),
+        ("postgresql://u@h/d#x", "it has a query or a fragment"),
+        ("postgresql://u@h/d d", "it has blanks in it"),
+        ("postgresql://u@h", "is not of the form postgresql://user@host:port/database"),
+        ("postgresql://u@h/a/b", "is not of the form"),
+        ("postgresql://h/d", "is not of the form"),
+        ("mysql://u@h/d", "is not of the form"),
+        ("postgresql://u:@h/d", "it holds a password"),
+        ("postgresql://u:open-sesame@h/d", "it holds a password"),
+    ],
+)
+def test_refuses_a_database_that_cannot_be_reached_by_its_url(url: str, why: str) -> None:
+    said = refused({"database": {"url": url, "password_file": "/p"}})
+    assert "stack.toml: database.url: " in said and why in said
+    assert "open-sesame" not in said
+
+
+def test_refuses_credentials_for_a_port_that_there_is_not() -> None:
+    worker = MAINTENANCE | {"git_credentials": "secret/git@git.example.org:99999"}
+    assert "workers.0.git_credentials: its port must be a number from 1 to 65535" in refused({"workers": [worker]})
 
 
 def test_refuses_all_faults_in_one_text() -> None:
@@ -153,11 +228,6 @@ def test_without_a_public_url_it_is_where_it_listens(listen: str, url: str) -> N
 def test_two_workers_of_one_slot_each_serve_the_maintenance_pool() -> None:
     workers = [MAINTENANCE | {"name": name, "concurrency": 1} for name in ("one", "two")]
     assert [each.name for each in build_spec({"workers": workers}, "test").workers] == ["one", "two"]
-
-
-def test_public_url_loses_its_slash() -> None:
-    spec = build_spec({"public_url": "https://prefect.example.org/"}, "test")
-    assert spec.api_url == "https://prefect.example.org/api"
 
 
 @given(
