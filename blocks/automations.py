@@ -15,8 +15,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.exceptions import ObjectNotFound
 
 from blocks.resource import Attributes, Change, Resource
-from blocks.spec import Alerts
-from blocks.stack import MAINTENANCE_POOL
+from blocks.spec import MAINTENANCE_POOL, Alerts
 
 MARK = "Kept by prefect-selfhost"
 AutomationMaker = Callable[[SyncPrefectClient], AutomationCore]

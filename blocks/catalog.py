@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from prefect.blocks.core import Block
-
-from blocks.database import Database
+from blocks.errors import Blocked
 from blocks.host import postgres, system_user, wanted
 from blocks.host.agent.spec import Release
-from blocks.host.home import Home
+from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.local.database import LocalDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
 from blocks.local.proxy import LocalProxy
 from blocks.local.secret_store import LocalSecretStore
-from blocks.machine import Machine
-from blocks.object_store import ObjectStore
-from blocks.proxy import Proxy
 from blocks.release import locked_version
-from blocks.secret_store import SecretStore
-from blocks.services import STACK_VARIABLE
 from blocks.spec import StackSpec, build_spec
 from blocks.stack import Stack, StackBlock
 
@@ -86,18 +80,20 @@ def composed(spec: Mapping[str, Any]) -> Stack:
 
 
 def load(name: str | None = None) -> Stack:
-    """The stack as its own server knows it, by its blocks there.
+    """The stack whose maintenance worker runs this, as its home says.
+
+    Its blocks on its server say the same, for people to see. They are not asked: whoever has the auth string may edit
+    them, and they would say which programs are started here, in which folders.
 
     Args:
-        name: The stack's name; None for the one whose worker runs this.
+        name: The stack's name, where somebody gave one; None for whichever it is.
+
+    Raises:
+        Blocked: there is no stack, or it has another name.
     """
-    block = cast(StackBlock, StackBlock.load(name or os.environ.get(STACK_VARIABLE, "prefect")))
-    return Stack(
-        spec=block.stack_spec(),
-        releases=block.stack_releases(),
-        secrets=cast(SecretStore, Block.load(block.secrets)),
-        objects=cast(ObjectStore, Block.load(block.objects)),
-        database=cast(Database, Block.load(block.database)),
-        machine=cast(Machine, Block.load(block.machine)),
-        proxy=cast(Proxy, Block.load(block.proxy)),
-    )
+    home = os.environ.get(HOME_VARIABLE) or Path(sys.prefix).parent.parent  # where the release lies that we run in
+    kept = wanted.read(Home(Path(home)))
+    spec = build_spec(dict(kept.spec), "the saved spec")
+    if name and name != spec.name:
+        raise Blocked(f"this server belongs to the stack {spec.name!r}, not {name!r}", "leave the name out")
+    return compose(spec, kept.releases)

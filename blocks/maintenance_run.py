@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from prefect._internal.control_listener import configure_from_env
 from prefect.engine import handle_engine_signals
 from prefect.filesystems import LocalFileSystem
 from prefect.flow_engine import load_flow_run, run_flow
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import PREFECT_HOME
 
@@ -25,10 +26,11 @@ def main(entrypoint: str, flow_run_id: UUID) -> None:
     configure_from_env()  # the channel on which the worker tells a cancellation
     with handle_engine_signals(flow_run_id):
         flow_run = load_flow_run(flow_run_id)
-        flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+        flow: Flow[Any, Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
         # Never the server's default storage, which may hold pickles of anybody's.
         flow.result_storage = LocalFileSystem(basepath=str(Path(PREFECT_HOME.value()) / "storage"))
-        run_flow(flow, flow_run=flow_run, error_logger=flow_run_logger(flow_run), return_type="state")
+        logger: Any = flow_run_logger(flow_run)
+        run_flow(flow, flow_run=flow_run, error_logger=logger, return_type="state")
 
 
 if __name__ == "__main__":

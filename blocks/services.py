@@ -8,17 +8,15 @@ from pathlib import Path
 
 from blocks.database import Database
 from blocks.host.agent.spec import File, Health, Service
-from blocks.host.home import Home
+from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.secret_files import AUTH_GRACE, AUTH_STRING, DATABASE_LOGIN, ENCRYPTION_KEY
-from blocks.spec import StackSpec, Worker
+from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SOCKET = "server"
 """Name of the held socket which both slots of the server accept on."""
 SLOT_PREFIX = "server-"
 WORKER_PREFIX = "worker-"
 """How the services of servers, by slot, and of workers, by name, begin."""
-STACK_VARIABLE = "SELFHOST_STACK"
-"""Tells a flow on a worker which stack it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +74,20 @@ def _known_vacuums(spec: StackSpec) -> list[str]:
 def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worker) -> Service:
     """A worker, from the environment of its release."""
     python = environment / "bin/python"
-    argv = (str(python), "-m", "prefect", "worker", "start", "--name", worker.name, "--pool", worker.pool)
+    argv = (str(python), *_worker_program(worker))
     own = {
         "PREFECT_HOME": str(home.state / f"worker-{worker.name}"),
         "PREFECT_LOGGING_LEVEL": spec.server.log_level,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
         "TMPDIR": str(Path(temporary_folder(home, worker).path).parent),
-        STACK_VARIABLE: spec.name,
+        **({HOME_VARIABLE: str(home.root)} if worker.pool == MAINTENANCE_POOL else {}),
         # A run started from the UI begins within 1 s instead of 10; the query costs the server about 5 ms.
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     return Service(
         name=WORKER_PREFIX + worker.name,
         version=spec.prefect_version,
-        argv=(*argv, "--type", worker.type, "--limit", str(worker.concurrency)),
+        argv=(*argv, "--name", worker.name, "--pool", worker.pool, "--limit", str(worker.concurrency)),
         cwd=str(home.etc / "client"),
         env={**worker.env, **_git(python, worker.git_credentials), **own},
         files=(str(home.etc / "client/prefect.toml"), temporary_folder(home, worker).path),
@@ -97,6 +95,13 @@ def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worke
         # Flows it runs die with it; a drain pauses its pool first.
         stop_timeout=30.0,
     )
+
+
+def _worker_program(worker: Worker) -> tuple[str, ...]:
+    """Arguments for a worker's Python; on our own pool it is a program of ours, which starts our own flows alone."""
+    if worker.pool == MAINTENANCE_POOL:
+        return ("-P", "-m", "blocks.maintenance_worker")
+    return ("-m", "prefect", "worker", "start", "--type", worker.type)
 
 
 def _git(python: Path, credentials: str | None) -> dict[str, str]:

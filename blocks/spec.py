@@ -20,6 +20,8 @@ from blocks.errors import WrongCall
 from blocks.host import system_user, wanted
 from blocks.host.home import Home
 
+MAINTENANCE_POOL = "maintenance"
+"""The pool of this project's own flows."""
 FLOOR = (3, 8, 3)
 """Below it, behind an auth string, `/api/events/in` refuses every client: task runs are never stored."""
 CEILING = (3, 9, 0)

@@ -13,7 +13,7 @@ from pydantic import Field
 from blocks import services
 from blocks.database import Database
 from blocks.front_door import FrontDoor
-from blocks.host.agent.spec import HostSpec, Release, Socket, from_json, to_json
+from blocks.host.agent.spec import HostSpec, Release, Socket, to_json
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
@@ -31,17 +31,16 @@ from blocks.proxy import Proxy
 from blocks.resource import Attributes, Change, Resource
 from blocks.secret_store import SecretResource, SecretStore
 from blocks.services import SLOT_PREFIX, SOCKET, USUAL_SECRETS, WORKER_PREFIX, ServerSecrets, reference
-from blocks.spec import StackSpec, Worker, build_spec
+from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SLOTS = ("blue", "green")
 """Places for a server on that socket. One is in use, but for the moment in which the other takes over."""
-MAINTENANCE_POOL = "maintenance"
 
 
 class StackBlock(Block):
-    """What a flow needs to know a stack by: its spec, and its ports' blocks by reference.
+    """What a stack is, for people to see: its spec, and its ports' blocks by reference.
 
-    Saved on the stack's own server under the stack's name.
+    Saved on the stack's own server under the stack's name. Nothing is read from there: anybody may edit it.
     """
 
     _block_type_name = "Self-hosted stack"
@@ -54,12 +53,6 @@ class StackBlock(Block):
     database: str = Field(description="Reference of the database's block.")
     machine: str = Field(description="Reference of the machine's block.")
     proxy: str = Field(description="Reference of the proxy's block.")
-
-    def stack_spec(self) -> StackSpec:
-        return build_spec(json.loads(self.spec), f"block {self._block_type_slug}")
-
-    def stack_releases(self) -> dict[str, Release]:
-        return {name: from_json(Release, json.dumps(each)) for name, each in json.loads(self.releases).items()}
 
 
 @dataclass(frozen=True)

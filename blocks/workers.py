@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from blocks.errors import WrongCall
 from blocks.services import WORKER_PREFIX
-from blocks.spec import StackSpec, Worker, build_spec
-from blocks.stack import MAINTENANCE_POOL
+from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker, build_spec
 
 Action = Literal["list", "add", "remove", "scale"]
 

@@ -33,7 +33,8 @@ from blocks.host.secret_files import (
 from blocks.host.serve_grace import Further, as_text, read_further
 from blocks.host.wanted import SERVER
 from blocks.services import SLOT_PREFIX, ServerSecrets
-from blocks.stack import MAINTENANCE_POOL, Stack, active_slot, host_spec, next_spec, other_slot, server_secrets
+from blocks.spec import MAINTENANCE_POOL
+from blocks.stack import Stack, active_slot, host_spec, next_spec, other_slot, server_secrets
 from blocks.waiting import wait_until
 from flows import change
 from flows.backup import as_task

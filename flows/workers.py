@@ -21,8 +21,8 @@ from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.services import WORKER_PREFIX
-from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
-from blocks.stack import MAINTENANCE_POOL, HostServices, Stack, next_spec
+from blocks.spec import GIT_CREDENTIALS, MAINTENANCE_POOL, StackSpec, Worker
+from blocks.stack import HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
 from flows.backup import as_task

@@ -179,9 +179,7 @@ def test_a_result_which_the_server_names_is_not_unpickled(
             "prefect_version": "3.8.8",
         }
         state = {"type": "COMPLETED", "name": "Completed", "data": data}
-        answer = await worker.client._client.post(
-            f"/flow_runs/{run}/set_state", json={"state": state, "force": True}
-        )
+        answer = await worker.client._client.post(f"/flow_runs/{run}/set_state", json={"state": state, "force": True})
         assert answer.json()["status"] == "ACCEPT"
 
     run = scheduled(client, probe)

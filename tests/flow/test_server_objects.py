@@ -23,8 +23,10 @@ from prefect.events.schemas.automations import AutomationCore
 from blocks import catalog
 from blocks.automations import MARK
 from blocks.errors import Blocked
+from blocks.host import wanted
 from blocks.host.agent.spec import Artifact, Release
-from blocks.host.wanted import SERVER, TOOLS
+from blocks.host.home import Home
+from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
 from blocks.server_objects import DECLARED_SLUG, server_objects
 from blocks.spec import StackSpec, build_spec
@@ -250,12 +252,23 @@ def test_notification_block_is_used_once_it_is_there(
     converge(objects)
 
 
-def test_a_stack_is_loaded_back_from_its_blocks(spec: StackSpec, objects: list[Resource]) -> None:
-    stack = catalog.load("trial")
-    assert stack.spec == spec
-    assert stack.releases == {SERVER: RELEASE, TOOLS: RELEASE}
-    assert stack.machine.home().root == spec.home_path
-    assert type(stack.database) is catalog.LocalDatabase
+def test_a_stack_is_what_its_home_says_whatever_its_blocks_do(
+    spec: StackSpec, objects: list[Resource], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever has the auth string may edit the blocks; what they name would be executed with the stack's rights."""
+    releases = {SERVER: RELEASE, TOOLS: RELEASE}
+    wanted.write(Home(spec.home_path), Wanted(spec.model_dump(mode="json"), releases))
+    monkeypatch.setenv("SELFHOST_HOME", str(spec.home_path))
+    theirs = {"circus_python": f"{tmp_path}/python", "release_python": f"{tmp_path}/python"}
+    catalog.LocalMachine(stack="trial", root=tmp_path, system_user="root", **theirs).save("trial", overwrite=True)
+    objects_elsewhere = catalog.LocalObjectStore(folder=tmp_path)
+    objects_elsewhere.save("trial", overwrite=True)
+    stack = catalog.load()
+    assert stack == catalog.compose(spec, releases)
+    assert str(tmp_path) not in f"{stack.machine} {stack.objects}"
+    with pytest.raises(Blocked, match="belongs to the stack 'trial', not 'other'"):
+        catalog.load("other")
+    converge(objects)
 
 
 def test_all_of_it_is_removed_and_nothing_else(objects: list[Resource], client: SyncPrefectClient) -> None:

@@ -20,7 +20,7 @@ from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import in_order
 from blocks.services import ServerSecrets
-from blocks.spec import build_spec
+from blocks.spec import StackSpec, build_spec
 from blocks.stack import Stack, StackBlock, host_spec, next_spec, server_secrets
 
 SECRETS = {
@@ -188,7 +188,14 @@ def test_workers_talk_to_the_port_directly_and_are_replaced_when_idle(spec: Host
     worker = service(spec, "worker-default")
     assert worker.restart == "when-idle"
     assert worker.argv[-2:] == ("--limit", "10")
-    assert worker.env["SELFHOST_STACK"] == "prefect"
+    assert "SELFHOST_HOME" not in worker.env
+
+
+def test_the_maintenance_worker_is_a_program_of_ours_that_knows_its_home(home: Home, spec: HostSpec) -> None:
+    """What its flows do is found in the home, never in what the server says."""
+    worker = service(spec, "worker-maintenance")
+    assert worker.argv[1:4] == ("-P", "-m", "blocks.maintenance_worker")
+    assert worker.env["SELFHOST_HOME"] == str(home.root)
 
 
 def test_spec_reaches_the_services(home: Home) -> None:
@@ -227,10 +234,10 @@ def test_git_in_a_workers_runs_asks_our_helper_and_no_other(home: Home) -> None:
 
 
 def test_a_workers_environment_cannot_lead_it_to_another_stack(home: Home) -> None:
-    env = {"SELFHOST_STACK": "theirs", "PREFECT_HOME": "/theirs"}
+    env = {"SELFHOST_HOME": "/theirs", "PREFECT_HOME": "/theirs"}
     workers = [{"name": "maintenance", "pool": "maintenance", "env": env}]
     found = service(host_spec(stack_of(home, workers=workers), 1), "worker-maintenance").env
-    assert found["SELFHOST_STACK"] == "prefect"
+    assert found["SELFHOST_HOME"] == str(home.root)
     assert found["PREFECT_HOME"].startswith(str(home.root))
 
 
@@ -283,14 +290,16 @@ def test_a_change_is_named_by_its_part(stack: Stack) -> None:
     assert differing == {"service worker-maintenance", "service worker-default", file, "parts"}
 
 
-def test_blocks_refer_to_each_other_and_give_the_stack_back(stack: Stack) -> None:
+def test_blocks_refer_to_each_other_and_show_the_stack(stack: Stack) -> None:
     blocks = stack.blocks()
     block = blocks.pop("stack")
     assert isinstance(block, StackBlock)
     references = {getattr(block, name) for name in blocks}
     assert references == {f"{each.get_block_type_slug()}/prefect" for each in blocks.values()}
-    assert block.stack_spec() == stack.spec
-    assert block.stack_releases() == dict(stack.releases)
+    assert StackSpec.model_validate_json(block.spec) == stack.spec
+    assert {name: each["id"] for name, each in json.loads(block.releases).items()} == {
+        name: each.id for name, each in stack.releases.items()
+    }
 
 
 def test_a_files_content_is_text_the_agent_can_ship(spec: HostSpec) -> None:
