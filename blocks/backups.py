@@ -1,6 +1,6 @@
 """Backups: a dump and its manifest in the object store, which of them count, and which may go.
 
-A backup counts once a drill has restored it and found there what the dump was made of.
+A backup counts once a drill has restored it and found there what the dump was made of, and while it is signed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import TypeAdapter, ValidationError
 
+from blocks import signature
 from blocks.database import SCRATCH_JOBS, Content, Database
 from blocks.errors import Blocked
 from blocks.host.agent.spec import Condition
+from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.object_store import ObjectStore
 from blocks.spec import Backup as Policy
 from blocks.stack import Stack
@@ -27,8 +29,8 @@ from blocks.stack import Stack
 PREFIX = "backups/"
 DUMP, MANIFEST = "/dump", "/manifest.json"
 """How the keys of a backup's two objects end, after its id."""
-FORMAT = 1
-"""Of the manifest; one with a higher number was written by a newer selfhost."""
+FORMAT = 2
+"""Of the manifest; one with a higher number was written by a newer selfhost. Format 1 has no signature."""
 
 LATEST = "latest"
 """In the place of an id: the newest verified backup."""
@@ -92,17 +94,25 @@ class Owner:
 
 @dataclass(frozen=True)
 class Found:
-    """Every backup of a store, the oldest first. Only a stack's own ones count, are the latest, and expire."""
+    """Every backup of a store, the oldest first. Only a stack's own ones count and are the latest."""
 
     own: Sequence[Manifest]
+    """Those which this stack has signed."""
     foreign: Sequence[Manifest] = field(default_factory=list)
     """Those of another stack, or of another home's stack of the same name."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Folder's name → why its manifest cannot be read."""
+    unsigned: Sequence[Manifest] = field(default_factory=list)
+    """Those that say they are this stack's, without its signature: an older selfhost's, or forged."""
 
     @property
     def readable(self) -> list[Manifest]:
-        return sorted([*self.own, *self.foreign], key=lambda each: each.moment)
+        return sorted([*self.own, *self.foreign, *self.unsigned], key=lambda each: each.moment)
+
+    def only(self, some: Sequence[Manifest]) -> Found:
+        """Some of its own and of the unsigned ones."""
+        own, unsigned = ([each for each in all_ if each in some] for all_ in (self.own, self.unsigned))
+        return Found(own, unsigned=unsigned)
 
     def ahead(self, now: datetime) -> list[Manifest]:
         """Own ones that are dated in the future."""
@@ -147,8 +157,13 @@ def expired(found: Found, policy: Policy, now: datetime) -> list[Manifest]:
     by_age = sorted((each for each in found.own if not each.is_ahead(now)), key=lambda each: each.moment)
     kept = {each.id for each in by_age[-policy.keep :]}
     kept |= {each.id for each in by_age if now - each.moment <= timedelta(days=policy.window_days)}
-    kept |= {each.id for each in [each for each in by_age if each.verified][-policy.minimum_redundancy :]}
-    return [each for each in by_age if each.id not in kept]
+    verified = [each for each in by_age if each.verified]
+    kept |= {each.id for each in verified[-policy.minimum_redundancy :]}
+    # An unsigned one counts for nothing, but is the last resort of a stack whose own backups are few.
+    few = len(verified) < policy.minimum_redundancy
+    kept |= {each.id for each in found.unsigned if few or now - each.moment <= timedelta(days=policy.window_days)}
+    both = sorted([*by_age, *found.unsigned], key=lambda each: each.moment)
+    return [each for each in both if each.id not in kept]
 
 
 def recent(found: Found, policy: Policy, stack_made: datetime | None, now: datetime) -> Condition:
@@ -163,6 +178,8 @@ def recent(found: Found, policy: Policy, stack_made: datetime | None, now: datet
     age = f"{old:.1f} hours old, {policy.max_age_hours} are allowed"
     text = f"the last verified backup is {age}" if verified else f"there is no verified backup; the stack is {age}"
     said = [text, *(f"{each.id} does not count: it is dated in the future" for each in found.ahead(now))]
+    if found.unsigned:
+        said.append(f"{len(found.unsigned)} do not count: they are not signed by this stack ({found.unsigned[-1].id})")
     if found.unreadable:
         return Condition("BackupRecent", False, "Unreadable", "; ".join([*said, *found.unreadable.values()]))
     return Condition("BackupRecent", young, "Young" if young else "TooOld", "; ".join(said))
@@ -171,8 +188,8 @@ def recent(found: Found, policy: Policy, stack_made: datetime | None, now: datet
 class Catalogue:
     """The backups in a stack's object store."""
 
-    def __init__(self, store: ObjectStore, scratch: Path, owner: Owner) -> None:
-        self._store, self._scratch, self._owner = store, scratch, owner
+    def __init__(self, store: ObjectStore, scratch: Path, owner: Owner, encryption_key: str) -> None:
+        self._store, self._scratch, self._owner, self._key = store, scratch, owner, encryption_key
 
     @classmethod
     def of(cls, stack: Stack, scratch: Path) -> Catalogue:
@@ -181,7 +198,8 @@ class Catalogue:
         Args:
             scratch: A folder for files on their way.
         """
-        return cls(stack.objects, scratch, Owner(stack.spec.name, stack.machine.home().identity() or ""))
+        owner = Owner(stack.spec.name, stack.machine.home().identity() or "")
+        return cls(stack.objects, scratch, owner, stack.secrets.read(ENCRYPTION_KEY))
 
     def add(self, manifest: Manifest, dump: Path) -> None:
         """The dump first: a backup without a manifest is none, and is swept."""
@@ -189,14 +207,15 @@ class Catalogue:
         self.update(manifest)
 
     def update(self, manifest: Manifest) -> None:
+        """Write the manifest of a backup that was made or drilled just now, signed."""
         path = self._scratch / f"{manifest.id}.json"
-        path.write_text(json.dumps(asdict(manifest), indent=1))
+        path.write_text(json.dumps(signature.signed(asdict(manifest), self._key), indent=1))
         self._store.put(_manifest_key(manifest.id), path)
         path.unlink()
 
     def all(self) -> Found:
         """Every backup; one that cannot be read keeps nobody from the others."""
-        readable: list[Manifest] = []
+        readable: list[tuple[Manifest, bool]] = []
         unreadable: dict[str, str] = {}
         for key in self._manifest_keys():
             try:
@@ -205,26 +224,31 @@ class Catalogue:
                 unreadable[_backup(key)] = str(error)
         # One that was dropped since it was listed could not be read either.
         there = {_backup(key) for key in self._manifest_keys()} if unreadable else set()
-        readable.sort(key=lambda each: each.moment)
+        readable.sort(key=lambda each: each[0].moment)
         return Found(
-            own=[each for each in readable if self._is_own(each)],
-            foreign=[each for each in readable if not self._is_own(each)],
+            own=[each for each, is_signed in readable if self._is_own(each) and is_signed],
+            foreign=[each for each, _ in readable if not self._is_own(each)],
             unreadable={name: why for name, why in unreadable.items() if name in there},
+            unsigned=[each for each, is_signed in readable if self._is_own(each) and not is_signed],
         )
 
-    def find(self, backup: str) -> Manifest:
+    def find(self, backup: str, *, unsigned: bool = False) -> Manifest:
         """One backup, whatever the state of the others; `latest` is the newest verified one of this stack.
 
         Raises:
-            Blocked: there is no such backup, or its manifest is damaged or newer than this selfhost; see also
-                `Found.latest`.
+            Blocked: there is no such backup, or its manifest is damaged, newer than this selfhost, or unsigned where
+                `unsigned` does not allow for that; see also `Found.latest`.
         """
         if backup == LATEST:
             return self.all().latest(datetime.now(UTC))
         key = _manifest_key(backup)
         if key not in self._store.listing(PREFIX):
             raise Blocked(f"there is no backup {backup!r}", "selfhost backup --list shows those there are")
-        return self._read(key)
+        found, is_signed = self._read(key)
+        if self._is_own(found) and not is_signed and not unsigned:
+            what = f"backup {backup} is not signed by this stack: an older selfhost made it, or it is forged"
+            raise Blocked(what, f"where you know whose it is: selfhost restore {backup} --unsigned")
+        return found
 
     def fetch(self, manifest: Manifest, target: Path) -> None:
         """Write the dump to a file.
@@ -257,8 +281,8 @@ class Catalogue:
     def _is_own(self, manifest: Manifest) -> bool:
         return Owner(manifest.stack, manifest.home) == self._owner
 
-    def _read(self, key: str) -> Manifest:
-        """A manifest that lies where one of its id does: elsewhere its dump would not be found, or another's would."""
+    def _read(self, key: str) -> tuple[Manifest, bool]:
+        """A manifest where one of its id lies, as elsewhere its dump would not be found; and whether it is signed."""
         target = self._scratch / "manifest.json"
         self._store.get(key, target)
         content = target.read_bytes()
@@ -267,7 +291,7 @@ class Catalogue:
         if found.id != _backup(key):
             what = f"{key} is the manifest of the backup {found.id!r}, which its folder is not called"
             raise Blocked(what, f"call the folder {found.id}, or keep it outside of {PREFIX}")
-        return found
+        return found, signature.is_signed(json.loads(content), self._key)
 
 
 def read_manifest(text: str | bytes, where: str) -> Manifest:
@@ -283,6 +307,8 @@ def read_manifest(text: str | bytes, where: str) -> Manifest:
         found = _MANIFEST.validate_python(raw)
         if found.moment.utcoffset() is None:
             raise ValueError(f"made, {found.made!r}, has no time zone")
+        if not found.rows or found.rows.keys() != found.digests.keys():
+            raise ValueError("it does not have rows and a digest for every table")
         return found
     except (ValueError, TypeError, KeyError) as error:
         what = f"the manifest {where} is damaged: {_first_line(error)}"
@@ -290,7 +316,6 @@ def read_manifest(text: str | bytes, where: str) -> Manifest:
 
 
 def _first_line(error: Exception) -> str:
-    """What is wrong in one line; of several faults the first."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -302,6 +327,7 @@ def compare(manifest: Manifest, found: Content) -> list[str]:
     wrong = []
     if found.schema_revision != manifest.schema_revision:
         wrong.append(f"schema {found.schema_revision} instead of {manifest.schema_revision}")
+    wrong += [f"{table}: it was not in the dump" for table in sorted(found.rows.keys() - manifest.rows.keys())]
     for table, count in manifest.rows.items():
         if found.rows.get(table) != count:
             wrong.append(f"{table}: {found.rows.get(table, 'no')} rows instead of {count}")

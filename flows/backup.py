@@ -61,9 +61,9 @@ def found(stack: Stack) -> Found:
         return Catalogue.of(stack, Path(folder)).all()
 
 
-def chosen(catalogue: Catalogue, wanted: str) -> Manifest:
+def chosen(catalogue: Catalogue, wanted: str, *, unsigned: bool = False) -> Manifest:
     """One backup by its id, or the latest; a date in the future, for which one is not the latest, is said."""
-    manifest = catalogue.find(wanted)
+    manifest = catalogue.find(wanted, unsigned=unsigned)
     if wanted == backups.LATEST:
         for each in catalogue.all().ahead(datetime.now(UTC)):
             with step(f"leave out {each.id}") as detail:
@@ -144,8 +144,9 @@ def rows(found: Found, now: datetime) -> list[dict[str, Any]]:
             "made": each.made,
             "age_hours": round((now - each.moment).total_seconds() / 3600, 1),
             "size": each.size,
-            "verified": each.verified,
+            "verified": each.verified and each in found.own,
             "foreign": each in found.foreign,
+            "signed": each in found.own,
             "reason": each.reason,
             "prefect_version": each.prefect_version,
             "rows": sum(each.rows.values()),
@@ -158,6 +159,6 @@ def rows(found: Found, now: datetime) -> list[dict[str, Any]]:
 
 def publish(found: Found) -> None:
     """Leave the backups as a table, and say which cannot be read."""
-    said = ["Backups; those that are verified count, and foreign ones never do."]
+    said = ["Backups; those that are verified count, and foreign or unsigned ones never do."]
     said += [f"**{name}** is not among them: {why}" for name, why in found.unreadable.items()]
     create_table_artifact(table=rows(found, datetime.now(UTC)), key="backups", description="\n\n".join(said))

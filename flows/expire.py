@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,8 +27,9 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
     home = loaded.machine.home()
     with leases.held(home.lease, "expire backups"), workspace(home) as folder:
         catalogue = Catalogue.of(loaded, folder)
-        leaving = due(loaded, catalogue.all())
-        publish_due(leaving)
+        found = catalogue.all()
+        leaving = due(loaded, found)
+        publish_due(found.only(leaving))
         if not only_show:
             for each in leaving:
                 as_task(f"drop {each.id}", partial(catalogue.remove, each))
@@ -41,7 +41,7 @@ def due(stack: Stack, found: Found) -> list[Manifest]:
     return backups.expired(found, stack.spec.backup, datetime.now(UTC))
 
 
-def publish_due(leaving: Sequence[Manifest]) -> None:
+def publish_due(leaving: Found) -> None:
     """Leave what is to go as a table."""
-    table = rows(Found(leaving), datetime.now(UTC))
+    table = rows(leaving, datetime.now(UTC))
     create_table_artifact(table=table, key="expire", description="Backups the policy no longer keeps.")

@@ -43,7 +43,6 @@ def backup(
 def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
     stack = asked(where)
-    from blocks import backups
     from flows import backup as copies
     from flows import expire as verb
     from flows.follow import run_deployment
@@ -54,7 +53,7 @@ def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     if not leaving:
         terminal.say("nothing to drop: the policy keeps all backups there are")
         return
-    terminal.backups(backups.Found(leaving), datetime.now(UTC))
+    terminal.backups(found.only(leaving), datetime.now(UTC))
     if not yes:
         terminal.confirm(f"Drop {len(leaving)} backups?")
     run_deployment(stack.door, "expire/expire", {}, terminal.say)

@@ -25,24 +25,37 @@ Wait = Annotated[int, Field(ge=0, le=86_400)]
 
 
 @flow(name="restore")
-def restore(backup: BackupId = "latest", wait: Wait = 60, now: bool = False, stack: str | None = None) -> State[None]:
+def restore(
+    backup: BackupId = "latest",
+    wait: Wait = 60,
+    now: bool = False,
+    unsigned: bool = False,
+    stack: str | None = None,
+) -> State[None]:
     """Put a backup in the place of the database. The host does it: this server, and this run's record, go away.
 
     Args:
         backup: Id of the backup; `latest` is the newest verified one.
         wait: Seconds that running flows get to end, their pools paused; where they do not, nothing is replaced.
         now: End running flows with their workers instead of waiting for them.
+        unsigned: Take the named backup although this stack has not signed it: made by an older selfhost, or forged.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    manifest = as_task("look at the backup", lambda: hand_over.refuse(loaded, backup))
-    told = as_task("hand over to the host", lambda: hand_over.start_job(loaded, manifest, wait, now))
+    manifest = as_task("look at the backup", lambda: hand_over.refuse(loaded, backup, unsigned))
+    how = [*(("--now",) if now else ("--wait", str(wait))), *(("--unsigned",) if unsigned else ())]
+    told = as_task("hand over to the host", lambda: hand_over.start_job(loaded, manifest, how))
     return Completed(message=told)
 
 
 @flow(name="restore")
 def replace_database(
-    spec: dict[str, Any], backup: str, wait: float = 60, now: bool = False, safety: bool = True
+    spec: dict[str, Any],
+    backup: str,
+    wait: float = 60,
+    now: bool = False,
+    safety: bool = True,
+    unsigned: bool = False,
 ) -> None:
     """Put a backup in the place of the stack's database; its server then runs, without workers.
 
@@ -52,9 +65,10 @@ def replace_database(
         wait: Seconds that running flows get to end.
         now: End them with their workers instead.
         safety: Back up first what is about to be replaced.
+        unsigned: Whether the backup may be one that this stack has not signed.
     """
     stack, laps = catalog.composed(spec), steps.Laps()
-    manifest = steps.find(stack, backup)
+    manifest = steps.find(stack, backup, unsigned)
     saved = steps.back_up(stack, manifest) if safety else ""
     with stack.database.beside() as copy:
         as_task("restore beside", lambda: steps.fill(stack, manifest, copy))

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class How:
-    """How the server is stopped, after what."""
+    """How the server is stopped, after what, and whether for a backup that this stack has not signed."""
 
     wait: float
     now: bool
     safety: bool
+    unsigned: bool
 
 
 @app.command
@@ -38,6 +39,9 @@ def restore(
     now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
     without_safety: Annotated[
         bool, Parameter(name="--without-safety", negative="", help="Do not back up first what is replaced.")
+    ] = False,
+    unsigned: Annotated[
+        bool, Parameter(name="--unsigned", negative="", help="Take BACKUP although this stack has not signed it.")
     ] = False,
     drop_old: Annotated[
         bool, Parameter(name="--drop-old", negative="", help="Drop the databases that restores have replaced.")
@@ -66,7 +70,7 @@ def restore(
     if backup is None:
         _drop_old(stack, yes)
         return
-    _restore(stack, backup, How(wait, now, not without_safety), yes)
+    _restore(stack, backup, How(wait, now, not without_safety, unsigned), yes)
 
 
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
@@ -94,15 +98,16 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
 
     try:
         with step("look at the backup") as detail:
-            manifest = steps.require_restorable(stack, backup, steps.dump_file(stack))
+            manifest = steps.require_restorable(stack, backup, steps.dump_file(stack), how.unsigned)
             detail.text = f"{manifest.id} of {manifest.made}, made for: {manifest.reason}"
         if not yes:
             terminal.confirm(question(manifest, how.safety))
         with steps.undone_by_failure(stack):
             url = _start(stack.spec, temporary)
             reach = {PREFECT_API_URL: f"{url}/api", PREFECT_UI_URL: url}
+            plain = stack.spec.model_dump(mode="json")
             with temporary_settings({**reach, PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}), only_server():
-                verb.replace_database(stack.spec.model_dump(mode="json"), manifest.id, how.wait, how.now, how.safety)
+                verb.replace_database(plain, manifest.id, how.wait, how.now, how.safety, how.unsigned)
     except BaseException:
         has_swapped = restore_record.exists(stack.machine.home())  # or may have: then the same command goes on
         if not has_swapped:

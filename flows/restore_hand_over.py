@@ -6,6 +6,7 @@ import json
 import secrets
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,33 +25,36 @@ from flows.progress import step
 from flows.restore_steps import require_restorable
 
 JOB = "restore"
-JOB_SECONDS = 86_400.0
-"""A bound for the job, running flows' time to end not counted."""
+JOB_SECONDS = 2 * 86_400.0
+"""A bound for the job; running flows get a day of it at most."""
 LEASE_SECONDS = 60
 """Time the job waits for the lease, which the flow that made it may still hold."""
 BEGIN_SECONDS = 120.0
 """Time the job gets to refuse, or to start its temporary server: 10 s on a quiet machine."""
 
 
-def refuse(stack: Stack, backup: str) -> Manifest:
+def refuse(stack: Stack, backup: str, unsigned: bool) -> Manifest:
     """See that the backup can be restored and that nobody else changes the stack."""
     with step("look at the backup") as detail:
         reason = f"restore {backup}, asked for in the UI"
         # Only for this look: the job takes it next.
         with leases.held(stack.machine.home().lease, reason), tempfile.TemporaryDirectory() as folder:
-            manifest = require_restorable(stack, backup, Path(folder) / "dump")
+            manifest = require_restorable(stack, backup, Path(folder) / "dump", unsigned)
         detail.text = f"{manifest.id} of {manifest.made}"
     return manifest
 
 
-def start_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> str:
+def start_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> str:
     """Give the host the job and wait until it has begun; what a person should know of it.
+
+    Args:
+        how: Options of `selfhost restore`.
 
     Raises:
         Blocked: it refused.
     """
     with step("hand over to the host") as detail:
-        job, since = restore_job(stack, manifest, wait, now), time.time()
+        job, since = restore_job(stack, manifest, how), time.time()
         stack.machine.apply(rollout.with_job(change.current(stack), job))
         address = _address_once_begun(stack, job, since)
         detail.text = address or "it still looks at the backup"
@@ -87,16 +91,15 @@ def _address_once_begun(stack: Stack, job: Job, since: float) -> str:
         return ""
 
 
-def restore_job(stack: Stack, manifest: Manifest, wait: int, now: bool) -> Job:
+def restore_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> Job:
     """The launcher as a job. Pure but for the run's name."""
     home = stack.machine.home()
-    how = ("--now",) if now else ("--wait", str(wait))
     return Job(
         name=JOB,
         argv=(str(home.root / "bin/selfhost"), "restore", manifest.id, "--yes", *how, "--patience", str(LEASE_SECONDS)),
         run=secrets.token_hex(6),
         cwd=str(home.root),
-        timeout=JOB_SECONDS + wait,
+        timeout=JOB_SECONDS,
     )
 
 

@@ -65,19 +65,22 @@ def dump_file(stack: Stack) -> Path:
     return folder(stack) / "restored.dump"
 
 
-def find(stack: Stack, wanted: str) -> Manifest:
+def find(stack: Stack, wanted: str, unsigned: bool) -> Manifest:
     """The manifest of a backup; `latest` is the newest verified one."""
-    return Catalogue.of(stack, folder(stack)).find(wanted)
+    return Catalogue.of(stack, folder(stack)).find(wanted, unsigned=unsigned)
 
 
-def require_restorable(stack: Stack, wanted: str, dump: Path) -> Manifest:
+def require_restorable(stack: Stack, wanted: str, dump: Path, unsigned: bool) -> Manifest:
     """Fetch a backup's dump and see that it can be restored here; nothing else is touched.
+
+    Args:
+        unsigned: Whether somebody said that one which this stack has not signed is meant.
 
     Raises:
         Blocked: it cannot, with all reasons together.
     """
     catalogue = Catalogue.of(stack, dump.parent)
-    manifest = backup.chosen(catalogue, wanted)
+    manifest = backup.chosen(catalogue, wanted, unsigned=unsigned)
     found = restorable.faults(manifest, facts(stack))
     try:
         catalogue.fetch(manifest, dump)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 _BACKUP_MARKS = {True: ("✓ verified    ", "green"), False: ("✗ not verified", "red")}
+_UNCOUNTED_MARKS = {True: ("✗ foreign     ", "yellow"), False: ("✗ not signed  ", "yellow")}
 _MARKS = {"create": "+", "update": "~", "delete": "-", "keep": "=", "leave": "!"}
 
 
@@ -119,7 +120,7 @@ def backups(found: Found, now: datetime) -> None:
     if not found.readable:
         out.print("no backups")
     for each in reversed(found.readable):
-        mark = ("✗ foreign     ", "yellow") if each in found.foreign else _BACKUP_MARKS[each.verified]
+        mark = _BACKUP_MARKS[each.verified] if each in found.own else _UNCOUNTED_MARKS[each in found.foreign]
         age = f"{_age((now - each.moment).total_seconds()):>7}"
         size = f"{each.size / 1e6:.1f} MB, {sum(each.rows.values())} rows"
         took = f"dump {each.seconds:.1f} s" + (f", drill {each.drill.seconds:.1f} s" if each.drill else "")

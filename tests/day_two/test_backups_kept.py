@@ -13,6 +13,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
+from blocks import signature
 from blocks.backups import new_id
 from blocks.host import lease as leases
 from tests.e2e.test_backup import backups
@@ -73,13 +74,14 @@ def emptied(stack: Stack) -> Iterator[Path]:
 
 
 def forge(stack: Stack, model: Path, days: float, *, verified: bool = True, **changed: str) -> str:
-    """A backup as it would be, had it been made so many days ago; its id."""
+    """A backup as it would be, had it been made so many days ago, signed; its id."""
     made = datetime.now(UTC) - timedelta(days=days)
     manifest = json.loads((model / "manifest.json").read_text())
     manifest |= {"id": new_id(made), "made": made.isoformat(timespec="seconds"), **changed}
     folder = store(stack) / manifest["id"]
     shutil.copytree(model, folder)
-    (folder / "manifest.json").write_text(json.dumps(manifest | ({} if verified else {"drill": None})))
+    signed = signature.signed(manifest | ({} if verified else {"drill": None}), stack.secret("encryption-key"))
+    (folder / "manifest.json").write_text(json.dumps(signed))
     return str(manifest["id"])
 
 

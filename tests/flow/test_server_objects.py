@@ -257,6 +257,7 @@ def test_a_stack_is_what_its_home_says_whatever_its_blocks_do(
 ) -> None:
     """Whoever has the auth string may edit the blocks; what they name would be executed with the stack's rights."""
     releases = {SERVER: RELEASE, TOOLS: RELEASE}
+    spec.home_path.mkdir()
     wanted.write(Home(spec.home_path), Wanted(spec.model_dump(mode="json"), releases))
     monkeypatch.setenv("SELFHOST_HOME", str(spec.home_path))
     theirs = {"circus_python": f"{tmp_path}/python", "release_python": f"{tmp_path}/python"}

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks import backups
+from blocks import backups, signature
 from blocks.backups import Catalogue, Drill, Found, Manifest, Owner, compare, expired, read_manifest, recent
 from blocks.database import Content
 from blocks.errors import Blocked
 from blocks.local.object_store import LocalObjectStore
 from blocks.spec import Backup as Policy
+from flows.backup import rows
 
 NOW = datetime(2025, 11, 24, 12, tzinfo=UTC)
+KEY = Fernet.generate_key().decode()
 CONTENT = Content("abc", {"flow": 2, "log": 3}, {"flow": "17", "log": "-4"})
 
 
@@ -132,6 +136,7 @@ def test_a_whole_copy_lacks_nothing() -> None:
     [
         (replace(CONTENT, schema_revision=None), "schema None instead of abc"),
         (replace(CONTENT, rows={"flow": 2, "log": 2}), "log: 2 rows instead of 3"),
+        (replace(CONTENT, rows=CONTENT.rows | {"planted": 1}), "planted: it was not in the dump"),
         (replace(CONTENT, rows={"flow": 2}), "log: no rows instead of 3"),
         (replace(CONTENT, digests={"flow": "17", "log": "-5"}), "log: other rows than were dumped"),
     ],
@@ -143,7 +148,11 @@ def test_what_differs_is_named(found: Content, words: str) -> None:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "scratch").mkdir()
-    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "0"))
+    return catalogue_of(tmp_path, KEY)
+
+
+def catalogue_of(tmp_path: Path, key: str) -> Catalogue:
+    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "0"), key)
 
 
 def dumped(tmp_path: Path, catalogue: Catalogue, hours: float = 1) -> Manifest:
@@ -227,6 +236,72 @@ def test_one_of_another_stack_or_home_is_foreign(tmp_path: Path, catalogue: Cata
         catalogue.find("latest")
 
 
+FORGERIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "another table's rows": lambda data: data | {"rows": {"flow": 1, "log": 3}},
+    "another dump": lambda data: data | {"sha256": "0" * 64},
+    "another moment": lambda data: data | {"made": NOW.isoformat()},
+    "never drilled": lambda data: data | {"drill": {"at": NOW.isoformat(), "seconds": 1.0}, "seconds": 2.0},
+    "more than we know": lambda data: data | {"more": 1},
+    "no signature": lambda data: {name: each for name, each in data.items() if name != "signature"},
+    "an older selfhost's": lambda data: {
+        name: each for name, each in (data | {"format": 1}).items() if name != "signature"
+    },
+    "a signature of no text": lambda data: data | {"signature": 7},
+    "signed with another key": lambda data: signature.signed(data, "another"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_what_this_stack_has_not_signed_is_shown_counts_for_nothing_and_needs_a_word(
+    tmp_path: Path, catalogue: Catalogue, forgery: str
+) -> None:
+    manifest, other = dumped(tmp_path, catalogue, 1), dumped(tmp_path, catalogue, 2)
+    assert catalogue.find("latest") == manifest
+    path = tmp_path / f"store/backups/{manifest.id}/manifest.json"
+    path.write_text(json.dumps(FORGERIES[forgery](json.loads(path.read_text()))))
+    found = catalogue.all()
+    assert ([each.id for each in found.unsigned], found.own) == ([manifest.id], [other])
+    assert catalogue.find("latest") == other
+    told = {each["id"]: (each["signed"], each["verified"]) for each in rows(found, NOW)}
+    assert told == {manifest.id: (False, False), other.id: (True, True)}
+    with pytest.raises(Blocked, match="is not signed by this stack") as caught:
+        catalogue.find(manifest.id)
+    assert caught.value.hint.endswith(f"selfhost restore {manifest.id} --unsigned")
+    assert catalogue.find(manifest.id, unsigned=True).id == manifest.id
+
+
+def test_a_backup_that_was_forged_whole_is_not_even_one(tmp_path: Path, catalogue: Catalogue) -> None:
+    """As it was done: no rows to compare, the sha256 of a planted dump, a drill that never was."""
+    manifest = dumped(tmp_path, catalogue)
+    folder = tmp_path / f"store/backups/{manifest.id}"
+    (folder / "dump").write_bytes(b"planted")
+    planted = asdict(replace(manifest, rows={}, digests={}, size=7, sha256=backups.digest(folder / "dump")))
+    (folder / "manifest.json").write_text(json.dumps(planted))
+    found = catalogue.all()
+    assert (found.own, found.unsigned, list(found.unreadable)) == ([], [], [manifest.id])
+    assert "rows and a digest for every table" in found.unreadable[manifest.id]
+
+
+def test_a_stack_with_another_key_counts_no_backup_of_the_old_one(tmp_path: Path, catalogue: Catalogue) -> None:
+    manifest = dumped(tmp_path, catalogue)
+    assert catalogue_of(tmp_path, Fernet.generate_key().decode()).all().unsigned == [manifest]
+    assert KEY not in (tmp_path / f"store/backups/{manifest.id}/manifest.json").read_text()
+
+
+def test_unsigned_ones_make_nothing_recent_and_go_once_there_are_enough_others() -> None:
+    """After an upgrade from a selfhost which did not sign, they are all there is."""
+    policy = Policy(keep=1, window_days=10, minimum_redundancy=1)
+    young, old = days_old(1, 20)
+    said = recent(Found([], unsigned=[old, young]), policy, NOW - timedelta(days=50), NOW)
+    assert not said.status and f"2 do not count: they are not signed by this stack ({young.id})" in said.message
+    assert expired(Found([], unsigned=[old, young]), policy, NOW) == []
+    own = days_old(1, 2)
+    assert expired(Found(own, unsigned=[old, young]), policy, NOW) == [old]
+    assert recent(Found(own, unsigned=[old, young]), policy, None, NOW).status
+    with pytest.raises(Blocked, match="there is no verified backup of this stack"):
+        Found([], unsigned=[old, young]).latest(NOW)
+
+
 PLAIN = asdict(backup(1))
 
 
@@ -241,6 +316,8 @@ PLAIN = asdict(backup(1))
         json.dumps({**PLAIN, "made": "yesterday"}),
         json.dumps({**PLAIN, "made": "2025-11-24T12:00:00"}),
         json.dumps({**PLAIN, "rows": 3}),
+        json.dumps({**PLAIN, "rows": {}, "digests": {}}),
+        json.dumps({**PLAIN, "digests": {"flow": "17"}}),
         json.dumps({**PLAIN, "drill": {"at": "now"}}),
         json.dumps({key: value for key, value in PLAIN.items() if key != "sha256"}),
     ],

@@ -80,7 +80,9 @@ def test_a_database_kept_elsewhere_takes_no_disk_here() -> None:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "scratch").mkdir()
-    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "home-1"))
+    return Catalogue(
+        LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "home-1"), "key"
+    )
 
 
 def keep(catalogue: Catalogue, tmp_path: Path, *found: Manifest) -> None:
