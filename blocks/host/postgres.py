@@ -31,6 +31,8 @@ OWNER = "prefect"
 DATABASE = "prefect-db"
 SAMPLE = 10_000
 """Rows of a table that a checksum looks at, about: all of them would take 6 s for 1.6 GB."""
+_VARIABLE = "SELFHOST_SQL_"
+"""How the names of environment variables begin which psql's own variables are read from."""
 LONG_SECONDS = 60
 """A transaction that has been open for so long is told before a migration, which would wait for it."""
 
@@ -175,16 +177,17 @@ def query(bin_folder: Path, login: Login, sql: str, variables: Mapping[str, str]
     Args:
         sql: May use psql variables (`:'name'` for a literal, `:"name"` for an identifier); comes on standard
             input, so that nothing of it is seen in a list of processes.
-        variables: Name → value, handed over on standard input too.
+        variables: Name → value, handed over in psql's environment: no text of it is ever parsed.
 
     Raises:
         NotReady: the server does not accept connections.
         Blocked: the SQL failed.
     """
-    settings = "".join(f"\\set {name} {_quoted(value)}\n" for name, value in (variables or {}).items())
+    given = {f"{_VARIABLE}{name}": value for name, value in (variables or {}).items()}
+    settings = "".join(f"\\getenv {name.removeprefix(_VARIABLE)} {name}\n" for name in given)
     argv = [str(bin_folder / "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-f", "-"]
     done = subprocess.run(
-        argv, input=settings + sql, env=_client_environment(login), capture_output=True, text=True, check=False
+        argv, input=settings + sql, env=_client_environment(login) | given, capture_output=True, text=True, check=False
     )
     if done.returncode == 2:
         raise NotReady(f"the database at {login.host}:{login.port} does not answer: {_tail(done.stderr)}")
@@ -367,10 +370,6 @@ def _failure(process: subprocess.Popen[bytes]) -> str:
 
 def _client_environment(login: Login) -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **login.environment()}
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _tail(text: str) -> str:
