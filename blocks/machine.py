@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from prefect.blocks.core import Block
 
@@ -21,6 +22,11 @@ class Machine(Block, ABC):
     @abstractmethod
     def resources(self) -> list[Resource]:
         """The machine and the host agent on it; the agent's is called `host agent`."""
+
+    @abstractmethod
+    def users(self) -> Mapping[str, str]:
+        """System users of the services that have one of their own, by service: `server` (in either slot), `nginx`,
+        `worker-NAME`. Empty where all run as one."""
 
     @abstractmethod
     def applied(self) -> HostSpec | None:

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import Blocked
+from blocks.host import interpreter
 from blocks.host.agent.files import write_atomically
 from blocks.host.agent.spec import Artifact, Release
-from blocks.host.control import base_python
 
 PROJECT = "prefect-selfhost"
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,9 +145,10 @@ def prepare_tools(store: Path, environment: Mapping[str, str] | None = None) -> 
 
 
 def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tuple[str, ...]) -> Release:
-    parts = [lock.sha256, *(each.sha256 for each in wheels), sys.version]
+    python = interpreter.base_python()
+    parts = [lock.sha256, *(each.sha256 for each in wheels), interpreter.version(python)]
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-    return Release(f"{label}-{digest[:12]}", base_python(), uv_binary(), lock, wheels, smoke)
+    return Release(f"{label}-{digest[:12]}", python, uv_binary(), lock, wheels, smoke)
 
 
 def share_bytecode(environment: Path) -> int:
@@ -156,8 +157,9 @@ def share_bytecode(environment: Path) -> int:
     Python takes byte code for a source of the same size and time; uv links both environments' files to one, and
     byte code is put where that is so. Saves compiling Prefect anew, 3 s of a processor. Returns how many.
     """
-    ours, theirs = (str(Path(root) / _site_packages()) for root in (sys.prefix, environment))
-    if Path(ours).stat().st_dev != Path(theirs).stat().st_dev:
+    ours, theirs = (str(interpreter.site_packages(Path(root))) for root in (sys.prefix, environment))
+    is_alike = Path(ours).parent.name == Path(theirs).parent.name  # byte code is that of one minor version
+    if not is_alike or Path(ours).stat().st_dev != Path(theirs).stat().st_dev:
         return 0
     shared = 0
     for folder, folders, _ in os.walk(ours):
@@ -175,7 +177,7 @@ def drop_cut_bytecode(environment: Path) -> int:
 
     Reads all byte code of the environment, about 2 s. Returns how many files were cut.
     """
-    cut = [each for each in (environment / _site_packages()).rglob("__pycache__/*.pyc") if not _is_whole(each)]
+    cut = [each for each in interpreter.site_packages(environment).rglob("__pycache__/*.pyc") if not _is_whole(each)]
     for each in cut:
         each.unlink()
     return len(cut)
@@ -206,10 +208,6 @@ def _link_bytecode(folder: str, twin: str, modules: set[str]) -> int:
                 os.link(each, target / each.name)
                 linked += 1
     return linked
-
-
-def _site_packages() -> Path:
-    return Path("lib") / "python{}.{}".format(*sys.version_info) / "site-packages"
 
 
 def locked_version(release: Release, package: str, store: Path) -> str:
@@ -262,7 +260,7 @@ def _lock(
 ) -> bytes:
     """The lock for these requirements, resolved now or found in the store."""
     wanted, pins = "\n".join(requirements), "\n".join(constraints)
-    key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{sys.version_info[:2]}".encode()).hexdigest()
+    key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{interpreter.minor()}".encode()).hexdigest()
     stored = store / "locks" / f"{key}.txt"
     if not stored.exists():
         content = _resolve(wanted, pins, {**os.environ, **(environment or {})})
@@ -290,9 +288,9 @@ def _compile(
         constraint_file = Path(folder) / "constraints.txt"
         constraint_file.write_text(pins)
         argv = [uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", *options]
-        argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*sys.version_info)]
+        argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*interpreter.minor())]
         # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.
-        argv += ["--python", sys.executable, "--constraints", str(constraint_file), "-"]
+        argv += ["--python", interpreter.base_python(), "--constraints", str(constraint_file), "-"]
         return subprocess.run(
             argv, input=wanted.encode(), cwd=folder, env=environment, capture_output=True, check=False
         )

@@ -19,6 +19,7 @@ def take(now: HostSpec, wanted: HostSpec, names: Collection[str]) -> HostSpec:
         now,
         generation=now.generation + 1,
         releases=tuple({each.id: each for each in (*now.releases, *wanted.releases)}.values()),
+        folders=tuple({each.path: each for each in (*now.folders, *wanted.folders)}.values()),
         files=_files(now, wanted, taken.values()),
         services=_in_order({**services, **taken}, now, wanted),
         jobs=(),

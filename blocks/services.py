@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.database import Database
-from blocks.host.agent.spec import File, Health, Service
+from blocks.host.agent.spec import File, Folder, Health, Service
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.secret_files import AUTH_GRACE, AUTH_STRING, DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SOCKET = "server"
 """Name of the held socket which both slots of the server accept on."""
+SERVER = "server"
+"""Under which name the server of either slot is given a user."""
 SLOT_PREFIX = "server-"
 WORKER_PREFIX = "worker-"
 """How the services of servers, by slot, and of workers, by name, begin."""
@@ -35,15 +38,43 @@ def reference(secret: str) -> str:
     return f"${{secret:{secret}}}"
 
 
-def server_service(spec: StackSpec, home: Home, environment: Path, slot: str) -> Service:
+def server_state(home: Home) -> Path:
+    """The server's own folder, shared by both slots: what it keeps beside its database, and what says it is ready."""
+    return home.state / "server"
+
+
+def worker_state(home: Home, worker: Worker) -> Path:
+    """A worker's own folder."""
+    return home.state / f"{WORKER_PREFIX}{worker.name}"
+
+
+def folders(spec: StackSpec, home: Home, users: Mapping[str, str]) -> tuple[Folder, ...]:
+    """Where services write, a folder each, closed to all others.
+
+    A worker has its own for temporary files: Prefect's runner works in `runner_storage` of that, which in /tmp is the
+    one of the first user who ran a worker on this machine, and those of all other users could not start.
+
+    Args:
+        users: System user of each service that has one of its own.
+    """
+    found = [Folder(str(server_state(home)), user=users.get(SERVER, ""))]
+    for each in spec.workers:
+        state, user = worker_state(home, each), users.get(WORKER_PREFIX + each.name, "")
+        found += [Folder(str(state), user=user), Folder(str(state / "tmp"), user=user)]
+    return tuple(found)
+
+
+def server_service(spec: StackSpec, home: Home, environment: Path, slot: str, user: str) -> Service:
     """The API server in a slot, from the environment of its release."""
-    state = home.state / "server"
+    state = server_state(home)
     return Service(
         name=SLOT_PREFIX + slot,
         version=spec.prefect_version,
-        argv=(str(environment / "bin/python"), "-m", "blocks.host.serve", "--slot", slot, "--run-dir", str(home.run)),
+        argv=(str(environment / "bin/python"), "-m", "blocks.host.serve", "--slot", slot, "--run-dir", str(state)),
         cwd=str(home.etc / f"server-{slot}"),
+        user=user,
         env={
+            **_own_home(state, user),
             "PREFECT_HOME": str(state),
             "PREFECT_UI_STATIC_DIRECTORY": str(state / f"ui-{slot}"),  # written at the start, by another version
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
@@ -59,8 +90,8 @@ def server_service(spec: StackSpec, home: Home, environment: Path, slot: str) ->
         secrets={"PREFECT_SERVER_ENCRYPTION_KEY": ENCRYPTION_KEY},
         sockets=(SOCKET,),
         files=(str(home.etc / f"server-{slot}/prefect.toml"),),
-        health=Health("http", socket=str(home.run / f"server-{slot}.sock"), path="/api/ready"),
-        ready_file=str(home.run / f"server-{slot}.json"),
+        health=Health("http", socket=str(state / f"server-{slot}.sock"), path="/api/ready"),
+        ready_file=str(state / f"server-{slot}.json"),
         stop_timeout=45.0,
     )
 
@@ -71,15 +102,20 @@ def _known_vacuums(spec: StackSpec) -> list[str]:
     return [each for each in spec.server.vacuum if each != "orphans" or knows_orphans]
 
 
-def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worker) -> Service:
+def _own_home(state: Path, user: str) -> dict[str, str]:
+    """HOME of a service with a user of its own, which has none."""
+    return {"HOME": str(state)} if user else {}
+
+
+def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worker, user: str) -> Service:
     """A worker, from the environment of its release."""
-    python = environment / "bin/python"
+    python, state = environment / "bin/python", worker_state(home, worker)
     argv = (str(python), *_worker_program(worker))
     own = {
-        "PREFECT_HOME": str(home.state / f"worker-{worker.name}"),
+        "PREFECT_HOME": str(state),
         "PREFECT_LOGGING_LEVEL": spec.server.log_level,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
-        "TMPDIR": str(Path(temporary_folder(home, worker).path).parent),
+        "TMPDIR": str(state / "tmp"),
         **({HOME_VARIABLE: str(home.root)} if worker.pool == MAINTENANCE_POOL else {}),
         # A run started from the UI begins within 1 s instead of 10; the query costs the server about 5 ms.
         "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -88,9 +124,10 @@ def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worke
         name=WORKER_PREFIX + worker.name,
         version=spec.prefect_version,
         argv=(*argv, "--name", worker.name, "--pool", worker.pool, "--limit", str(worker.concurrency)),
-        cwd=str(home.etc / "client"),
-        env={**worker.env, **_git(python, worker.git_credentials), **own},
-        files=(str(home.etc / "client/prefect.toml"), temporary_folder(home, worker).path),
+        cwd=str(home.etc / f"{WORKER_PREFIX}{worker.name}"),
+        user=user,
+        env={**_own_home(state, user), **worker.env, **_git(python, worker.git_credentials), **own},
+        files=(str(home.etc / f"{WORKER_PREFIX}{worker.name}/prefect.toml"),),
         restart="when-idle",
         # Flows it runs die with it; a drain pauses its pool first.
         stop_timeout=30.0,
@@ -119,29 +156,21 @@ def _git(python: Path, credentials: str | None) -> dict[str, str]:
     }
 
 
-def temporary_folder(home: Home, worker: Worker) -> File:
-    """A worker's own folder for temporary files, made by a file in it.
-
-    Prefect's runner works in `runner_storage` of the temporary folder, which in /tmp is that of the first user
-    who ran a worker on this machine: those of all other users could not start. And it goes with the home.
-    """
-    return File(
-        path=str(home.state / f"worker-{worker.name}/tmp/README"), content="Temporary files of this worker's runs.\n"
-    )
-
-
-def auth_grace(folder: Path) -> File:
+def auth_grace(folder: Path, user: str) -> File:
     """Further auth strings of the server in that folder. It looks at them as it runs: they are none of its `files`."""
-    return File(path=str(folder / "auth-grace.json"), content=reference(AUTH_GRACE))
+    return File(path=str(folder / "auth-grace.json"), content=reference(AUTH_GRACE), user=user)
 
 
-def server_toml(spec: StackSpec, folder: Path, database: Database, secrets: ServerSecrets = USUAL_SECRETS) -> File:
+def server_toml(
+    spec: StackSpec, folder: Path, database: Database, secrets: ServerSecrets = USUAL_SECRETS, user: str = ""
+) -> File:
     """`prefect.toml` of a server on this database, in the working folder that server looks at.
 
     Each slot has its own, so that a server on its way out keeps what it was started with.
     """
     return File(
         path=str(folder / "prefect.toml"),
+        user=user,
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
 ui_url = "{spec.url}"  # in alerts; Prefect knows it of no server
@@ -160,10 +189,11 @@ connection_url = "{database.connection_url(secrets.database_login)}"
     )
 
 
-def client_toml(spec: StackSpec, home: Home) -> File:
-    """`prefect.toml` of the workers, which talk to the server's port directly."""
+def worker_toml(spec: StackSpec, home: Home, worker: Worker, user: str) -> File:
+    """`prefect.toml` of a worker, which talks to the server's port directly."""
     return File(
-        path=str(home.etc / "client/prefect.toml"),
+        path=str(home.etc / f"{WORKER_PREFIX}{worker.name}/prefect.toml"),
+        user=user,
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
 ui_url = "{spec.url}"  # in logs and flows; Prefect would take the port behind the front door, which lets no browser in

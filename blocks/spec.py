@@ -269,6 +269,15 @@ class StackSpec(_Part):
         return {wanted.SERVER: (), **{each.name: each.packages for each in self.workers if each.packages}}
 
     @property
+    def service_users(self) -> dict[str, str]:
+        """System users of the services, PostgreSQL's aside: `server`, `nginx` and each `worker-NAME` for flows of the
+        stack's users → its name. Who runs the stack runs what changes it, too; none without root."""
+        roles = {"server": "server", "nginx": "nginx"}
+        roles |= {f"worker-{each.name}": f"w-{each.name}" for each in self.workers if each.pool != MAINTENANCE_POOL}
+        named = {service: system_user.name_for(self.name, role) for service, role in roles.items()}
+        return {service: name for service, name in named.items() if name}
+
+    @property
     def home_path(self) -> Path:
         return Path(self.home) if self.home else default_home(self.name)
 
@@ -293,13 +302,14 @@ def _absolute_path(value: str | None) -> str | None:
     return value
 
 
-def preflight_arguments(spec: StackSpec) -> tuple[Home, str, dict[str, tuple[str, int]], str]:
-    """Home, stack, ports and system user, as `blocks.host.preflight.faults` takes them."""
+def preflight_arguments(spec: StackSpec) -> tuple[Home, str, dict[str, tuple[str, int]], tuple[str, ...]]:
+    """Home, stack, ports and system users, as `blocks.host.preflight.faults` takes them."""
+    users = tuple(filter(None, (system_user.name_for(spec.name), *spec.service_users.values())))
     ports = {"front door": (spec.listen, spec.ports.public), "server": ("127.0.0.1", spec.server_port)}
     if spec.database.url:
-        return Home(spec.home_path), spec.name, ports, ""
+        return Home(spec.home_path), spec.name, ports, users
     ports["database"] = ("127.0.0.1", spec.database_port)
-    return Home(spec.home_path), spec.name, ports, system_user.name_for(spec.name)
+    return Home(spec.home_path), spec.name, ports, users
 
 
 def default_home(name: str) -> Path:

@@ -35,6 +35,9 @@ from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SLOTS = ("blue", "green")
 """Places for a server on that socket. One is in use, but for the moment in which the other takes over."""
+USERS = ("users of the services", "former users")
+"""Resources of a machine: system users which services run as, before the services, and those of services that are
+gone, after them."""
 
 
 class StackBlock(Block):
@@ -111,7 +114,8 @@ class HostServices(Resource):
         self._stack = stack
         secrets = tuple(f"secret {name}" for name in stack.secret_makers())
         cluster = tuple(each.name for each in stack.database.resources() if each.name == "database cluster")
-        self.needs = ("host agent", *secrets, *cluster)
+        users = tuple(each.name for each in stack.machine.resources() if each.name == USERS[0])
+        self.needs = ("host agent", *secrets, *cluster, *users)
 
     def find(self) -> Attributes | None:
         machine = self._stack.machine
@@ -133,13 +137,13 @@ class HostServices(Resource):
 
 def _parts(spec: HostSpec) -> dict[str, object]:
     """A spec as comparable attributes, one for each part, so that a plan names what changed."""
-    named = [*spec.releases, *spec.sockets, *spec.services, *spec.jobs]
+    named = [*spec.releases, *spec.sockets, *spec.services, *spec.jobs, *spec.folders, *spec.files]
     parts: dict[str, object] = {f"{type(each).__name__.lower()} {_key(each)}": to_json(each) for each in named}
-    return parts | {f"file {each.path}": to_json(each) for each in spec.files} | {"parts": len(named) + len(spec.files)}
+    return parts | {"parts": len(named)}
 
 
 def _key(part: object) -> str:
-    return str(part.id if isinstance(part, Release) else getattr(part, "name", ""))
+    return str(part.id if isinstance(part, Release) else getattr(part, "name", "") or getattr(part, "path", ""))
 
 
 def next_spec(stack: Stack) -> HostSpec:
@@ -186,26 +190,28 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
     home = stack.machine.home()
     environment = home.releases / stack.releases[SERVER].id
     tools = home.releases / stack.releases[TOOLS].id
+    users, etc = stack.machine.users(), home.etc / f"server-{slot}"
     workers = [
-        services.worker_service(stack.spec, home, home.releases / stack.release_of(each).id, each)
+        (each, home.releases / stack.release_of(each).id, users.get(WORKER_PREFIX + each.name, ""))
         for each in stack.spec.workers
     ]
+    user = users.get(services.SERVER, "")
     return HostSpec(
         stack=stack.spec.name,
         generation=generation,
         releases=tuple({each.id: each for each in stack.releases.values()}.values()),
         sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
+        folders=services.folders(stack.spec, home, users),
         files=(
-            services.server_toml(stack.spec, home.etc / f"server-{slot}", stack.database, secrets),
-            services.auth_grace(home.etc / f"server-{slot}"),
-            services.client_toml(stack.spec, home),
-            *(services.temporary_folder(home, each) for each in stack.spec.workers),
+            services.server_toml(stack.spec, etc, stack.database, secrets, user),
+            services.auth_grace(etc, user),
+            *(services.worker_toml(stack.spec, home, worker, user) for worker, _, user in workers),
             *stack.proxy.files(),
         ),
         services=(
             *stack.database.services(tools),
-            services.server_service(stack.spec, home, environment, slot),
+            services.server_service(stack.spec, home, environment, slot, user),
             *stack.proxy.services(tools),
-            *workers,
+            *(services.worker_service(stack.spec, home, release, worker, user) for worker, release, user in workers),
         ),
     )

@@ -7,6 +7,7 @@ from blocks.errors import Blocked
 from blocks.host import control, system_user, wanted
 from blocks.host import home as home_folder
 from blocks.host.home import Home
+from blocks.host.system_user import InUse
 from blocks.host.temporary_server import TemporaryServer
 from blocks.resource import Apply, Change, Resource, in_order, visit_to_delete
 from blocks.spec import build_spec
@@ -20,6 +21,9 @@ def destroy(home: Home, name: str) -> list[str]:
 
     Returns:
         What carries another's mark and was left as it is, each a sentence.
+
+    Raises:
+        InUse: all else is removed, and system users are left which processes run as; the hint is what to type.
     """
     _refuse_copy(home)
     with step("temporary server"):
@@ -31,13 +35,21 @@ def destroy(home: Home, name: str) -> list[str]:
         return []
     with step("profile") as detail:
         detail.text = "delete" if remove_profile(stack.spec) else "keep"
-    changes = [_delete(resource) for resource in reversed(in_order(stack.resources()))]
+    in_use: list[InUse] = []
+    changes = [_delete(resource, in_use) for resource in reversed(in_order(stack.resources()))]
+    if in_use:
+        what, hint = ("; ".join(texts) for texts in zip(*((each.what, each.hint) for each in in_use), strict=True))
+        raise InUse(f"the stack {name} is gone, but {what}", hint)
     return [f"{each.resource} was left as it is: {each.why}" for each in changes if each.action == "leave"]
 
 
-def _delete(resource: Resource) -> Change:
+def _delete(resource: Resource, in_use: list[InUse]) -> Change:
     with step(resource.name) as detail:
-        change = visit_to_delete(resource, Apply())
+        try:
+            change = visit_to_delete(resource, Apply())
+        except InUse as error:
+            in_use.append(error)
+            change = Change(resource.name, "leave", why=error.what)
         detail.text = f"{change.action}: {change.why}" if change.why else change.action
     return change
 
@@ -69,7 +81,9 @@ def _remove_unknown(home: Home, name: str) -> None:
     if (home.agent / "config.json").exists():
         with step("host services"):
             control.stop(home)
-    with step("system user"):
-        system_user.remove(system_user.name_for(name), name)
-    with step("home"):
-        home_folder.remove(home, name)
+    try:
+        with step("system users"):
+            system_user.remove(system_user.owned(home, name) | {system_user.name_for(name)}, home, name)
+    finally:  # those that are in use are told, and no reason to leave the rest
+        with step("home"):
+            home_folder.remove(home, name)

@@ -52,7 +52,7 @@ def prepare_home(spec: StackSpec) -> Home:
     home_folder.sweep(home)
     user = postgres_user(spec)
     if user:
-        system_user.ensure(user, spec.name)
+        system_user.ensure(user, home, spec.name)
     home.store.mkdir(mode=0o711, exist_ok=True)
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
     secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)

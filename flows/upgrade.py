@@ -147,7 +147,7 @@ def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
     """The rehearsal as a program on the stack's host, and the files it reads."""
     home, server = way.old.machine.home(), upgrade_switch.server_of(way.new_spec(), way.new_slot)
     state = home.state / "rehearsal"
-    own = {"PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
+    own = {"HOME": str(state), "PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
     old_python = upgrade_switch.server_of(way.old_spec(), way.old_slot).argv[0]
     options = {
         "--run-dir": str(home.run / "rehearsal"),

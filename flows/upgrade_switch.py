@@ -68,7 +68,7 @@ def migration_job(way: Way, to: str = "head") -> tuple[Job, list[Any]]:
     spec = way.new_spec()
     server = server_of(spec, way.new_slot)
     argv = (server.argv[0], "-P", "-m", "blocks.host.migrate", "--to", to)
-    job = Job("migrate", argv, "", cwd=server.cwd, env=server.env, secrets=server.secrets, timeout=3600.0)
+    job = Job("migrate", argv, "", server.cwd, user=server.user, env=server.env, secrets=server.secrets, timeout=3600.0)
     return job, [each for each in spec.files if each.path in server.files]
 
 

@@ -22,7 +22,7 @@ from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.services import WORKER_PREFIX
 from blocks.spec import GIT_CREDENTIALS, MAINTENANCE_POOL, StackSpec, Worker
-from blocks.stack import HostServices, Stack, next_spec
+from blocks.stack import USERS, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
 from flows.backup import as_task
@@ -84,6 +84,7 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
             as_task("install", lambda: install(now, wished))
             as_task("keep the spec", lambda: keep(wished, client))
             as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
+            as_task("system users", lambda: bring_users_in_line(wished))
             late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
         if late:
             go_back(now, wished, client, late)
@@ -197,6 +198,13 @@ def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
         detail.text = ", ".join(changed) or "nothing to change"
 
 
+def bring_users_in_line(stack: Stack) -> None:
+    """Make a new worker's system user, and take away those of workers that are gone. Without root there are none."""
+    with step("system users") as detail:
+        done = [visit(each, Apply()) for each in stack.machine.resources() if each.name in USERS]
+        detail.text = ", ".join(each.resource for each in done if each.action != "keep") or "nothing to change"
+
+
 def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wait_seconds: float) -> str:
     """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
     with step("drain and change") as detail:
@@ -208,6 +216,7 @@ def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wai
             if late:
                 return late
         visit(HostServices(wished), Apply())  # releases and files which nothing needs any more
+    bring_users_in_line(wished)
     return ""
 
 
@@ -230,6 +239,7 @@ def go_back(before: Stack, wished: Stack, client: SyncPrefectClient, late: str) 
     with step("the spec as it was"):
         change.keep(before, client)
         visit(HostServices(before), Apply())
+    bring_users_in_line(before)
     bring_objects_in_line(before, client)
     raise Blocked(late, "all is as it was; where runs are named, wait for them or cancel them, or give more minutes")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
+import pwd
 import socket
 import subprocess
 import tempfile
@@ -25,6 +28,8 @@ from blocks.local import nginx
 from tests.postgres import free_port
 
 PREFECT = Subprotocol("prefect")
+NOBODY = f"nobody {grp.getgrgid(pwd.getpwnam('nobody').pw_gid).gr_name}" if os.geteuid() == 0 else ""
+"""User of the workers of an nginx which no stack has."""
 SHORT = {
     "CONNECT_TIMEOUT": "300ms",
     "READ_TIMEOUT": "8s",
@@ -166,7 +171,7 @@ def front_door(server_port: int, **variables: str) -> Iterator[FrontDoor]:
 def write_configuration(folder: Path, values: dict[str, str]) -> Path:
     site, conf = folder / "site.conf", folder / "nginx.conf"
     site.write_text(nginx.render(nginx.template_text(), values), encoding="utf-8")
-    conf.write_text(nginx.main_conf(folder, site, nginx.worker_user()), encoding="utf-8")
+    conf.write_text(nginx.main_conf(folder, site, NOBODY), encoding="utf-8")
     return conf
 
 

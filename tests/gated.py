@@ -37,7 +37,7 @@ class Gated:
     """A run that has begun."""
 
     def __init__(self, client: SyncPrefectClient, deployment: UUID, folder: Path) -> None:
-        """Start a run of a deployment of `FLOW`; its gate will be in the folder."""
+        """Start a run of a deployment of `FLOW`; its gate will be in the folder, which the worker can write to."""
         self._client, self._gate = client, folder / f"gate-{secrets.token_hex(3)}"
         created = client.create_flow_run_from_deployment(deployment, parameters={"gate": str(self._gate)})
         self.id, self.name = created.id, created.name
@@ -71,10 +71,17 @@ def deploy(client: SyncPrefectClient, pool: str, step: dict[str, dict[str, str]]
     )
 
 
+def folder_of(stack: Stack, worker: str = "default") -> Path:
+    """Where a worker's flows read and write, whatever its user is: its own folder for temporary files."""
+    return stack.home / f"state/worker-{worker}/tmp"
+
+
 @contextmanager
-def running(stack: Stack, folder: Path, pool: str = "default") -> Iterator[Gated]:
-    """A run on a pool of the stack, its flow in a folder."""
+def running(stack: Stack, worker: str = "default", pool: str = "default") -> Iterator[Gated]:
+    """A run on a worker of the stack, which serves that pool."""
+    folder = folder_of(stack, worker)
     (folder / FILE).write_text(FLOW)
+    (folder / FILE).chmod(0o644)
     with stack.client() as client:
         step = {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
         yield Gated(client, deploy(client, pool, step), folder)

@@ -189,6 +189,7 @@ class Stack:
 
     def remove_by_force(self) -> None:
         """End and remove what a failed test left, so that it cannot disturb another."""
+        users = system_user.owned(self.paths, self.name)
         if self.paths.agent.exists():  # before that there are processes and files alone
             self.call("destroy", *self.where, "--yes")
         for pid in self.processes():
@@ -196,7 +197,8 @@ class Stack:
                 os.kill(pid, 9)
         shutil.rmtree(self.home, ignore_errors=True)
         eventually(lambda: not self.processes(), "the end of all processes", 20)
-        system_user.remove(system_user.name_for(self.name), self.name)
+        for user in filter(system_user.find, users):
+            subprocess.run(["userdel", user], check=True)
 
 
 def processes_of(home: Path) -> dict[int, str]:

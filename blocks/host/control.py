@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from blocks.host.agent.files import write_atomically
 from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.spec import HostStatus, InvalidSpec, ServiceStatus, from_json
 from blocks.host.home import Home
+from blocks.host.interpreter import base_python
 from blocks.waiting import wait_until
 
 START_SECONDS = 180.0
@@ -30,11 +30,6 @@ NOT_FOR_THE_AGENT = ("PREFECT_", "PYTHON", "PG", "SELFHOST_")
 """Beginnings of variables the agent does not get: secrets, and settings of this call."""
 REACH = re.compile(r"(UV_|PIP_|SSL_CERT_)|(HTTPS?_PROXY|ALL_PROXY|NO_PROXY|REQUESTS_CA_BUNDLE|NETRC)$", re.IGNORECASE)
 """What an index is reached by: certificates, proxies, uv's settings and pip's."""
-
-
-def base_python() -> str:
-    """The interpreter below our virtual environment: it outlives that, and runs the host agent."""
-    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def start(home: Home) -> None:

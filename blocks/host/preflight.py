@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from blocks.host import home as home_folder
-from blocks.host import system_user
+from blocks.host import interpreter, system_user
 from blocks.host.agent import processes
 from blocks.host.agent.spec import HostSpec, InvalidSpec, from_json
 from blocks.host.home import Home
@@ -22,19 +22,19 @@ FREE_BYTES = 1_500_000_000
 """Free disk a bootstrap wants: a release takes 450 MB, two databases 150 MB, the rest is air to breathe."""
 
 
-def faults(home: Home, stack: str, ports: Mapping[str, tuple[str, int]], user: str) -> list[str]:
+def faults(home: Home, stack: str, ports: Mapping[str, tuple[str, int]], users: Collection[str]) -> list[str]:
     """All faults together, each a sentence with its hint; empty when nothing is in the way. Changes nothing.
 
     Args:
         ports: What for → (address, TCP port) that the stack will listen on.
-        user: System user PostgreSQL will run as; empty for none of its own.
+        users: System users the services will run as; none where all of it runs as who calls.
     """
     found = home_folder.faults(home, stack)
     if found:
         return found
     ours = _held_ports(home, [port for _, port in ports.values()]) if _is_ours_running(home) else set()
     taken = [_port_fault(what, *address) for what, address in ports.items() if address[1] not in ours]
-    return [fault for fault in (*taken, _disk_fault(home), *_user_faults(home, stack, user)) if fault]
+    return [fault for fault in (*taken, _disk_fault(home), *_user_faults(home, stack, users)) if fault]
 
 
 def _is_ours_running(home: Home) -> bool:
@@ -76,18 +76,16 @@ def _disk_fault(home: Home) -> str:
     return f"{existing} has {free / 1e9:.1f} GB free, {FREE_BYTES / 1e9:.1f} are needed: choose another --home"
 
 
-def _user_faults(home: Home, stack: str, user: str) -> list[str]:
-    if not user:
+def _user_faults(home: Home, stack: str, users: Collection[str]) -> list[str]:
+    if not users:
         return []
-    found = system_user.find(user)
-    if found not in (None, system_user.MARK + stack):
-        return [f"the system user {user!r} is there and not ours: choose another --name"]
-    if found is None and shutil.which("useradd") is None:
-        return ["PostgreSQL needs a system user and there is no useradd: run as an ordinary user"]
+    found = [system_user.foreign(users, home, stack), interpreter.fault()]
+    if shutil.which("useradd") is None and any(system_user.find(each) is None for each in users):
+        found.append("a stack of root's needs system users and there is no useradd: run as an ordinary user")
     closed = [str(each) for each in home.root.parents if each.exists() and not _can_be_passed(each)]
     if closed:
-        return [f"PostgreSQL's own user cannot pass through {closed[-1]} to {home.root}: choose another --home"]
-    return []
+        found.append(f"the services' own users cannot pass through {closed[-1]} to {home.root}: choose another --home")
+    return found
 
 
 def _can_be_passed(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from blocks.errors import Blocked, Conflict, NotReady
-from blocks.host import control, system_user
+from blocks.host import control
 from blocks.host import home as home_folder
 from blocks.host.agent import processes
 from blocks.host.agent.config import AgentConfig
@@ -19,6 +19,7 @@ from blocks.host.agent.spec import HostSpec, HostStatus, InvalidSpec, from_json,
 from blocks.host.bundle import build_agent
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.local.folder import Folder
+from blocks.local.users import FormerUsers, Users
 from blocks.machine import Machine
 from blocks.resource import Attributes, Change, Resource
 from blocks.waiting import wait_until
@@ -36,6 +37,7 @@ class LocalMachine(Machine):
     stack: str = Field(description="Name of the stack.")
     root: Path = Field(description="The stack's home folder.")
     system_user: str = Field("", description="System user of our own PostgreSQL; empty for the one who runs us.")
+    service_users: dict[str, str] = Field({}, description="System user of each service that has one of its own.")
     circus_python: str = Field(description="Interpreter which has Circus, the service manager.")
     release_python: str = Field(description="Interpreter of the server's release, which has this project.")
 
@@ -44,8 +46,20 @@ class LocalMachine(Machine):
 
     def resources(self) -> list[Resource]:
         state = Folder("state folder", self.home().state, 0o711)
-        user = [SystemUser(self.system_user, self.stack)] if self.system_user else []
-        return [HomeFolder(self.home(), self.stack), *user, state, HostAgent(self), Command(self)]
+        return [HomeFolder(self.home(), self.stack), *self._user_resources(), state, HostAgent(self), Command(self)]
+
+    def _user_resources(self) -> list[Resource]:
+        if not self.system_user:
+            return []
+        names, whose = tuple(self.service_users.values()), (self.home(), self.stack)
+        return [
+            Users("system user", (self.system_user,), *whose, needs=("home",)),
+            Users("users of the services", names, *whose, needs=("system user",)),
+            FormerUsers((self.system_user, *names), *whose),
+        ]
+
+    def users(self) -> dict[str, str]:
+        return self.service_users
 
     def applied(self) -> HostSpec | None:
         path = self.home().agent / "spec.json"
@@ -138,32 +152,6 @@ class HomeFolder(Resource):
 
     def delete(self) -> None:
         home_folder.remove(self._home, self._stack)
-
-
-class SystemUser(Resource):
-    """The system user of PostgreSQL, where root runs the stack."""
-
-    name = "system user"
-
-    def __init__(self, user: str, stack: str) -> None:
-        self._user, self._stack = user, stack
-
-    def find(self) -> Attributes | None:
-        comment = system_user.find(self._user)
-        return None if comment is None else {"comment": comment}
-
-    def want(self) -> Attributes:
-        return {"comment": system_user.MARK + self._stack}
-
-    def require_ours(self, actual: Attributes) -> None:
-        if actual["comment"] != self.want()["comment"]:
-            raise Blocked(f"the system user {self._user!r} is not ours", "choose another --name")
-
-    def apply(self, actual: Attributes | None, change: Change) -> None:
-        system_user.ensure(self._user, self._stack)
-
-    def delete(self) -> None:
-        system_user.remove(self._user, self._stack)
 
 
 class HostAgent(Resource):

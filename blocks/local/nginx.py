@@ -6,9 +6,6 @@ checkout and in an installed wheel alike.
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +76,8 @@ def main_conf(run_folder: Path, site_conf: Path, user: str = "", workers: int = 
     Args:
         run_folder: absolute; holds the pid file and what nginx insists on making at its start.
         site_conf: absolute path of the rendered template.
-        user: "name group" for the worker processes where nginx starts as root (`worker_user()`); or empty.
+        user: Name of a user, and its group where that has another name, for the worker processes where nginx starts
+            as root; or empty.
         workers: number of worker processes.
     """
     temp_paths = "\n".join(
@@ -106,14 +104,6 @@ http {{
     include "{site_conf}";
 }}
 """
-
-
-def worker_user() -> str:
-    """ "name group" of an unprivileged user for the workers when this process is root, else empty."""
-    if os.geteuid() != 0:
-        return ""
-    nobody = pwd.getpwnam("nobody")
-    return f"{nobody.pw_name} {grp.getgrgid(nobody.pw_gid).gr_name}"
 
 
 def argv(run_folder: Path, conf: Path) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class LocalProxy(Proxy):
     server_port: int = Field(description="TCP port of the server behind it.")
     public_url: str = Field(description="How a browser reaches it, without a slash at the end.")
     version: str = Field("", description="Version of nginx, for people.")
+    user: str = Field("", description="System user of nginx's workers where root starts it.")
 
     def resources(self) -> list[Resource]:
         return [Folder("nginx folder", self._run_folder(), 0o711)]
@@ -34,7 +35,7 @@ class LocalProxy(Proxy):
         site = nginx.render(
             nginx.template_text(), nginx.variables(self.listen, self.port, "127.0.0.1", self.server_port)
         )
-        main = nginx.main_conf(self._run_folder(), self._conf("site.conf"), user=nginx.worker_user())
+        main = nginx.main_conf(self._run_folder(), self._conf("site.conf"), user=self.user)
         return [
             File(str(self._conf("site.conf")), site, 0o644),
             File(str(self._conf("nginx.conf")), main, 0o644),

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blocks.local import nginx
+from tests.front_door import NOBODY
 from tests.held import holding, server_environment
 from tests.postgres import free_port, running_cluster
 
@@ -87,7 +88,7 @@ def running_front_door(folder: Path, server_port: int, workers: int) -> Iterator
     variables = nginx.variables("127.0.0.1", port, "127.0.0.1", server_port)
     site, conf = folder / "site.conf", folder / "nginx.conf"
     site.write_text(nginx.render(nginx.template_text(), variables), encoding="utf-8")
-    conf.write_text(nginx.main_conf(folder, site, nginx.worker_user(), workers), encoding="utf-8")
+    conf.write_text(nginx.main_conf(folder, site, NOBODY, workers), encoding="utf-8")
     child = subprocess.Popen(nginx.argv(folder, conf))
     try:
         wait_answers(port)

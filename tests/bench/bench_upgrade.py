@@ -82,7 +82,7 @@ def measure(stack: Stack, folder: Path, options: argparse.Namespace, console: Co
     """Upgrade the stack in use, then restart its server; print what was seen."""
     load = Load(stack.url, stack.secret("auth-string"), options.clients)
     deployment = scheduled_runs.scheduled(stack)
-    limited = past_switch.limited_run(stack, folder)
+    limited = past_switch.limited_run(stack)
     python = next((stack.home / "releases").glob(f"{OLD}-*/bin/python"))
     flows = fourteen_flows.started(python, options.task_seconds, options.flows, client_environment(stack, folder))
     try:

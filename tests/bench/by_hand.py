@@ -21,7 +21,7 @@ from blocks.local import nginx
 from tests import releases
 from tests.bench import fourteen_flows
 from tests.bench.phases import Load, Phase
-from tests.front_door import is_listening, wait_for
+from tests.front_door import NOBODY, is_listening, wait_for
 from tests.postgres import Cluster, base_environment, free_port, running_cluster
 from tests.stack import eventually
 from tests.traffic import Traffic
@@ -122,7 +122,7 @@ def nginx_in_front(server_port: int) -> Iterator[str]:
         folder, port = Path(name), free_port()
         site, conf = folder / "site.conf", folder / "nginx.conf"
         site.write_text(SITE.format(port=port, server_port=server_port))
-        conf.write_text(nginx.main_conf(folder, site, nginx.worker_user()))
+        conf.write_text(nginx.main_conf(folder, site, NOBODY))
         with (folder / "log").open("wb") as log:
             child = subprocess.Popen(nginx.argv(folder, conf), stdout=log, stderr=log)
         try:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from tests.gated import folder_of
 from tests.stack import Stack, eventually
 
 LOOK_SECONDS = 0.1
@@ -53,8 +54,9 @@ class Limited:
     """It ends when this file appears."""
 
 
-def limited_run(stack: Stack, folder: Path) -> Limited:
+def limited_run(stack: Stack) -> Limited:
     """Start it, and wait until it runs."""
+    folder = folder_of(stack)
     (folder / "slow.py").write_text(FLOW)
     end = folder / "limited-may-end"
     with stack.client() as client:

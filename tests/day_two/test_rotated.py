@@ -104,7 +104,7 @@ def test_after_its_grace_the_old_one_is_refused(rotated: Rotated, stack: Stack) 
 
 
 def test_workers_have_it_and_run_flows(rotated: Rotated, stack: Stack) -> None:
-    for path in ("etc/client/prefect.toml", f"etc/{next(iter(rotated.slots[-1]))}/prefect.toml"):
+    for path in ("etc/worker-default/prefect.toml", f"etc/{next(iter(rotated.slots[-1]))}/prefect.toml"):
         assert stack.secret("auth-string") in (stack.home / path).read_text()
     with stack.client() as client:
         for pool in ("default", "maintenance"):

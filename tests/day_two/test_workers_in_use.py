@@ -78,7 +78,7 @@ def end(stack: Stack, process: subprocess.Popen[str]) -> Result:
 
 
 def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
-    stack: Stack, client: SyncPrefectClient, token: str, repository: str, tmp_path: Path
+    stack: Stack, client: SyncPrefectClient, token: str, repository: str
 ) -> None:
     (stack.folder / "stack.toml").write_text("# the defaults\n")
     options = ("--packages", "iniconfig", "--env", "GREETING=hello", "--git-credentials", CREDENTIALS)
@@ -89,14 +89,14 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
     assert "stack.toml would undo it" in added.stdout and f'git_credentials = "{CREDENTIALS}"' in added.stdout
     deployment = gated.deploy(client, NAME, {"prefect.deployments.steps.git_clone": {"repository": repository}})
 
-    first = Gated(client, deployment, tmp_path)
+    first = Gated(client, deployment, gated.folder_of(stack, NAME))
     assert first.said == "iniconfig: True, GREETING: hello"
     scaling = begin(stack, client, "scale", NAME, "3")
     first.open()
     scaled = end(stack, scaling)
     assert scaled.status == 0, scaled.output
 
-    second = Gated(client, deployment, tmp_path)
+    second = Gated(client, deployment, gated.folder_of(stack, NAME))
     refused = workers(stack, "remove", NAME, "--wait", "0")
     assert refused.status == 1 and f"worker-{NAME} goes on as before, it runs" in refused.stderr, refused.output
     found = listed(stack)[NAME]

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 def has_user(stack: Stack) -> bool:
-    return any(each.pw_gecos == f"prefect-selfhost stack {stack.name}" for each in pwd.getpwall())
+    return any(each.pw_gecos.startswith(f"prefect-selfhost stack {stack.name} ") for each in pwd.getpwall())
 
 
 def test_destroy_asks_and_touches_nothing_when_nobody_can_answer(stack: Stack) -> None:

@@ -14,7 +14,11 @@ from tests.stack import SECRETS, WITH_USER, Stack
 
 pytestmark = pytest.mark.e2e
 
-HOLDERS = {"etc/client/prefect.toml", *(f"secrets/{name}" for name in SECRETS)}
+HOLDERS = {
+    "etc/worker-default/prefect.toml",
+    "etc/worker-maintenance/prefect.toml",
+    *(f"secrets/{name}" for name in SECRETS),
+}
 """Files which a secret's value is in."""
 MORE_HOLDERS = {
     *(f"etc/{folder}/prefect.toml" for folder in ("server-blue", "server-green", "rehearsal")),

@@ -147,7 +147,7 @@ def databases(stack: Stack) -> list[list[str]]:
 
 
 def test_a_running_flow_is_waited_for_and_where_it_goes_on_nothing_is_replaced(
-    prepared: tuple[Stack, dict[str, set[str]]], tmp_path: Path
+    prepared: tuple[Stack, dict[str, set[str]]],
 ) -> None:
     """Its pool is paused while it is waited for; a pool that a person paused stays so."""
     stack, _ = prepared
@@ -158,7 +158,7 @@ def test_a_running_flow_is_waited_for_and_where_it_goes_on_nothing_is_replaced(
             with stack.client() as client:
                 seen.append({name: is_marked(client.read_work_pool(name)) for name in ("default", "maintenance")})
 
-    with gated.running(stack, tmp_path) as run, stack.client() as client:
+    with gated.running(stack) as run, stack.client() as client:
         client.request("PATCH", "/work_pools/{name}", path_params={"name": "maintenance"}, json={"is_paused": True})
         done = disturbed_call(stack, (*RESTORE, *stack.where, "--wait", "5"), look)
         assert done.status == 1 and says_one_line_with_a_hint(done), done.output
@@ -171,12 +171,10 @@ def test_a_running_flow_is_waited_for_and_where_it_goes_on_nothing_is_replaced(
     require_well(stack)
 
 
-def test_now_ends_a_running_flow_before_the_databases_are_swapped(
-    prepared: tuple[Stack, dict[str, set[str]]], tmp_path: Path
-) -> None:
+def test_now_ends_a_running_flow_before_the_databases_are_swapped(prepared: tuple[Stack, dict[str, set[str]]]) -> None:
     stack, kept = prepared
     alive: list[list[int]] = []
-    with gated.running(stack, tmp_path) as run:
+    with gated.running(stack) as run:
         began = processes_of_run(stack, run.id)
 
         def look(step: str, _: subprocess.Popen[str]) -> None:

@@ -188,9 +188,9 @@ def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old
     require_tidy(old)
 
 
-def test_a_busy_worker_goes_on_as_before_and_follows_later(old: Stack, tmp_path: Path) -> None:
+def test_a_busy_worker_goes_on_as_before_and_follows_later(old: Stack) -> None:
     before = version(old)
-    with served(old), gated.running(old, tmp_path) as run:
+    with served(old), gated.running(old) as run:
         found = ended(old, begun(old, "upgrade/upgrade", to=THIRD, drain_minutes=0))
         assert found.state is not None and found.state.is_completed(), found.state
         with old.client() as client:

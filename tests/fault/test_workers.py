@@ -105,9 +105,9 @@ def require_well(stack: Stack, *names: str) -> None:
 
 
 @pytest.fixture
-def busy(stack: Stack, tmp_path: Path) -> Iterator[Gated]:
+def busy(stack: Stack) -> Iterator[Gated]:
     """A run on the worker."""
-    with gated.running(stack, tmp_path, POOL) as run:
+    with gated.running(stack, NAME, POOL) as run:
         yield run
 
 

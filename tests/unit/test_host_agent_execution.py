@@ -116,6 +116,18 @@ def test_sockets_are_handed_over_as_systemd_does(wrapped: Wrapped) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change user")
+def test_no_privilege_is_left_to_a_service_with_a_user(wrapped: Wrapped) -> None:
+    wrapped.define(Service("s", ("/bin/cat", "/proc/self/status"), user="nobody"))
+    done = subprocess.run(wrapped.command("service", "s"), capture_output=True, text=True, check=True)
+    status = dict(line.split(":\t", 1) for line in done.stdout.splitlines())
+    assert status["NoNewPrivs"] == "1"
+    assert {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd")} == {
+        "CapEff": 0, "CapPrm": 0, "CapInh": 0, "CapAmb": 0, "CapBnd": 0,
+    }  # fmt: skip
+    assert status["Groups"].split() == [str(pwd.getpwnam("nobody").pw_gid)]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change user")
 def test_the_user_is_changed(wrapped: Wrapped) -> None:
     wrapped.define(Service("s", python(SHOW), user="nobody"))
     assert wrapped.show()["uid"] == pwd.getpwnam("nobody").pw_uid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import stat
 import subprocess
@@ -12,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from blocks.host.agent import processes
-from blocks.host.agent.files import ensure_rendered, substitute, write_atomically
+from blocks.host.agent.files import ensure_folder, ensure_rendered, folder_trace, substitute, write_atomically
 from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.secret_value import UnusableSecret, read
-from blocks.host.agent.spec import File
+from blocks.host.agent.spec import File, Folder
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside(tmp_path: Path) -> None:
@@ -50,6 +51,43 @@ def test_rendering_writes_only_what_differs(tmp_path: Path) -> None:
     Path(file.path).chmod(0o666)
     assert ensure_rendered(file, tmp_path / "secrets")[0] is True
     assert stat.S_IMODE(Path(file.path).stat().st_mode) == 0o640
+
+
+def test_a_folder_is_made_closed_and_mended(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "state" / "worker-a"))
+    ensure_folder(folder)
+    path = Path(folder.path)
+    (path / "result").touch()
+    left = folder_trace(path)
+    path.chmod(0o777)
+    assert folder_trace(path) != left
+    ensure_folder(folder)
+    assert folder_trace(path) == left and (path / "result").exists()
+
+
+def test_no_link_is_followed_where_a_folder_should_be(tmp_path: Path) -> None:
+    """A worker's own folder is its user's: root makes one in it, and must not be led elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere").chmod(0o755)
+    (tmp_path / "tmp").symlink_to("elsewhere")
+    with pytest.raises(OSError):
+        ensure_folder(Folder(str(tmp_path / "tmp")))
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_kept_in_a_folder_becomes_its_new_users_and_nothing_outside_of_it(tmp_path: Path) -> None:
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    (state / "storage").mkdir(parents=True)
+    for each in (outside, state / "storage" / "result"):
+        each.touch()
+    (state / "link").symlink_to(outside)
+    (state / "second name").hardlink_to(outside)
+    ensure_folder(Folder(str(state), user="nobody"))
+    nobody = pwd.getpwnam("nobody").pw_uid
+    found = {each.name for each in (state, *state.rglob("*")) if each.lstat().st_uid == nobody}
+    assert found == {"state", "storage", "result", "link"}
+    assert outside.stat().st_uid == 0
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def test_the_units_of_systemd() -> None:
         "ExecStart=/usr/bin/python3 -I -S /opt/agent.pyz exec /var/lib/selfhost unit blue",
         "Restart=always",
         "User=prefect",
+        "NoNewPrivileges=true",
+        "CapabilityBoundingSet=",
         "LoadCredential=encryption-key:/run/selfhost/secrets/encryption-key",
         "Sockets=selfhost-web.socket",
         "NonBlocking=true",

@@ -134,11 +134,6 @@ def test_main_conf_names_no_user_when_unprivileged() -> None:
     assert "\nuser " not in "\n" + nginx.main_conf(Path("/r"), Path("/s"))
 
 
-def test_worker_user_is_unprivileged_or_nobody_at_all() -> None:
-    assert (nginx.worker_user() == "") == (os.geteuid() != 0)
-    assert not nginx.worker_user().startswith("root")
-
-
 def test_argv_is_the_packaged_nginx_in_the_foreground() -> None:
     argv = nginx.argv(Path("/r"), Path("/r/nginx.conf"))
     assert os.access(argv[0], os.X_OK)

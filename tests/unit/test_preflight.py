@@ -17,7 +17,7 @@ from tests.postgres import free_port
 
 
 def test_nothing_in_the_way(home: Home) -> None:
-    assert faults(home, "prefect", {"front door": ("127.0.0.1", free_port())}, "") == []
+    assert faults(home, "prefect", {"front door": ("127.0.0.1", free_port())}, ()) == []
     assert not home.root.exists()
 
 
@@ -25,7 +25,7 @@ def test_tells_all_faults_together(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         taken = [each.getsockname()[1] for each in (one, two)]
         ports = {"front door": ("127.0.0.1", taken[0]), "server": ("127.0.0.1", taken[1])}
-        found = faults(home, "prefect", ports, "")
+        found = faults(home, "prefect", ports, ())
     assert found == [
         f"port {taken[0]} (front door) is taken by another program: choose another with --port",
         f"port {taken[1]} (server) is taken by another program: choose another with --port",
@@ -33,13 +33,13 @@ def test_tells_all_faults_together(home: Home) -> None:
 
 
 def test_address_that_is_not_this_machines_is_told(home: Home) -> None:
-    (found,) = faults(home, "prefect", {"front door": ("192.0.2.1", free_port())}, "")
+    (found,) = faults(home, "prefect", {"front door": ("192.0.2.1", free_port())}, ())
     assert "on 192.0.2.1 cannot be used" in found
 
 
 def test_a_home_that_cannot_be_comes_first(home: Home) -> None:
     claim(home, "theirs")
-    (found,) = faults(home, "ours", {"front door": ("192.0.2.1", 1)}, "")
+    (found,) = faults(home, "ours", {"front door": ("192.0.2.1", 1)}, ())
     assert "belongs to the stack 'theirs'" in found
 
 
@@ -68,8 +68,8 @@ def test_ports_of_our_own_running_services_are_not_taken_and_all_others_are_look
         ours, database, taken = (each.getsockname()[1] for each in (held, checked, theirs))
         running(home, name, spec=spec_of(ours, database))
         ports = {"server": ("127.0.0.1", ours), "database": ("127.0.0.1", database)}
-        assert faults(home, "prefect", ports, "") == []
-        assert faults(home, "prefect", ports | {"front door": ("127.0.0.1", taken)}, "") == [
+        assert faults(home, "prefect", ports, ()) == []
+        assert faults(home, "prefect", ports | {"front door": ("127.0.0.1", taken)}, ()) == [
             f"port {taken} (front door) is taken by another program: choose another with --port"
         ]
 
@@ -77,7 +77,7 @@ def test_ports_of_our_own_running_services_are_not_taken_and_all_others_are_look
 def test_a_spec_that_cannot_be_read_is_no_reason_to_refuse_our_own_ports(home: Home) -> None:
     running(home, "spec.json")
     with socket.create_server(("127.0.0.1", 0)) as ours:
-        assert faults(home, "prefect", {"front door": ("127.0.0.1", ours.getsockname()[1])}, "") == []
+        assert faults(home, "prefect", {"front door": ("127.0.0.1", ours.getsockname()[1])}, ()) == []
 
 
 def test_a_dead_service_manager_holds_no_port(home: Home) -> None:
@@ -86,13 +86,13 @@ def test_a_dead_service_manager_holds_no_port(home: Home) -> None:
     dead = processes.record_of(os.getpid())._replace(pid=2**22 - 1)
     (home.run / "circusd.pid").write_text(json.dumps(dead._asdict()))
     with socket.create_server(("127.0.0.1", 0)) as theirs:
-        assert "is taken" in faults(home, "prefect", {"front door": ("127.0.0.1", theirs.getsockname()[1])}, "")[0]
+        assert "is taken" in faults(home, "prefect", {"front door": ("127.0.0.1", theirs.getsockname()[1])}, ())[0]
 
 
 def test_too_small_a_disk_is_told_with_the_figures(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     free = shutil.disk_usage(home.root.parent).free
     monkeypatch.setattr(preflight, "FREE_BYTES", 2 * free)
-    (found,) = faults(home, "prefect", {}, "")
+    (found,) = faults(home, "prefect", {}, ())
     assert f"{2 * free / 1e9:.1f} are needed" in found
 
 
@@ -100,26 +100,25 @@ def test_a_stack_that_is_there_needs_no_more_disk(home: Home, monkeypatch: pytes
     claim(home, "prefect")
     (home.root / "wanted.json").touch()
     monkeypatch.setattr(preflight, "FREE_BYTES", 2**62)
-    assert faults(home, "prefect", {}, "") == []
+    assert faults(home, "prefect", {}, ()) == []
 
 
 def test_a_user_that_is_not_ours_is_left_alone(home: Home) -> None:
     nobody = pwd.getpwuid(os.getuid()).pw_name
-    assert faults(home, "prefect", {}, nobody) == [
-        f"the system user {nobody!r} is there and not ours: choose another --name"
-    ]
+    found = faults(home, "prefect", {}, [nobody])
+    assert f"there are system users not ours: {nobody}; choose another --name, or remove them with userdel" in found
 
 
 @pytest.mark.skipif(shutil.which("useradd") is None, reason="this system has no useradd")
 def test_postgresql_must_be_able_to_pass_to_the_home(home: Home) -> None:
     home.root.mkdir(mode=0o700)
-    (found,) = faults(Home(home.root / "below"), "prefect", {}, "selfhost-absent")
-    assert "PostgreSQL's own user cannot pass through" in found
+    (found,) = faults(Home(home.root / "below"), "prefect", {}, ["selfhost-absent"])
+    assert "the services' own users cannot pass through" in found
     assert "choose another --home" in found
 
 
 def test_changes_nothing(home: Home) -> None:
     claim(home, "prefect")
     before = sorted(home.root.iterdir())
-    faults(home, "prefect", {"front door": ("127.0.0.1", free_port())}, "")
+    faults(home, "prefect", {"front door": ("127.0.0.1", free_port())}, ())
     assert sorted(home.root.iterdir()) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blocks.host.agent.definitions import wanted_services
-from blocks.host.agent.spec import Artifact, File, HostSpec, Job, Release, Service
+from blocks.host.agent.spec import Artifact, File, Folder, HostSpec, Job, Release, Service
 from blocks.host.agent.validation import faults
 from blocks.rollout import changed, take, unguarded, with_job, with_releases
 
@@ -40,6 +40,11 @@ def test_the_second_slot_is_added_and_nothing_else_changes() -> None:
     assert both.generation == 8
     assert not list(faults(both))
     assert {each.path: each.content for each in both.files}["/etc/worker-a"] == "old"
+
+
+def test_what_is_added_finds_its_folder() -> None:
+    folder = Folder("/h/state/worker-b", user="b")
+    assert take(OLD, replace(NEW, folders=(folder,)), ["worker-b"]).folders == (folder,)
 
 
 def test_the_first_slot_goes_where_the_wanted_spec_lacks_it() -> None:

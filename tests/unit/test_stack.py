@@ -106,7 +106,7 @@ def test_each_worker_has_a_folder_of_its_own_for_temporary_files(stack: Stack, s
     """In /tmp a runner's folder is that of the first user who ran a worker: those of others could not start."""
     folders = [each.env["TMPDIR"] for each in spec.services if each.name.startswith("worker-")]
     assert len(set(folders)) == len(stack.spec.workers)
-    assert {str(Path(each.path).parent) for each in spec.files} >= set(folders), "nobody makes it"
+    assert {each.path for each in spec.folders} >= set(folders), "nobody makes it"
 
 
 def test_services_come_in_the_order_they_depend_on_each_other(spec: HostSpec) -> None:
@@ -144,7 +144,7 @@ def test_a_server_in_rotation_has_other_secrets_and_workers_have_not(stack: Stac
     toml = rendered(spec, "etc/server-green/prefect.toml")["server"]
     assert toml["api"]["auth_string"] == "${secret:auth-string-next}"
     assert toml["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login-next}@")
-    assert rendered(spec, "etc/client/prefect.toml")["api"]["auth_string"] == "${secret:auth-string}"
+    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["auth_string"] == "${secret:auth-string}"
 
 
 @pytest.mark.parametrize("secrets", [ServerSecrets(), ROTATING, ServerSecrets("auth-string-next")])
@@ -184,7 +184,7 @@ def test_links_of_server_and_workers_lead_to_the_public_url(home: Home, public_u
 
 
 def test_workers_talk_to_the_port_directly_and_are_replaced_when_idle(spec: HostSpec) -> None:
-    assert rendered(spec, "etc/client/prefect.toml")["api"]["url"] == "http://127.0.0.1:4201/api"
+    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["url"] == "http://127.0.0.1:4201/api"
     worker = service(spec, "worker-default")
     assert worker.restart == "when-idle"
     assert worker.argv[-2:] == ("--limit", "10")
@@ -286,8 +286,10 @@ def test_a_change_is_named_by_its_part(stack: Stack) -> None:
     )
     after = _parts(host_spec(changed, 2))
     differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    file = f"file {stack.machine.home().state}/worker-default/tmp/README"
-    assert differing == {"service worker-maintenance", "service worker-default", file, "parts"}
+    home = stack.machine.home()
+    folders = {f"folder {home.state}/worker-default", f"folder {home.state}/worker-default/tmp"}
+    file = f"file {home.etc}/worker-default/prefect.toml"
+    assert differing == {"service worker-maintenance", "service worker-default", *folders, file, "parts"}
 
 
 def test_blocks_refer_to_each_other_and_show_the_stack(stack: Stack) -> None:

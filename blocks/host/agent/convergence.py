@@ -10,12 +10,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from . import health, processes, releases, secret_value
 from .config import AgentConfig, Layout
 from .definitions import Wanted, releases_needed, wanted_services
-from .files import Trace, ensure_rendered, trace
+from .files import Trace, ensure_folder, ensure_rendered, folder_trace, trace
 from .health import Watch
 from .jobs import Jobs
 from .planning import Decision, ServiceProcess, decide
@@ -23,7 +24,7 @@ from .reporting import Findings
 from .retry import Retry
 from .secret_value import UnusableSecret
 from .service_manager import ServiceManager, ServiceManagerFailed
-from .spec import HostSpec, Job, Release, Service
+from .spec import File, Folder, HostSpec, Job, Release, Service
 
 IDLE_SECONDS = 2.0
 """A worker counts as idle after that time without a child process: Prefect's takes half a second to report how a run
@@ -51,6 +52,7 @@ class Convergence:
         self._spec: HostSpec | None = None
         self._contents: dict[str, bytes] = {}
         self._traces: dict[str, Trace | None] = {}
+        self._folder_traces: dict[str, Trace | None] = {}
         self._file_faults: dict[str, str] = {}
         self._wanted: dict[str, Wanted] = {}
         self._watches: dict[str, Watch] = {}
@@ -77,23 +79,33 @@ class Convergence:
         if self._spec is None:
             return
         self._contents, self._file_faults = {}, {}
+        for folder in self._spec.folders:
+            self._attempt(folder, partial(ensure_folder, folder))
         for file in self._spec.files:
-            try:
-                _, self._contents[file.path] = ensure_rendered(file, Path(self._config.secrets))
-            except UnusableSecret as error:
-                self._file_faults[file.path] = f"{file.path}: {error}"
-            except KeyError:
-                self._file_faults[file.path] = f"{file.path}: there is no user {file.user} on this host"
-            except OSError as error:
-                self._file_faults[file.path] = f"{file.path}: {error.strerror}"
-            except ValueError as error:  # a path or a text which cannot be one on a disk
-                self._file_faults[file.path] = f"{file.path}: {error}"
+            self._attempt(file, partial(self._render, file))
         self._traces = {path: trace(Path(path)) for path in self._contents}
+        self._folder_traces = {each.path: folder_trace(Path(each.path)) for each in self._spec.folders}
         self._wanted = wanted_services(self._spec, self._contents)
         if self._file_faults:
             self._files_retry.failed("; ".join(self._file_faults.values()), time.monotonic())
         else:
             self._files_retry.succeeded()
+
+    def _render(self, file: File) -> None:
+        _, self._contents[file.path] = ensure_rendered(file, Path(self._config.secrets))
+
+    def _attempt(self, part: File | Folder, make: Callable[[], None]) -> None:
+        """Make it so; why it cannot be is told as its fault."""
+        try:
+            make()
+        except UnusableSecret as error:
+            self._file_faults[part.path] = f"{part.path}: {error}"
+        except KeyError:
+            self._file_faults[part.path] = f"{part.path}: there is no user {part.user} on this host"
+        except OSError as error:
+            self._file_faults[part.path] = f"{part.path}: {error.strerror}"
+        except ValueError as error:  # a path or a text which cannot be one on a disk
+            self._file_faults[part.path] = f"{part.path}: {error}"
 
     def step(self) -> None:
         """Do all that can be done now."""
@@ -109,8 +121,10 @@ class Convergence:
         self._converge_jobs(self._spec)
 
     def _is_a_file_touched(self) -> bool:
-        """Whether somebody removed or changed a file we wrote: the service that reads it would not start again."""
-        return any(trace(Path(path)) != left for path, left in self._traces.items())
+        """Whether somebody removed or changed a file or folder we made: its service would not start again."""
+        return any(trace(Path(path)) != left for path, left in self._traces.items()) or any(
+            folder_trace(Path(path)) != left for path, left in self._folder_traces.items()
+        )
 
     def is_quiet(self) -> bool:
         """Whether a step would find nothing new, at a cheap look: all processes are there, no check is due."""

@@ -31,6 +31,8 @@ QUICK_EXIT = 10.0
 
 LONGEST_BACKOFF = 30.0
 _HELD_POLL = 5.0
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
 _DESCRIPTOR_LIMIT = 1 << 20
 _SPARE_DESCRIPTOR = 200
 """Where inherited sockets are parked while 3… are filled; above anything a service manager hands over."""
@@ -178,11 +180,24 @@ def _change_user(user: str) -> None:
         entry = pwd.getpwnam(user)
     except KeyError as error:
         raise CannotStart(f"there is no user {user} on this host") from error
+    _give_up_privileges()
     if entry.pw_uid == os.geteuid():
         return
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
+    os.setuid(entry.pw_uid)  # from root: all capabilities go with it
+
+
+def _give_up_privileges() -> None:
+    """For this process and all it becomes or starts: no set-uid program and no file's capabilities count any more."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
+    capability = 0
+    while os.geteuid() == 0 and libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1  # until the kernel knows no further one
 
 
 def _home_of(user: str) -> str:

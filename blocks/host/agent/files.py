@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import secret_value
-from .spec import File
+from .spec import File, Folder
 
 _SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._-]+)\}")
-
-
+_AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Trace = tuple[int, int, int, int, int]
 """What tells a file from the one we left there, without reading it."""
 
@@ -83,6 +83,12 @@ def _is_as_wanted(path: Path, data: bytes, mode: int, owner: tuple[int, int] | N
         return False
 
 
+def folder_trace(path: Path) -> Trace | None:
+    """The same for a folder, which is another one once its owner or mode is; what is in it does not matter."""
+    found = trace(path)
+    return found and (found[0], 0, 0, *found[3:])
+
+
 def trace(path: Path) -> Trace | None:
     """The trace of a file as it is; None where it is gone or out of reach."""
     try:
@@ -109,6 +115,45 @@ def ensure_rendered(file: File, secrets: Path) -> tuple[bool, bytes]:
     path = Path(file.path)
     make_folders(path.parent)
     return ensure_file(path, data, file.mode, owner_of(file.user)), data
+
+
+def ensure_folder(folder: Folder) -> None:
+    """Make one `Folder` of the spec so. No link is followed at its place or below it: what lies in a folder of an
+    unprivileged user may lead anywhere.
+
+    Raises:
+        OSError: it cannot be made, or something else is in its place.
+        KeyError: its user does not exist.
+    """
+    path, owner = Path(folder.path), owner_of(folder.user)
+    make_folders(path.parent)
+    parent = os.open(path.parent, _AS_FOLDER)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.name, folder.mode & 0o700, dir_fd=parent)
+        descriptor = os.open(path.name, _AS_FOLDER, dir_fd=parent)
+    finally:
+        os.close(parent)
+    try:
+        found = os.fstat(descriptor)
+        if owner is not None and (found.st_uid, found.st_gid) != owner:
+            _give(descriptor, owner)
+        if stat.S_IMODE(found.st_mode) != folder.mode:
+            os.fchmod(descriptor, folder.mode)
+    finally:
+        os.close(descriptor)
+
+
+def _give(folder: int, owner: tuple[int, int]) -> None:
+    """Make all in a folder another user's, the folder itself last: what was interrupted is done again.
+
+    A file with a second name is left, as that may be anywhere.
+    """
+    for _, folders, files, place in os.fwalk(".", dir_fd=folder, follow_symlinks=False):
+        single = [each for each in files if os.stat(each, dir_fd=place, follow_symlinks=False).st_nlink == 1]
+        for name in (*folders, *single):
+            os.chown(name, *owner, dir_fd=place, follow_symlinks=False)
+    os.fchown(folder, *owner)
 
 
 def make_folders(folder: Path) -> None:

@@ -69,6 +69,17 @@ class File:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """A folder the agent makes; what is in it belongs to the programs which use it."""
+
+    path: str
+    """Absolute path."""
+    mode: int = 0o700
+    user: str = ""
+    """Owner, of all that is in it too when it gets another one; empty for the user the agent runs as."""
+
+
+@dataclass(frozen=True)
 class Health:
     """How to see that a service is ready. Tried every `interval` seconds until `timeout` has passed."""
 
@@ -140,6 +151,7 @@ class HostSpec:
     generation: int
     releases: tuple[Release, ...] = ()
     sockets: tuple[Socket, ...] = ()
+    folders: tuple[Folder, ...] = ()
     files: tuple[File, ...] = ()
     services: tuple[Service, ...] = ()
     jobs: tuple[Job, ...] = ()

@@ -51,7 +51,7 @@ def render_service(service: Service, config: AgentConfig, wrapper: Sequence[str]
         ("ExecStart", " ".join(map(_quote, command))),
         ("Restart", "always"),
         ("RestartSec", "250ms"),
-        *(("User", service.user) for _ in range(bool(service.user))),
+        *(each for each in _unprivileged(service.user) if service.user),
         ("WorkingDirectory", service.cwd),
         ("UMask", "0077"),
         ("LoadCredential", f"definition:{config.home}/run/services/{service.name}.json"),
@@ -71,6 +71,11 @@ def render_service(service: Service, config: AgentConfig, wrapper: Sequence[str]
         ("StartLimitIntervalSec", "0"),
     ]
     return _unit({"Unit": head, "Service": body})
+
+
+def _unprivileged(user: str) -> list[tuple[str, str]]:
+    """What the exec wrapper does where it changes the user itself."""
+    return [("User", user), ("NoNewPrivileges", "true"), ("CapabilityBoundingSet", "")]
 
 
 def unit_name(service: str) -> str:

@@ -33,19 +33,25 @@ def faults(spec: HostSpec) -> Iterator[str]:
     yield from _unique("$.jobs", (each.name for each in spec.jobs))
     yield from _unique("$.sockets", (each.name for each in spec.sockets))
     yield from _unique("$.files", (each.path for each in spec.files))
+    yield from _unique("$.folders", (each.path for each in spec.folders))
     yield from _unique("$.releases", (each.id for each in spec.releases))
     for index, release in enumerate(spec.releases):
         yield from _release_faults(release, f"$.releases[{index}]")
     for index, socket in enumerate(spec.sockets):
         yield from _port_faults(socket.name, socket.port, f"$.sockets[{index}]")
-    for index, file in enumerate(spec.files):
-        if not file.path.startswith("/"):
-            yield f"$.files[{index}].path: expected an absolute path, found {file.path!r}"
+    yield from _relative("$.folders", (each.path for each in spec.folders))
+    yield from _relative("$.files", (each.path for each in spec.files))
     for index, service in enumerate(spec.services):
         yield from _service_faults(service, spec, f"$.services[{index}]")
     for index, job in enumerate(spec.jobs):
         yield from _program_faults(job, spec, f"$.jobs[{index}]")
     yield from _cycle(spec)
+
+
+def _relative(place: str, paths: Iterable[str]) -> Iterator[str]:
+    for index, path in enumerate(paths):
+        if not path.startswith("/"):
+            yield f"{place}[{index}].path: expected an absolute path, found {path!r}"
 
 
 def _unique(path: str, names: Iterable[str]) -> Iterator[str]:
