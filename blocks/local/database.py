@@ -208,6 +208,11 @@ class LocalDatabase(Database):
     def cluster(self, programs: Path | None = None) -> Cluster:
         return Cluster(programs or self.programs, Home(self.home).postgres, self.port, self.user)
 
+    def clients(self) -> Path:
+        """PostgreSQL's client programs: the wanted ones, or those of another release while these are not installed."""
+        others = (postgres.programs(each) for each in sorted(Home(self.home).releases.glob("tools-*")))
+        return next((each for each in (self.programs, *others) if each.exists()), self.programs)
+
     def secret(self, name: str) -> str:
         return LocalSecretStore(folder=Home(self.home).secrets).read(name)
 
@@ -277,7 +282,7 @@ class RoleAndDatabase(Resource):
             return None  # PostgreSQL does not run yet, or no longer; what it holds stays as it is
         if not rows:
             return None
-        admitted = database_login.is_admitted(self._database.programs, self._database.admin(), self._login())
+        admitted = database_login.is_admitted(self._database.clients(), self._database.admin(), self._login())
         return {"owner": rows[0][0], "mark": rows[0][1], "login": admitted}
 
     def want(self) -> Attributes:
@@ -307,7 +312,7 @@ class RoleAndDatabase(Resource):
             "owner": OWNER,
             "mark": database.mark(),
         }
-        return postgres.query(database.programs, database.admin(), sql, variables)
+        return postgres.query(database.clients(), database.admin(), sql, variables)
 
 
 class ExternalDatabase(Resource):
