@@ -30,7 +30,7 @@ from blocks.automations import automations
 from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
-from blocks.services import client_toml, server_toml
+from blocks.services import server_toml, worker_toml
 from blocks.spec import Alerts, build_spec
 from tests.front_door import FrontDoor, front_door
 from tests.held import holding, server_environment
@@ -97,7 +97,10 @@ def put_files(folder: Path, server: Path, client: Path, port: int) -> None:
     ports = {"public": free_port(), "server": port}
     spec = build_spec({"home": str(folder / "home"), "public_url": PUBLIC, "ports": ports}, "test")
     stack = catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE})
-    for file, where in ((server_toml(spec, server, stack.database), server), (client_toml(spec, Home(folder)), client)):
+    for file, where in (
+        (server_toml(spec, server, stack.database), server),
+        (worker_toml(spec, Home(folder), spec.workers[0], ""), client),
+    ):
         (where / "prefect.toml").write_text(file.content.replace("${secret:auth-string}", AUTH))
 
 

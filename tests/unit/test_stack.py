@@ -180,7 +180,7 @@ def test_links_of_server_and_workers_lead_to_the_public_url(home: Home, public_u
     wanted = (public_url or "http://127.0.0.1:4200").rstrip("/")
     assert rendered(spec, "etc/server-blue/prefect.toml")["ui_url"] == wanted
     assert rendered(spec, "etc/server-blue/prefect.toml")["server"]["ui"]["api_url"] == f"{wanted}/api"
-    assert rendered(spec, "etc/client/prefect.toml")["ui_url"] == wanted
+    assert rendered(spec, "etc/worker-default/prefect.toml")["ui_url"] == wanted
 
 
 def test_workers_talk_to_the_port_directly_and_are_replaced_when_idle(spec: HostSpec) -> None:
