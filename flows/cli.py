@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import CycloptsError, Parameter
+from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
 
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import control, secret_files, wanted
@@ -264,7 +264,7 @@ def main() -> int:
     try:
         app(exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        terminal.fail(WrongCall(" ".join(str(error).split()), "selfhost --help"))
+        terminal.fail(_not_understood(error))
         return 2
     except SelfhostError as error:
         terminal.fail(error)
@@ -276,6 +276,15 @@ def main() -> int:
         terminal.fail(_unforeseen(error))
         return 1
     return 0
+
+
+def _not_understood(error: CycloptsError) -> WrongCall:
+    """What the command line's library did not understand, and the help of the verb it was for."""
+    verb = " ".join(error.command_chain or ())
+    what = " ".join(str(error).split())
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        what = f"{verb} does not take {' '.join(map(repr, error.unused_tokens))}"
+    return WrongCall(what, " ".join(f"selfhost {verb} --help".split()))
 
 
 def _unforeseen(error: Exception) -> SelfhostError:

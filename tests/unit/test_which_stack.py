@@ -111,7 +111,12 @@ ANOTHERS = {
     ("--home", "another", "--name", OURS): (OURS, THEIRS),
 }
 """What does not fit the stack of the home that is given, and what is said about it."""
-NOT_TAKEN = (("more",), ("theirs.toml",), ("--frobnicate",), ("--port", "many"))
+NOT_TAKEN = {
+    ("more",): "does not take 'more'",
+    ("theirs.toml", "more"): "does not take 'theirs.toml' 'more'",
+    ("--frobnicate",): "--frobnicate",
+    ("--port", "many"): "many",
+}
 NOT_THERE = {
     ("--port", "6000"): (2, "at port 5000, not 6000"),
     ("--home", "another", "--port", "5000"): (2, "at port 6000, not 5000"),
@@ -133,8 +138,8 @@ def test_another_stack_is_refused(verb: Verb, caller: Caller, home: Home) -> Non
 @pytest.mark.parametrize("verb", VERBS, ids=str)
 def test_what_a_verb_does_not_take_is_a_wrong_call(verb: Verb, caller: Caller, home: Home) -> None:
     caller.monkeypatch.setenv(HOME_VARIABLE, str(home.root))
-    for given in NOT_TAKEN:
-        caller.refused((*verb.words, *given, *verb.further), 2, given[-1:])
+    for given, said in NOT_TAKEN.items():
+        caller.refused((*verb.words, *given, *verb.further), 2, (said,))
 
 
 @pytest.mark.parametrize("verb", [each for each in VERBS if str(each) not in WISHES], ids=str)
