@@ -29,28 +29,22 @@ def callers(status: HostStatus | None) -> dict[str, float]:
 
 
 def fit(called: Mapping[str, float], server: str, now: float) -> Condition:
-    """Whether every client that has called is of a version which this server serves wholly. Pure.
+    """Whether no client has called whose task runs are lost. A newer one is named and no fault: it is refused, and
+    says so where it runs. Pure.
 
     Args:
         called: See `callers`.
         server: The server's version.
         now: Unix time.
     """
-    recent = {version: now - at for version, at in called.items() if now - at < REMEMBERED_SECONDS}
-    faults = [said for version, age in recent.items() if (said := _fault(version, age, server))]
-    if faults:
-        faults.append(f"where they run: pip install '{requirement(server)}'")
-        return Condition("ClientsFit", False, "VersionsOutside", "; ".join(faults), now)
-    return Condition(
-        "ClientsFit", True, "AllInside", f"clients that called in a day: {', '.join(recent) or 'none'}", now
-    )
-
-
-def _fault(version: str, age: float, server: str) -> str:
-    """What is wrong with a client of that version; empty where nothing is."""
-    said = f"a client with Prefect {version} called {age / 60:.0f} minutes ago"
-    if numbers(version) < numbers(OLDEST):
-        return f"{said}: below {OLDEST} its task runs are not stored"
-    if numbers(version) > numbers(server):
-        return f"{said}: newer than the server, which refuses it (422)"
-    return ""
+    ages = {version: f"{(now - at) / 60:.0f}" for version, at in called.items() if now - at < REMEMBERED_SECONDS}
+    old = [each for each in ages if numbers(each) < numbers(OLDEST)]
+    new = [each for each in ages if numbers(each) > numbers(server)]
+    said = [f"Prefect {each} called {ages[each]} min ago: below {OLDEST} its task runs are not stored" for each in old]
+    said += [f"Prefect {each} called {ages[each]} min ago: newer than the server, it is refused (422)" for each in new]
+    if said:
+        said.append(f"where it runs: pip install '{requirement(server)}'")
+    else:
+        said.append(f"clients that have called, by version: {', '.join(ages) or 'none'}")
+    reason = "TooOld" if old else "TooNew" if new else "AllInside"
+    return Condition("ClientsFit", not old, reason, "; ".join(said), now)

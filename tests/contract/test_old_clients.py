@@ -106,6 +106,6 @@ def test_the_server_says_who_called_and_status_names_who_should_not_have(served:
     called = served.slot.wait_ready()["clients"]
     assert set(called) == {TOO_OLD, clients.OLDEST}
     found = clients.fit(called, prefect.__version__, time.time())
-    assert (found.status, found.reason) == (False, "VersionsOutside")
+    assert (found.status, found.reason) == (False, "TooOld")
     assert f"Prefect {TOO_OLD} called 0 minutes ago" in found.message
     assert f"Prefect {clients.OLDEST} called" not in found.message

@@ -19,20 +19,26 @@ def test_versions_inside_are_well_and_named(called: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "why"),
+    ("version", "well", "why"),
     [
-        ("2.20.1", "below 3.6.14 its task runs are not stored"),
-        ("3.6.13", "below 3.6.14 its task runs are not stored"),
-        ("3.8.9", "newer than the server, which refuses it (422)"),
-        ("3.10.0", "newer than the server, which refuses it (422)"),
+        ("2.20.1", False, "below 3.6.14 its task runs are not stored"),
+        ("3.6.13", False, "below 3.6.14 its task runs are not stored"),
+        ("3.8.9", True, "newer than the server, it is refused (422)"),
+        ("3.10.0", True, "newer than the server, it is refused (422)"),
     ],
 )
-def test_a_version_outside_is_named_with_what_to_type(version: str, why: str) -> None:
+def test_a_version_outside_is_named_with_what_to_type(version: str, well: bool, why: str) -> None:
     found = clients.fit({"3.8.1": NOW, version: NOW - 600}, SERVER, NOW)
-    assert (found.status, found.reason) == (False, "VersionsOutside")
+    assert (found.status, found.reason) == (well, "TooNew" if well else "TooOld")
     said, hint = found.message.split("; ")
-    assert said == f"a client with Prefect {version} called 10 minutes ago: {why}"
-    assert hint == "where they run: pip install 'prefect>=3.6.14,<=3.8.8'"
+    assert said == f"Prefect {version} called 10 min ago: {why}"
+    assert hint == "where it runs: pip install 'prefect>=3.6.14,<=3.8.8'"
+
+
+def test_one_that_is_too_old_is_a_fault_beside_one_that_is_too_new() -> None:
+    found = clients.fit({"3.6.13": NOW, "3.10.0": NOW}, SERVER, NOW)
+    assert not found.status
+    assert "Prefect 3.6.13 called" in found.message and "Prefect 3.10.0 called" in found.message
 
 
 def test_a_day_after_its_last_call_it_is_forgotten() -> None:
