@@ -13,6 +13,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import emulator_digest
+
 UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
 SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/")
@@ -53,6 +55,15 @@ def _place(item: pytest.Item) -> tuple[int, bool]:
     """A stack that is shared comes before files of the same folder which have homes of their own."""
     first = next((number for number, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
     return first, item.nodeid.partition("::")[0] in ALONE
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """All of the emulator's own tests have passed: `.ci/run` need not repeat them."""
+    config = session.config
+    is_all = config.option.markexpr == "emulator" and config.args_source is not pytest.Config.ArgsSource.ARGS
+    is_part = hasattr(config, "workerinput") or config.option.keyword or config.option.deselect or config.option.lf
+    if exitstatus == 0 and is_all and not is_part:
+        emulator_digest.keep()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

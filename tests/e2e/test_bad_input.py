@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from blocks.host import lease
+from tests import in_process
 from tests.disk import mounted
 from tests.stack import Result, Stack, scratch, tree
 
@@ -24,6 +25,12 @@ def fresh() -> Iterator[Stack]:
     """A stack that is not there yet."""
     with scratch() as stack:
         yield stack
+
+
+def called(stack: Stack, *argv: str) -> Result:
+    """In this process: nearly all that is asked here is which words are said, and that nothing is touched."""
+    done = in_process.selfhost(*argv, folder=stack.folder)
+    return Result(argv, done.returncode, done.stdout, done.stderr)
 
 
 def refused(done: Result, status: int, *said: str) -> None:
@@ -64,14 +71,14 @@ def spec_file(stack: Stack, text: str) -> tuple[str, str]:
     ],
 )
 def test_a_wrong_spec_is_refused_with_its_path(fresh: Stack, text: str, said: str) -> None:
-    refused(fresh.call("bootstrap", "--home", str(fresh.home), *spec_file(fresh, text)), 2, said)
+    refused(called(fresh, "bootstrap", "--home", str(fresh.home), *spec_file(fresh, text)), 2, said)
     assert not fresh.home.exists()
 
 
 @pytest.mark.parametrize("verb", ["bootstrap", "plan"])
 def test_all_faults_of_a_spec_are_told_together(fresh: Stack, verb: str) -> None:
     text = "nmae = 'x'\nlisten = 7\nprefect_version = '3.8.1'"
-    refused(fresh.call(verb, *spec_file(fresh, text)), 2, "nmae: unknown key", "listen", "3.8.1")
+    refused(called(fresh, verb, *spec_file(fresh, text)), 2, "nmae: unknown key", "listen", "3.8.1")
     assert not fresh.home.exists()
 
 
@@ -89,32 +96,51 @@ def test_all_faults_of_a_spec_are_told_together(fresh: Stack, verb: str) -> None
     ],
 )
 def test_a_wrong_call_is_refused(fresh: Stack, argv: tuple[str, ...], said: str) -> None:
-    refused(fresh.call(*argv), 2, said)
+    refused(called(fresh, *argv), 2, said)
     assert list(fresh.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("bootstrap", "--prot", "4300"),
+        ("boostrap",),
+        ("bootstrap", "--spec", "absent.toml"),
+        ("plan", "--spec", "spec.toml"),
+        ("status", "--home", "nowhere"),
+        ("destroy", "--home", "nowhere", "--yes"),
+    ],
+)
+def test_a_process_of_its_own_says_the_same(fresh: Stack, argv: tuple[str, ...]) -> None:
+    spec_file(fresh, "nmae = 'x'")
+    process, here = fresh.call(*argv), called(fresh, *argv)
+    refused(process, here.status)
+    assert (process.stdout, process.stderr) == (here.stdout, here.stderr)
+    assert [each.name for each in fresh.folder.iterdir()] == ["spec.toml"]
 
 
 @pytest.mark.parametrize("verb", ["status", "start", "stop", "connect", "logs", "open"])
 def test_a_verb_without_a_stack_says_so(fresh: Stack, verb: str) -> None:
-    refused(fresh.call(verb, "--home", str(fresh.home)), 1, str(fresh.home), "selfhost bootstrap")
+    refused(called(fresh, verb, "--home", str(fresh.home)), 1, str(fresh.home), "selfhost bootstrap")
     assert not fresh.home.exists()
 
 
 def test_destroy_without_a_stack_says_so(fresh: Stack) -> None:
-    refused(fresh.call("destroy", "--home", str(fresh.home), "--yes"), 1, "there is no stack in")
+    refused(called(fresh, "destroy", "--home", str(fresh.home), "--yes"), 1, "there is no stack in")
     assert not fresh.home.exists()
 
 
 @pytest.mark.parametrize(("offset", "what"), [(0, "front door"), (1, "server"), (2, "database")])
 def test_a_taken_port_is_named(fresh: Stack, offset: int, what: str) -> None:
     with socket.create_server(("127.0.0.1", fresh.port + offset)):
-        done = fresh.call("bootstrap", *fresh.where)
+        done = called(fresh, "bootstrap", *fresh.where)
     refused(done, 1, f"port {fresh.port + offset} ({what}) is taken", "--port", "nothing was changed")
     assert not fresh.home.exists()
 
 
 def test_all_that_is_in_the_way_is_told_together(fresh: Stack) -> None:
     with socket.create_server(("127.0.0.1", fresh.port)), socket.create_server(("127.0.0.1", fresh.port + 2)):
-        done = fresh.call("bootstrap", *fresh.where)
+        done = called(fresh, "bootstrap", *fresh.where)
     refused(done, 1, f"port {fresh.port} ", f"port {fresh.port + 2} ")
 
 
@@ -134,19 +160,21 @@ def unwritable(folder: Path) -> Iterator[None]:
 def test_a_home_that_cannot_be_written_is_refused(fresh: Stack, below: str) -> None:
     fresh.home.mkdir()
     with unwritable(fresh.home):
-        done = fresh.call("bootstrap", "--home", str(fresh.home / below), "--name", fresh.name)
+        done = called(fresh, "bootstrap", "--home", str(fresh.home / below), "--name", fresh.name)
         refused(done, 1, str(fresh.home), "not a folder you can write to", "nothing was changed")
 
 
 def test_a_home_below_a_file_is_refused(fresh: Stack) -> None:
     fresh.home.write_text("a file")
     for home in (fresh.home, fresh.home / "below"):
-        refused(fresh.call("bootstrap", "--home", str(home), "--name", fresh.name), 1, "not a folder you can write to")
+        refused(
+            called(fresh, "bootstrap", "--home", str(home), "--name", fresh.name), 1, "not a folder you can write to"
+        )
     assert fresh.home.read_text() == "a file"
 
 
 def test_a_home_with_a_long_path_is_refused(fresh: Stack) -> None:
-    refused(fresh.call("bootstrap", "--home", str(fresh.folder / ("x" * 80))), 1, "sockets allow 70")
+    refused(called(fresh, "bootstrap", "--home", str(fresh.folder / ("x" * 80))), 1, "sockets allow 70")
     assert list(fresh.folder.iterdir()) == []
 
 
@@ -154,8 +182,8 @@ def test_a_folder_with_foreign_files_is_refused(fresh: Stack) -> None:
     fresh.home.mkdir()
     (fresh.home / "thesis.tex").write_text("years of work")
     before = tree(fresh.home)
-    refused(fresh.call("bootstrap", *fresh.where), 1, "is not empty and carries no mark of ours", "--home")
-    refused(fresh.call("destroy", *fresh.where, "--yes"), 1, "there is no stack in")
+    refused(called(fresh, "bootstrap", *fresh.where), 1, "is not empty and carries no mark of ours", "--home")
+    refused(called(fresh, "destroy", *fresh.where, "--yes"), 1, "there is no stack in")
     assert tree(fresh.home) == before
 
 
@@ -164,7 +192,7 @@ def test_another_stacks_home_is_refused(fresh: Stack) -> None:
     (fresh.home / "stack.json").write_text('{"stack": "theirs"}')
     before = tree(fresh.home)
     for verb in (("bootstrap",), ("destroy", "--yes")):
-        refused(fresh.call(*verb, *fresh.where), 2, "belongs to the stack 'theirs'", f"not '{fresh.name}'")
+        refused(called(fresh, *verb, *fresh.where), 2, "belongs to the stack 'theirs'", f"not '{fresh.name}'")
     assert tree(fresh.home) == before
 
 
@@ -183,7 +211,7 @@ def test_a_damaged_ownership_mark_is_said_and_left(fresh: Stack, text: str, argv
     fresh.home.mkdir()
     (fresh.home / "stack.json").write_bytes(text.encode("latin-1"))
     before = tree(fresh.home)
-    refused(fresh.call(*argv, *fresh.where), 1, "stack.json is damaged", "put back")
+    refused(called(fresh, *argv, *fresh.where), 1, "stack.json is damaged", "put back")
     assert tree(fresh.home) == before
 
 
@@ -202,7 +230,7 @@ def test_a_damaged_wanted_file_is_said_and_left(fresh: Stack, text: str, verb: s
     (fresh.home / "stack.json").write_text(json.dumps({"stack": fresh.name}))
     (fresh.home / "wanted.json").write_text(text)
     before = tree(fresh.home)
-    refused(fresh.call(verb, "--home", str(fresh.home)), 1)
+    refused(called(fresh, verb, "--home", str(fresh.home)), 1)
     assert tree(fresh.home) == before
 
 
@@ -211,7 +239,7 @@ def test_a_second_bootstrap_at_the_same_time_is_told_who_and_since_when(fresh: S
     held = lease.acquire(fresh.home / "lease.json", "bootstrap")
     try:
         for verb, more in (("bootstrap", ()),):
-            done = fresh.call(verb, *fresh.where, *more)
+            done = called(fresh, verb, *fresh.where, *more)
             refused(
                 done, 1, "the lease is held by", f"(process {os.getpid()}) since 2", "for: bootstrap", "wait for it"
             )
@@ -227,4 +255,4 @@ def test_a_damaged_lease_text_is_no_obstacle_to_the_answer(fresh: Stack, text: s
     path.write_text(text)
     with path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        refused(fresh.call("bootstrap", *fresh.where), 1, "the lease is held by")
+        refused(called(fresh, "bootstrap", *fresh.where), 1, "the lease is held by")

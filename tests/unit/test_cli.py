@@ -1,4 +1,4 @@
-"""`selfhost` called as a program: exit statuses, one clear line, nothing touched."""
+"""`selfhost` as it is called: exit statuses, one clear line, nothing touched; a few times in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import read_spec
 from flows import cli
 from flows.where import Where
+from tests.in_process import selfhost
 from tests.unit.test_lease import LEAVE
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
 
 
-def selfhost(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def in_a_process(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Call it without a terminal, in a folder of the test's, with no home named by the environment."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SELFHOST_", "PREFECT_"))}
     return subprocess.run(
@@ -118,7 +119,7 @@ def test_damaged_mark_is_one_line(home: Home) -> None:
 def test_connect_says_which_prefects_others_may_install(home: Home) -> None:
     saved(home, public_url="https://prefect.example.org")
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
-    done = selfhost("connect", "--home", str(home.root), folder=home.root.parent)
+    done = in_a_process("connect", "--home", str(home.root), folder=home.root.parent)
     assert done.returncode == 0, done.stderr
     assert "  pip install 'prefect>=3.6.14,<=3.8.8'" in done.stdout.splitlines()
     assert "  export PREFECT_API_URL=https://prefect.example.org/api" in done.stdout.splitlines()
@@ -150,7 +151,7 @@ def test_destroy_refuses_what_is_not_the_named_stack(home: Home, owner: str | No
 def test_second_at_the_same_time_is_told_who_is_at_it(home: Home) -> None:
     saved(home)
     lease = leases.acquire(home.lease, "bootstrap")
-    done = selfhost("destroy", "--yes", "--home", str(home.root), folder=home.root.parent)
+    done = in_a_process("destroy", "--yes", "--home", str(home.root), folder=home.root.parent)
     lease.release()
     assert done.returncode == 1
     assert f"process {os.getpid()}" in done.stderr
@@ -163,9 +164,9 @@ def test_logs_names_what_there_is(home: Home) -> None:
     home.logs.mkdir()
     (home.logs / "nginx.log").write_text("one\ntwo\nthree\n")
     where = ["--home", str(home.root)]
-    assert selfhost("logs", *where, folder=home.root).stdout == "nginx\n"
-    assert selfhost("logs", "nginx", "-n", "2", *where, folder=home.root).stdout == "two\nthree\n"
-    done = selfhost("logs", "../secrets/auth-string", *where, folder=home.root)
+    assert in_a_process("logs", *where, folder=home.root).stdout == "nginx\n"
+    assert in_a_process("logs", "nginx", "-n", "2", *where, folder=home.root).stdout == "two\nthree\n"
+    done = in_a_process("logs", "../secrets/auth-string", *where, folder=home.root)
     assert done.returncode == 2
     assert "hint: there are nginx" in done.stderr
 
@@ -194,7 +195,7 @@ def test_a_server_that_dies_under_a_call_is_said_in_one_line(
 
 
 def test_says_its_version(tmp_path: Path) -> None:
-    done = selfhost("--version", folder=tmp_path)
+    done = in_a_process("--version", folder=tmp_path)
     assert done.stdout.strip() == "0.1.0"
 
 
@@ -251,23 +252,23 @@ def test_wrong_option_over_the_saved_spec_is_a_wrong_call(home: Home, monkeypatc
 def test_the_lease_of_a_dead_holder_is_shown_and_broken_for_a_reason_that_is_kept(home: Home, tmp_path: Path) -> None:
     saved(home)
     where = ("--home", str(home.root))
-    assert "nobody holds the lease" in selfhost("lease", *where, folder=tmp_path).stdout
+    assert "nobody holds the lease" in in_a_process("lease", *where, folder=tmp_path).stdout
     with subprocess.Popen(
         [sys.executable, "-c", LEAVE, str(home.lease)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline().split()[1])
-        living = selfhost("lease", "--break", "it takes long", *where, folder=tmp_path)
+        living = in_a_process("lease", "--break", "it takes long", *where, folder=tmp_path)
         assert living.returncode == 1 and "its holder lives" in living.stderr
         holder.kill()
-    shown = selfhost("lease", *where, folder=tmp_path)
+    shown = in_a_process("lease", *where, folder=tmp_path)
     assert shown.returncode == 0 and f"(process {holder.pid})" in shown.stdout and "for: restore" in shown.stdout
-    assert selfhost("lease", "--break", " ", *where, folder=tmp_path).returncode == 2
+    assert in_a_process("lease", "--break", " ", *where, folder=tmp_path).returncode == 2
     assert not leases.is_free(home.lease) and not (home.logs / "lease.log").exists()
-    broken = selfhost("lease", "--break", "the restore\nwas killed", *where, folder=tmp_path)
+    broken = in_a_process("lease", "--break", "the restore\nwas killed", *where, folder=tmp_path)
     assert broken.returncode == 0 and f"ended processes {child} " in broken.stdout
-    assert "nobody holds the lease" in selfhost("lease", *where, folder=tmp_path).stdout
-    (line,) = selfhost("logs", "lease", *where, folder=tmp_path).stdout.splitlines()
+    assert "nobody holds the lease" in in_a_process("lease", *where, folder=tmp_path).stdout
+    (line,) = in_a_process("logs", "lease", *where, folder=tmp_path).stdout.splitlines()
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \S+@\S+ broke the lease for: the restore was killed; ", line)
     assert f"(process {holder.pid})" in line and line.endswith(f"ended processes: {child}")
 

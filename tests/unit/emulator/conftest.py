@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +17,17 @@ from tests.emulator.server import running
 from tests.unit.emulator.vpc import Vpc
 
 NUMBERS = itertools.count(1)
+CONNECTIONS = httpx.HTTPTransport(limits=httpx.Limits(keepalive_expiry=2))
+"""Of every plain HTTP client here: each of its own would read all certificates there are, which takes 30 ms."""
+ORDINARY = ("test_whole_target.py", "test_validation.py", "test_properties.py", "test_coverage.py")
+"""Files that are run in every ordinary run; the others are marked `emulator`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for each in items:
+        if each.path.parent == Path(__file__).parent and each.path.name not in ORDINARY:
+            each.add_marker("emulator")
 
 
 @dataclass(frozen=True)
@@ -47,9 +59,8 @@ class Emulated:
 
     def http(self, token: str = "") -> httpx.Client:
         """Plain HTTP, for what no client would send."""
-        return httpx.Client(
-            base_url=self.address, headers={"Authorization": f"Bearer {token or self.token}"}, timeout=30
-        )
+        headers = {"Authorization": f"Bearer {token or self.token}"}
+        return httpx.Client(transport=CONNECTIONS, base_url=self.address, headers=headers, timeout=30)
 
     def advance(self, seconds: float) -> None:
         """Move a virtual clock."""

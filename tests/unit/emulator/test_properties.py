@@ -20,14 +20,20 @@ from tests.emulator.incoming import Incoming
 from tests.unit.emulator.random_requests import Request, right, wrong
 
 CLOUD = Cloud(VirtualClock())
-LIMITS = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+FEW, MANY = 10, 40
+"""Requests a document, in every ordinary run and with the emulator's own tests."""
+EXAMPLES = pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.emulator)])
+
+
+def limits(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +78,12 @@ def refused_by_schema(error: dict[str, Any]) -> bool:
     return any("fieldViolations" in each for each in details)
 
 
+@EXAMPLES
 @pytest.mark.parametrize("api", APIS)
-def test_what_the_document_allows_is_let_in(api: str) -> None:
+def test_what_the_document_allows_is_let_in(api: str, examples: int) -> None:
     allowed = methods(api, emulated=False)
 
-    @LIMITS
+    @limits(examples)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         method = allowed[data.draw(st.sampled_from(sorted(allowed)))]
@@ -89,12 +96,13 @@ def test_what_the_document_allows_is_let_in(api: str) -> None:
     holds()
 
 
+@EXAMPLES
 @pytest.mark.parametrize("api", APIS)
-def test_what_it_does_not_allow_is_refused(api: str) -> None:
+def test_what_it_does_not_allow_is_refused(api: str, examples: int) -> None:
     answered = methods(api, emulated=True)
     assert answered, f"nothing of {api} is emulated"
 
-    @LIMITS
+    @limits(examples)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         method = answered[data.draw(st.sampled_from(sorted(answered)))]
@@ -105,7 +113,7 @@ def test_what_it_does_not_allow_is_refused(api: str) -> None:
     holds()
 
 
-@LIMITS
+@limits(MANY)
 @given(st.binary(max_size=200), st.sampled_from(APIS), st.text(max_size=30), st.sampled_from(["GET", "POST", "PUT"]))
 def test_rubbish_breaks_nothing(content: bytes, api: str, path: str, http: str) -> None:
     raw = f"/{api.partition('.')[0]}/" + path.encode("unicode_escape").decode()
