@@ -23,12 +23,12 @@ ALONE = ("tests/e2e/test_bad_input.py", "tests/e2e/test_host_agent.py", "tests/e
 """Files of those folders which have homes of their own."""
 FIRST = (
     "tests/fault/test_upgrade.py",
-    "tests/fault/test_restore.py",
-    "tests/fault/test_workers.py",
     "tests/day_two/",
-    "tests/fault/test_rotate.py",
-    "tests/fault/test_disk_full.py",
     "tests/fault/test_killed.py",
+    "tests/fault/test_restore.py",
+    "tests/fault/test_rotate.py",
+    "tests/fault/test_workers.py",
+    "tests/fault/test_disk_full.py",
     "tests/e2e/",
     "tests/flow/",
     "tests/contract/",

@@ -59,6 +59,7 @@ def is_leased(stack: Stack, _: UUID) -> bool:
 BOUNDARIES = {"lease taken": is_leased, "dump": has_task("dump"), "drill": has_task("drill")}
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_a_killed_backup_does_not_count_and_the_next_one_does(stack: Stack, boundary: str) -> None:
     before = listed(stack)
@@ -120,6 +121,7 @@ def soon(observe: Callable[[], bool], what: str) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.rare
 def test_of_two_at_once_the_second_says_who_holds_the_lease(stack: Stack) -> None:
     first = begun(stack, "backup/backup")
     eventually(lambda: is_leased(stack, first), "the lease", ENDED_SECONDS)

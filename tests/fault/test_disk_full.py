@@ -46,6 +46,7 @@ def changing() -> Iterator[Stack]:
         yield stack
 
 
+@pytest.mark.rare
 def test_a_disk_that_fills_up_again_and_again(small_disk: Stack, undisturbed: Undisturbed) -> None:
     """Each time at a later step; the last attempt finds room."""
     for after in ("temporary server started", "temporary server ready", "stop the temporary server"):
@@ -96,9 +97,9 @@ def require_well(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("step", "argv"),
     [
-        ("temporary server ready", ("restore", "latest", "--yes")),
+        pytest.param("temporary server ready", ("restore", "latest", "--yes"), marks=pytest.mark.rare),
         ("install", ("workers", "add", "ours", "--packages", "iniconfig")),
-        ("both accepted", ("rotate", "auth")),
+        pytest.param("both accepted", ("rotate", "auth"), marks=pytest.mark.rare),
         ("drill and rehearsal", ("upgrade", "--to", prefect.__version__)),
     ],
 )

@@ -68,6 +68,7 @@ def test_a_stack_on_a_given_database(given: Given) -> None:
     assert stack.processes() == {} and not stack.home.exists()
 
 
+@pytest.mark.rare
 def test_its_password_is_changed_as_the_refused_rotation_says(given: Given) -> None:
     stack = given.stack
     stack.bootstrap(*given.spec)

@@ -1,7 +1,8 @@
-"""The launcher killed at every step boundary, and inside steps: the same command always finishes the job."""
+"""The launcher, or its temporary server, killed at every step boundary: the same command always finishes the job."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from tests.fault.comparison import Undisturbed, require_equal
-from tests.fault.runs import boundary, disturbed_call
+from tests.fault.runs import boundary, disturbed_call, says_one_line_with_a_hint
 from tests.stack import Result, Stack, eventually
 
 pytestmark = pytest.mark.fault
@@ -69,6 +70,7 @@ INSIDE = [
 """A step, and how many seconds after its end the launcher is killed."""
 
 
+@pytest.mark.rare
 def test_killed_in_its_first_seconds_by_a_reboot_and_inside_steps(disturbed: Stack, undisturbed: Undisturbed) -> None:
     """One home, which each attempt finds as the one before left it; the last one is let be."""
     for seconds in FIRST_SECONDS:
@@ -86,6 +88,21 @@ def test_killed_in_its_first_seconds_by_a_reboot_and_inside_steps(disturbed: Sta
 
 def test_a_reboot_once_the_database_is_copied(disturbed: Stack, undisturbed: Undisturbed) -> None:
     reboot_after(disturbed, "copy its database")
+    disturbed.bootstrap()
+    require_equal(disturbed, undisturbed)
+
+
+def test_the_temporary_server_and_then_its_database_die(disturbed: Stack, undisturbed: Undisturbed) -> None:
+    for part in ("server", "postgres"):
+
+        def kill(step: str, _: object, part: str = part) -> None:
+            if step == "temporary server ready":
+                record = json.loads((disturbed.home / f"bootstrap/{part}.json").read_text())
+                os.kill(int(record["pid"]), signal.SIGKILL)
+
+        done = disturbed_call(disturbed, ("bootstrap", *disturbed.where), kill)
+        assert done.status == 1 and says_one_line_with_a_hint(done), done.output
+        assert len(done.stderr.splitlines()[0]) < 500, done.output
     disturbed.bootstrap()
     require_equal(disturbed, undisturbed)
 

@@ -122,7 +122,7 @@ def test_another_waits_for_the_lease_and_a_killed_server_changes_nothing(
     require_restored(stack, kept)
 
 
-@pytest.mark.parametrize("part", ["server", "postgres"])
+@pytest.mark.parametrize("part", ["server", pytest.param("postgres", marks=pytest.mark.rare)])
 def test_where_the_temporary_server_dies_the_old_service_goes_on(
     prepared: tuple[Stack, dict[str, set[str]]], part: str
 ) -> None:
@@ -215,6 +215,7 @@ def test_a_restore_killed_while_the_server_is_stopped_is_not_started_and_is_fini
     require_restored(stack, kept)
 
 
+@pytest.mark.rare
 def test_a_restore_whose_check_failed_weeks_ago_does_not_stand_for_another_one(
     prepared: tuple[Stack, dict[str, set[str]]],
 ) -> None:

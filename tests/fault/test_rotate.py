@@ -117,6 +117,7 @@ def test_the_database_login_whose_rotation_is_killed_at_every_boundary(stack: St
     require_well(stack)
 
 
+@pytest.mark.rare
 def test_the_second_of_two_at_once_is_told_who_changes_the_stack(stack: Stack) -> None:
     run = begun(stack, "rotate/rotate", what="database")
     eventually(lambda: has_both(stack, run), "the rotation under way", CALL_SECONDS)
@@ -126,7 +127,14 @@ def test_the_second_of_two_at_once_is_told_who_changes_the_stack(stack: Stack) -
     require_well(stack)
 
 
-@pytest.mark.parametrize(("what", "part"), [("auth", "server"), ("database", "server"), ("database", "postgres")])
+@pytest.mark.parametrize(
+    ("what", "part"),
+    [
+        pytest.param("auth", "server", marks=pytest.mark.rare),
+        ("database", "server"),
+        pytest.param("database", "postgres", marks=pytest.mark.rare),
+    ],
+)
 def test_the_server_or_its_database_dies_under_it(stack: Stack, what: str, part: str) -> None:
     """It goes on by itself, or the same command finishes it."""
     old = stack.secret("auth-string")

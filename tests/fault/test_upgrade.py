@@ -124,9 +124,9 @@ def require_tidy(stack: Stack) -> None:
     ("fault", "told"),
     [
         (migration_killed, "migrate failed"),
-        (server_kept_from_starting, "server-green does not start"),
+        pytest.param(server_kept_from_starting, "server-green does not start", marks=pytest.mark.rare),
         (verification_that_cannot_pass, "SchedulerMoves: probe/maintenance is paused"),
-        (server_of_another_version, f"says it is Prefect {OTHER}, not {LAST}"),
+        pytest.param(server_of_another_version, f"says it is Prefect {OTHER}, not {LAST}", marks=pytest.mark.rare),
     ],
 )
 def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told: str) -> None:
@@ -148,6 +148,7 @@ def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told:
     require_tidy(old)
 
 
+@pytest.mark.rare
 def test_without_room_for_its_backup_nothing_is_switched(old: Stack) -> None:
     with runs.without_room(old.home / "store/backups"), served(old):
         found = ended(old, begun(old, "upgrade/upgrade", to=LAST))
@@ -173,6 +174,7 @@ def test_what_cannot_be_is_refused_with_the_reason(old: Stack, options: tuple[st
     assert version(old) == FIRST
 
 
+@pytest.mark.rare
 def test_where_the_server_and_then_the_database_die_it_is_done_or_nothing_is(old: Stack) -> None:
     kept = lasting(old)["ended runs"]
     run = begun(old, "upgrade/upgrade", to=SECOND)

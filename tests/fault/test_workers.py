@@ -154,7 +154,7 @@ def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: Non
     require_well(stack)
 
 
-@pytest.mark.parametrize("has_ended", [False, True])
+@pytest.mark.parametrize("has_ended", [False, pytest.param(True, marks=pytest.mark.rare)])
 def test_a_removal_killed_while_a_run_is_waited_for_is_finished_by_the_same_command(
     stack: Stack, ours: None, busy: Gated, has_ended: bool
 ) -> None:
@@ -179,6 +179,7 @@ def test_a_removal_killed_while_a_run_is_waited_for_is_finished_by_the_same_comm
     assert refused.status == 2 and f"there is no worker '{NAME}'" in refused.stderr
 
 
+@pytest.mark.rare
 def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: Stack, ours: None) -> None:
     for step in STEPS[:4]:
         killed_after(stack, step, "remove", NAME)
@@ -188,7 +189,10 @@ def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: S
     assert end(stack, begin(stack, "remove", NAME), "remove").status == 2
 
 
-@pytest.mark.parametrize(("service", "step"), [("server-blue", "install"), ("postgres", "keep the spec")])
+@pytest.mark.parametrize(
+    ("service", "step"),
+    [("server-blue", "install"), pytest.param("postgres", "keep the spec", marks=pytest.mark.rare)],
+)
 def test_the_server_or_its_database_dies_under_it(stack: Stack, service: str, step: str) -> None:
     process = after(stack, step, *ADD)
     os.kill(stack.pids()[service], signal.SIGKILL)
@@ -235,7 +239,10 @@ def breaking_package(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("make", "name"), [(broken_package, "broken"), (breaking_package, "python-slugify")])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(broken_package, "broken"), pytest.param(breaking_package, "python-slugify", marks=pytest.mark.rare)],
+)
 def test_a_package_that_does_not_install_changes_nothing(
     stack: Stack, tmp_path: Path, make: Callable[[Path], Path], name: str
 ) -> None:
