@@ -59,10 +59,12 @@ def _place(item: pytest.Item) -> tuple[int, bool]:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """All of the emulator's own tests have passed: `.ci/run` need not repeat them."""
-    config = session.config
-    is_all = config.option.markexpr == "emulator" and config.args_source is not pytest.Config.ArgsSource.ARGS
-    is_part = hasattr(config, "workerinput") or config.option.keyword or config.option.deselect or config.option.lf
-    if exitstatus == 0 and is_all and not is_part:
+    option = session.config.option
+    is_worker = hasattr(session.config, "workerinput")
+    is_part = session.config.args_source is pytest.Config.ArgsSource.ARGS or any(
+        (option.keyword, option.deselect, option.ignore, option.ignore_glob, option.lf, option.collectonly)
+    )
+    if exitstatus == 0 and option.markexpr == "emulator" and not is_worker and not is_part:
         emulator_digest.keep()
 
 

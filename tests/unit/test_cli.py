@@ -252,22 +252,22 @@ def test_wrong_option_over_the_saved_spec_is_a_wrong_call(home: Home, monkeypatc
 def test_the_lease_of_a_dead_holder_is_shown_and_broken_for_a_reason_that_is_kept(home: Home, tmp_path: Path) -> None:
     saved(home)
     where = ("--home", str(home.root))
-    assert "nobody holds the lease" in in_a_process("lease", *where, folder=tmp_path).stdout
+    assert "nobody holds the lease" in selfhost("lease", *where, folder=tmp_path).stdout
     with subprocess.Popen(
         [sys.executable, "-c", LEAVE, str(home.lease)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline().split()[1])
-        living = in_a_process("lease", "--break", "it takes long", *where, folder=tmp_path)
+        living = selfhost("lease", "--break", "it takes long", *where, folder=tmp_path)
         assert living.returncode == 1 and "its holder lives" in living.stderr
         holder.kill()
-    shown = in_a_process("lease", *where, folder=tmp_path)
+    shown = selfhost("lease", *where, folder=tmp_path)
     assert shown.returncode == 0 and f"(process {holder.pid})" in shown.stdout and "for: restore" in shown.stdout
-    assert in_a_process("lease", "--break", " ", *where, folder=tmp_path).returncode == 2
+    assert selfhost("lease", "--break", " ", *where, folder=tmp_path).returncode == 2
     assert not leases.is_free(home.lease) and not (home.logs / "lease.log").exists()
-    broken = in_a_process("lease", "--break", "the restore\nwas killed", *where, folder=tmp_path)
+    broken = selfhost("lease", "--break", "the restore\nwas killed", *where, folder=tmp_path)
     assert broken.returncode == 0 and f"ended processes {child} " in broken.stdout
-    assert "nobody holds the lease" in in_a_process("lease", *where, folder=tmp_path).stdout
+    assert "nobody holds the lease" in selfhost("lease", *where, folder=tmp_path).stdout
     (line,) = in_a_process("logs", "lease", *where, folder=tmp_path).stdout.splitlines()
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \S+@\S+ broke the lease for: the restore was killed; ", line)
     assert f"(process {holder.pid})" in line and line.endswith(f"ended processes: {child}")
