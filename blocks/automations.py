@@ -1,16 +1,16 @@
-"""What every stack watches for on its own server, as Prefect automations: zombie runs, failed and late maintenance."""
+"""What every stack watches for on its own server, as Prefect automations: failed and late maintenance."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
+from prefect.events.actions import DoNothing, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 
@@ -20,8 +20,6 @@ from blocks.spec import MAINTENANCE_POOL, Alerts
 MARK = "Kept by prefect-selfhost"
 AutomationMaker = Callable[[SyncPrefectClient], AutomationCore]
 """Makes an automation; the client looks up what it refers to."""
-HEARTBEAT_WINDOW = timedelta(seconds=540)
-"""A run is dead after three missed heartbeats; a flow run sends one every 180 s."""
 
 
 class Automation(Resource):
@@ -63,6 +61,36 @@ class Automation(Resource):
         return automation.model_copy(update={"description": f"{MARK}: {automation.description} {sign}"})
 
 
+class UnneededAutomations(Resource):
+    """Automations with our mark which are no longer wanted, as those of an earlier release, are removed.
+
+    Args:
+        names: The wanted ones.
+    """
+
+    name = "automations of ours that are wanted alone"
+
+    def __init__(self, names: Collection[str], client: SyncPrefectClient) -> None:
+        self._names, self._client = names, client
+
+    def find(self) -> Attributes:
+        return {"unneeded": sorted(each.name for each in self._found())}
+
+    def want(self) -> Attributes:
+        return {"unneeded": []}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self.delete()
+
+    def delete(self) -> None:
+        for each in self._found():
+            self._client.delete_automation(each.id)
+
+    def _found(self) -> list[Any]:
+        ours = [each for each in self._client.read_automations() if each.description.startswith(MARK)]
+        return [each for each in ours if each.name not in self._names]
+
+
 def automations(alerts: Alerts) -> dict[str, AutomationMaker]:
     """What every stack watches for: automation name → how to make it."""
 
@@ -70,31 +98,9 @@ def automations(alerts: Alerts) -> dict[str, AutomationMaker]:
         return [_notification(alerts.notification_block, client)]
 
     return {
-        "Crash zombie flow runs": lambda client: _zombies(),
         "Maintenance run failed": lambda client: _failed(told(client)),
         "Maintenance run late": lambda client: _late(told(client), alerts.late_after_minutes),
     }
-
-
-def _zombies() -> AutomationCore:
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling")}
-    waits = {f"prefect.flow-run.{state}" for state in ("Paused", "Suspended", "AwaitingRetry", "Scheduled")}
-    return AutomationCore(
-        name="Crash zombie flow runs",
-        description="a run whose process died sends no heartbeat and would stay Running for ever.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat"} | ends | waits,
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=HEARTBEAT_WINDOW,
-        ),
-        actions=[
-            ChangeFlowRunState(state="CRASHED", message="No heartbeat for 9 minutes: the process of this run is gone.")
-        ],
-    )
 
 
 def _failed(actions: list[Any]) -> AutomationCore:

@@ -6,7 +6,7 @@ person wants it paused; a pool which a person paused is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
@@ -21,6 +21,8 @@ from prefect.client.schemas.objects import FlowRun, StateType, WorkPool
 from prefect.exceptions import ObjectNotFound
 
 MARK = " [paused by selfhost while its workers change]"
+PAGE = 200
+"""Runs the server tells at one time."""
 ALIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
 """States of a run that has a process, or is about to get one; a suspended one, which is PAUSED too, has none."""
 
@@ -47,18 +49,22 @@ def marked(client: SyncPrefectClient) -> list[str]:
 
 def alive(client: SyncPrefectClient, names: Collection[str]) -> list[FlowRun]:
     """Flow runs of these pools that have a process, or are about to get one."""
-    return _alive(client, WorkPoolFilter(name=WorkPoolFilterName(any_=list(names)))) if names else []
+    return [each for each in in_states(client, ALIVE, names) if has_process(each)] if names else []
 
 
 def all_alive(client: SyncPrefectClient) -> list[FlowRun]:
     """The same of the whole server, with those that somebody runs without a pool, as from a laptop."""
-    return _alive(client)
+    return [each for each in in_states(client, ALIVE) if has_process(each)]
 
 
-def _alive(client: SyncPrefectClient, of: WorkPoolFilter | None = None) -> list[FlowRun]:
-    states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ALIVE)))
-    found = client.read_flow_runs(flow_run_filter=states, work_pool_filter=of)
-    return [each for each in found if has_process(each)]
+def in_states(client: SyncPrefectClient, states: Sequence[StateType], names: Collection[str] = ()) -> list[FlowRun]:
+    """All flow runs in states of these types: of these pools, or where none is named of the whole server."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))))
+    of = WorkPoolFilter(name=WorkPoolFilterName(any_=list(names))) if names else None
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=wanted, work_pool_filter=of, limit=PAGE, offset=len(found)):
+        found += page
+    return found
 
 
 def has_process(run: FlowRun) -> bool:
