@@ -32,6 +32,7 @@ from pydantic import PrivateAttr
 from blocks.errors import Blocked
 from blocks.server_objects import declared_deployments
 from blocks.spec import MAINTENANCE_POOL
+from blocks.worker_start import clean_up
 
 
 def own_entrypoints() -> frozenset[str]:
@@ -134,21 +135,20 @@ async def _followed(submit: Any, task_status: TaskStatus[int]) -> ProcessWorkerR
     return ProcessWorkerResult(status_code=status, identifier=str(handle.pid))
 
 
-async def serve(name: str, pool: str, limit: int | None) -> None:
+async def serve(name: str, pool: str) -> None:
     """Run the worker until it is told to end: as Prefect's own does on SIGTERM."""
     setup_signal_handlers_worker(os.getpid(), "the maintenance worker", print)
-    worker = MaintenanceWorker(work_pool_name=pool, name=name, limit=limit)
-    await worker.start()
+    await MaintenanceWorker(work_pool_name=pool, name=name).start()
 
 
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="maintenance_worker", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--name", required=True)
     parser.add_argument("--pool", required=True)
-    parser.add_argument("--limit", type=int)
     given = parser.parse_args()
+    clean_up(given.name, given.pool)
     try:
-        asyncio.run(serve(given.name, given.pool, given.limit))
+        asyncio.run(serve(given.name, given.pool))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(0)
     sys.exit(0)

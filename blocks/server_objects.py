@@ -1,7 +1,7 @@
 """What a stack keeps on its own Prefect server: pools, deployments, automations and its blocks, as resources.
 
 Each carries our mark in its description where it has one. What a person sets in the UI and we do not list
-among the wanted attributes (pausing, concurrency, parameters) is left as it is.
+among the wanted attributes (pausing, parameters) is left as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
@@ -23,7 +23,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessWorker
 
-from blocks.automations import MARK, Automation, automations, digest
+from blocks.automations import MARK, Automation, UnneededAutomations, automations, digest
 from blocks.errors import Blocked
 from blocks.pools import marked, resume
 from blocks.release import asset
@@ -49,12 +49,15 @@ def server_objects(
             once the stack has been verified. Nobody would resume one that a later converge makes.
     """
     pools = {worker.pool: worker.type for worker in spec.workers}
-    kept: list[Resource] = [WorkPool(name, kind, client) for name, kind in sorted(pools.items())]
+    kept: list[Resource] = [
+        WorkPool(name, pools[name], limit, client) for name, limit in sorted(spec.pool_limits.items())
+    ]
     kept += [Deployment(entry, client, paused=paused) for entry in deployments(sorted(pools))]
     kept += [UnneededProbes(sorted(pools), client), PoolsLeftPaused(client)]
     kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
-    kept += [Automation(name, make, client) for name, make in automations(spec.alerts).items()]
-    return kept
+    watched = automations(spec.alerts)
+    kept += [Automation(name, make, client) for name, make in watched.items()]
+    return [*kept, UnneededAutomations(watched.keys(), client)]
 
 
 def declared_deployments() -> list[dict[str, Any]]:
@@ -73,21 +76,25 @@ def deployments(pools: Sequence[str]) -> list[dict[str, Any]]:
 
 
 class WorkPool(Resource):
-    """A work pool; its type cannot be changed."""
+    """A work pool; its type cannot be changed.
 
-    def __init__(self, pool: str, kind: str, client: SyncPrefectClient) -> None:
+    Args:
+        limit: Flow runs it begins at one time. The server counts Running and Pending ones, whichever worker has them.
+    """
+
+    def __init__(self, pool: str, kind: str, limit: int, client: SyncPrefectClient) -> None:
         self.name = f"work pool {pool}"
-        self._pool, self._kind, self._client = pool, kind, client
+        self._pool, self._kind, self._limit, self._client = pool, kind, limit, client
 
     def find(self) -> Attributes | None:
         try:
             found = self._client.read_work_pool(self._pool)
         except ObjectNotFound:
             return None
-        return {"type": found.type}
+        return {"type": found.type, "concurrency limit": found.concurrency_limit}
 
     def want(self) -> Attributes:
-        return {"type": self._kind}
+        return {"type": self._kind, "concurrency limit": self._limit}
 
     def check(self, actual: Attributes) -> None:
         if actual["type"] != self._kind:
@@ -97,9 +104,17 @@ class WorkPool(Resource):
             )
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        template = WORKERS[self._kind].get_default_base_job_template()
-        pool = WorkPoolCreate(name=self._pool, type=self._kind, base_job_template=template, description=MARK)
-        self._client.create_work_pool(pool)
+        if actual is not None:
+            self._client.update_work_pool(self._pool, WorkPoolUpdate(concurrency_limit=self._limit))
+            return
+        made = WorkPoolCreate(
+            name=self._pool,
+            type=self._kind,
+            base_job_template=WORKERS[self._kind].get_default_base_job_template(),
+            description=MARK,
+            concurrency_limit=self._limit,
+        )
+        self._client.create_work_pool(made)
 
     def delete(self) -> None:
         self._client.delete_work_pool(self._pool)

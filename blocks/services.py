@@ -123,7 +123,8 @@ def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worke
     return Service(
         name=WORKER_PREFIX + worker.name,
         version=spec.prefect_version,
-        argv=(*argv, "--name", worker.name, "--pool", worker.pool, "--limit", str(worker.concurrency)),
+        # No `--limit`: runs whose deployment is gone would keep a place of it for ever. The pool's own limit counts.
+        argv=(*argv, "--name", worker.name, "--pool", worker.pool),
         cwd=str(home.etc / f"{WORKER_PREFIX}{worker.name}"),
         user=user,
         env={**_own_home(state, user), **worker.env, **_git(python, worker.git_credentials), **own},
@@ -138,7 +139,7 @@ def _worker_program(worker: Worker) -> tuple[str, ...]:
     """Arguments for a worker's Python; on our own pool it is a program of ours, which starts our own flows alone."""
     if worker.pool == MAINTENANCE_POOL:
         return ("-P", "-m", "blocks.maintenance_worker")
-    return ("-m", "prefect", "worker", "start", "--type", worker.type)
+    return ("-m", "blocks.worker_start", "--type", worker.type)
 
 
 def _git(python: Path, credentials: str | None) -> dict[str, str]:

@@ -96,7 +96,12 @@ class Worker(_Part):
     name: Name = Field(description="Name of the worker, its service and its log.")
     pool: str = Field(description="Work pool; made if missing.", pattern=r"^[A-Za-z0-9_-]{1,60}$")
     type: Literal["process"] = Field("process", description="Work pool type: process runs flows on this machine.")
-    concurrency: int = Field(10, ge=1, le=1000, description="Flow runs at one time; more wait in the pool.")
+    concurrency: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Flow runs at one time: what it adds to the concurrency limit of its pool. More wait in the pool.",
+    )
     packages: tuple[str, ...] = Field(
         (), description="Further requirements for the flows it runs, such as `pandas==2.2.3`; pinned with hashes."
     )
@@ -240,7 +245,7 @@ class StackSpec(_Part):
             raise ValueError(f"workers: two share a name among {sorted(names)}")
         if all(worker.pool != "maintenance" for worker in self.workers):
             raise ValueError("workers: one must serve the pool 'maintenance', which runs backups and upgrades")
-        if sum(worker.concurrency for worker in self.workers if worker.pool == "maintenance") < 2:
+        if self.pool_limits["maintenance"] < 2:
             raise ValueError(
                 "workers: concurrency on the pool 'maintenance' must be 2 or more: "
                 "the status flow runs there and waits for a probe of the same pool"
@@ -249,6 +254,12 @@ class StackSpec(_Part):
         if len(set(ports)) != 3 or max(ports) > 65535:
             raise ValueError(f"ports: public, server and database must differ and fit, they are {ports}")
         return self
+
+    @property
+    def pool_limits(self) -> dict[str, int]:
+        """Each work pool that has a worker → flow runs it begins at one time, the sum over its workers."""
+        pools = sorted({worker.pool for worker in self.workers})
+        return {pool: sum(each.concurrency for each in self.workers if each.pool == pool) for pool in pools}
 
     @property
     def server_port(self) -> int:

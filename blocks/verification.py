@@ -26,10 +26,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     LogFilter,
     LogFilterTaskRunId,
-    WorkPoolFilter,
-    WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType, WorkPoolStatus
+from prefect.client.schemas.objects import FlowRun, StateType, WorkPoolStatus
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -38,6 +36,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from blocks import pools as work_pools
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.front_door import FrontDoor
 from blocks.host.agent.spec import Condition, HostStatus
@@ -60,7 +59,11 @@ SILENT = "FrontDoorSilent"
 FAULTS = (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError)
 """What a call to the server may raise."""
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-"""States whose runs take a slot of a pool's concurrency limit."""
+"""States of a run that has begun and not ended."""
+TAKE_A_PLACE = [StateType.PENDING, StateType.RUNNING]
+"""States whose runs the server counts against their pool's concurrency limit."""
+NAMED = 5
+"""Runs that are named where a pool is full."""
 
 
 def verify(door: FrontDoor, version: str, pools: Sequence[str], status: HostStatus | None) -> list[Condition]:
@@ -239,16 +242,24 @@ def _given_up(client: SyncPrefectClient, run_id: UUID, pool: str, seconds: float
 def _why_waiting(client: SyncPrefectClient, name: str) -> str:
     """What keeps a pool from starting a run, as far as the server knows."""
     pool = client.read_work_pool(name)
-    only_this = WorkPoolFilter(name=WorkPoolFilterName(any_=[name]))
-    busy = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
-    under_way = len(client.read_flow_runs(work_pool_filter=only_this, flow_run_filter=busy))
+    under_way = work_pools.in_states(client, TAKE_A_PLACE, [name])
     if pool.is_paused:
         return f"work pool {name} is paused"
-    if pool.concurrency_limit is not None and under_way >= pool.concurrency_limit:
-        return f"the concurrency limit {pool.concurrency_limit} of work pool {name} is reached"
+    if pool.concurrency_limit is not None and len(under_way) >= pool.concurrency_limit:
+        return (
+            f"the concurrency limit {pool.concurrency_limit} of work pool {name} is reached, its places are taken by "
+            f"{_named(under_way)}; wait for these or cancel them in the UI, or selfhost workers scale WORKER N"
+        )
     if pool.status != WorkPoolStatus.READY:
         return f"no worker of work pool {name} is online"
-    return f"a worker of work pool {name} is online, {under_way} runs are under way"
+    return f"a worker of work pool {name} is online, {len(under_way)} runs are under way"
+
+
+def _named(runs: Sequence[FlowRun]) -> str:
+    """The runs that have been there longest, in words; the others are counted."""
+    oldest = sorted(runs, key=lambda each: str(each.created))[:NAMED]
+    more = len(runs) - len(oldest)
+    return work_pools.told(oldest) + (f" and {more} more" if more else "")
 
 
 def _ended_well(client: SyncPrefectClient, run_id: UUID) -> bool:

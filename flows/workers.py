@@ -21,7 +21,7 @@ from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.services import WORKER_PREFIX
-from blocks.spec import GIT_CREDENTIALS, MAINTENANCE_POOL, StackSpec, Worker
+from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
 from blocks.stack import USERS, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
@@ -58,12 +58,12 @@ def workers(
         name: The worker; needed for all but `list`.
         pool: For `add`: its work pool, made if missing. Empty: called like the worker.
         type: For `add`: `process` runs flows on this machine.
-        concurrency: For `add` and `scale`: flow runs at one time; more wait in the pool.
+        concurrency: For `add` and `scale`: flow runs at one time, added to the limit of its pool; more wait there.
         packages: For `add`: requirements of the flows it runs, such as pandas==2.2.3.
         env: For `add`: environment of the flows it runs, each KEY=VALUE. Not for secrets: use blocks.
         git_credentials: For `add`: a block with the token for git clone in its runs, and the host it is for, such as
             secret/git@git.example.org or github-credentials/ours. Empty: none.
-        wait_minutes: For `remove` and `scale`: minutes that what runs on it gets to end; then it goes on as it was.
+        wait_minutes: For `remove`: minutes that what runs on it gets to end; then it goes on as it was.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     asked = Asked(action, name, pool, type, concurrency, packages, env, git_credentials)
@@ -209,8 +209,8 @@ def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wai
     """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
     with step("drain and change") as detail:
         host = next_spec(wished)
-        if asked.service in wished.own_workers():
-            detail.text = f"{asked.service} restarts once nothing runs on it, this run among it; nobody waits for that"
+        if asked.action == "scale":
+            detail.text = f"{asked.service} goes on, the limit of its pool was all"
         else:
             late = _changed(wished, host, asked.service, client, wait_seconds)
             if late:
@@ -245,11 +245,13 @@ def go_back(before: Stack, wished: Stack, client: SyncPrefectClient, late: str) 
 
 
 def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
-    """See that the worker runs a flow, where it can be asked to."""
+    """See that the worker runs a flow, where it was changed and can be asked to."""
     with step("verify") as detail:
         worker = next((each for each in wished.spec.workers if each.name == asked.name), None)
-        if worker is None or worker.pool == MAINTENANCE_POOL:
-            detail.text = f"{asked.name} is gone, its pool stays" if worker is None else "its next run will tell"
+        if worker is None:
+            detail.text = f"{asked.name} is gone, its pool stays"
+        elif asked.action == "scale":
+            detail.text = f"the pool {worker.pool} runs {wished.spec.pool_limits[worker.pool]} at one time"
         elif client.read_work_pool(worker.pool).is_paused:
             detail.text = f"the pool {worker.pool} is paused, so that no run was tried"
         else:

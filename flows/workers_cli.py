@@ -56,7 +56,7 @@ def add(
     """
     from blocks.workers import Asked
 
-    _change(where, Asked("add", worker, pool, kind, concurrency, packages, env, git_credentials), WAIT_MINUTES)
+    _change(where, Asked("add", worker, pool, kind, concurrency, packages, env, git_credentials))
 
 
 @workers.command
@@ -73,8 +73,8 @@ def remove(worker: str, *, where: Where = HERE, wait: Wait = WAIT_MINUTES) -> No
 
 
 @workers.command
-def scale(worker: str, concurrency: int, *, where: Where = HERE, wait: Wait = WAIT_MINUTES) -> None:
-    """Change how many flow runs a worker takes at one time; it restarts once nothing runs on it.
+def scale(worker: str, concurrency: int, *, where: Where = HERE) -> None:
+    """Change how many flow runs a worker adds to the limit of its pool; what runs goes on.
 
     Parameters
     ----------
@@ -83,10 +83,10 @@ def scale(worker: str, concurrency: int, *, where: Where = HERE, wait: Wait = WA
     """
     from blocks.workers import Asked
 
-    _change(where, Asked("scale", worker, concurrency=concurrency), wait)
+    _change(where, Asked("scale", worker, concurrency=concurrency))
 
 
-def _change(where: Where, wished: Asked, wait_minutes: int) -> None:
+def _change(where: Where, wished: Asked, wait_minutes: int = WAIT_MINUTES) -> None:
     own_file = where.own_file()  # before the working folder changes
     stack = asked_stack(where)
     from blocks import catalog

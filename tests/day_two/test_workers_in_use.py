@@ -91,10 +91,12 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
 
     first = Gated(client, deployment, gated.folder_of(stack, NAME))
     assert first.said == "iniconfig: True, GREETING: hello"
-    scaling = begin(stack, client, "scale", NAME, "3")
-    first.open()
-    scaled = end(stack, scaling)
+    before = stack.pids()[f"worker-{NAME}"]
+    scaled = workers(stack, "scale", NAME, "3")
     assert scaled.status == 0, scaled.output
+    assert client.read_work_pool(NAME).concurrency_limit == 3
+    assert stack.pids()[f"worker-{NAME}"] == before, "what runs would have had to end"
+    first.open()
 
     second = Gated(client, deployment, gated.folder_of(stack, NAME))
     refused = workers(stack, "remove", NAME, "--wait", "0")

@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import (
     WorkPoolCreate,
     WorkPoolUpdate,
 )
-from prefect.client.schemas.objects import DeploymentSchedule, WorkPool
+from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import AutomationCore
 
@@ -84,7 +84,7 @@ def test_what_a_person_sets_and_we_do_not_list_is_left(objects: list[Resource], 
     deployment = client.read_deployment_by_name("status/status")
     client.update_deployment(deployment.id, DeploymentUpdate(tags=["mine"]))
     client.set_deployment_paused_state(deployment.id, False)
-    client.update_work_pool("default", WorkPoolUpdate(concurrency_limit=3, is_paused=True))
+    client.update_work_pool("default", WorkPoolUpdate(is_paused=True))
     client.create_deployment_schedules(deployment.id, [(IntervalSchedule(interval=3600.0), True)])  # type: ignore[arg-type]
     (automation,) = client.read_automations_by_name("Maintenance run late")
     client.pause_automation(automation.id)
@@ -92,9 +92,30 @@ def test_what_a_person_sets_and_we_do_not_list_is_left(objects: list[Resource], 
     converge(objects)
     after = client.read_deployment_by_name("status/status")
     assert (after.tags, after.paused, len(after.schedules)) == (["mine"], False, 2)
-    pool: WorkPool = client.read_work_pool("default")
-    assert (pool.concurrency_limit, pool.is_paused) == (3, True)
+    assert client.read_work_pool("default").is_paused
     assert not client.read_automations_by_name("Maintenance run late")[0].enabled
+
+
+def test_the_limit_of_a_pool_is_the_sum_over_its_workers_and_mended(
+    spec: StackSpec, objects: list[Resource], client: SyncPrefectClient
+) -> None:
+    """Also where there is none, as in a pool which an earlier release of this project made."""
+    assert {name: client.read_work_pool(name).concurrency_limit for name in ("maintenance", "default")} == {
+        "maintenance": 4,
+        "default": 10,
+    }
+    client.update_work_pool("default", WorkPoolUpdate(concurrency_limit=3))
+    client.update_work_pool("maintenance", WorkPoolUpdate(concurrency_limit=None))
+    assert {each.resource: dict(each.fields) for each in plan(objects)} == {
+        "work pool default": {"concurrency limit": (3, 10)},
+        "work pool maintenance": {"concurrency limit": (None, 4)},
+    }
+    workers = [{"name": name, "pool": "default", "concurrency": n} for name, n in (("one", 2), ("two", 5))]
+    wanted = {**spec.model_dump(mode="json"), "workers": [*workers, {"name": "maintenance", "pool": "maintenance"}]}
+    converge(objects_of(build_spec(wanted, "test"), client))
+    assert client.read_work_pool("default").concurrency_limit == 7
+    converge(objects)
+    assert plan(objects) == []
 
 
 def test_what_is_ours_is_mended(objects: list[Resource], client: SyncPrefectClient) -> None:
@@ -102,14 +123,14 @@ def test_what_is_ours_is_mended(objects: list[Resource], client: SyncPrefectClie
     client.update_deployment(deployment.id, DeploymentUpdate(entrypoint="elsewhere.flow", description="mine"))
     for schedule in deployment.schedules:
         client.delete_deployment_schedule(deployment.id, schedule.id)
-    (automation,) = client.read_automations_by_name("Crash zombie flow runs")
+    (automation,) = client.read_automations_by_name("Maintenance run late")
     client.delete_automation(automation.id)
     client.delete_work_pool("default")  # takes its deployments along in no way: they lose their pool
     assert {change.resource: change.action for change in plan(objects)} == {
         "work pool default": "create",
         "deployment probe/default": "update",
         "deployment drift/drift": "update",
-        "automation Crash zombie flow runs": "create",
+        "automation Maintenance run late": "create",
     }
     converge(objects)
     assert plan(objects) == []
@@ -205,10 +226,26 @@ def test_automation_of_a_person_with_our_name_is_left(objects: list[Resource], c
     client.delete_automation(theirs)
 
 
+def test_an_automation_of_ours_that_is_no_longer_wanted_goes_and_a_persons_stays(
+    objects: list[Resource], client: SyncPrefectClient
+) -> None:
+    """The one that crashed healthy runs, of a stack which an earlier release made."""
+    (like,) = client.read_automations_by_name("Maintenance run failed")
+    fields = like.model_dump(exclude={"id", "name", "description", "created", "updated"})
+    name = "Crash zombie flow runs"
+    client.create_automation(AutomationCore(name=name, description=f"{MARK}: a run 0123456789ab", **fields))
+    theirs = client.create_automation(AutomationCore(name=name, description="my own", **fields))
+    assert [dict(each.fields) for each in plan(objects)] == [{"unneeded": ([name], [])}]
+    converge(objects)
+    assert [each.id for each in client.read_automations_by_name(name)] == [theirs]
+    assert plan(objects) == []
+    client.delete_automation(theirs)
+
+
 def test_probe_of_a_pool_without_a_worker_goes_and_the_pool_stays(
     spec: StackSpec, objects: list[Resource], client: SyncPrefectClient
 ) -> None:
-    workers = [{"name": each, "pool": each} for each in ("maintenance", "default", "heavy")]
+    workers = [*spec.model_dump(mode="json")["workers"], {"name": "heavy", "pool": "heavy"}]
     converge(objects_of(build_spec({**spec.model_dump(mode="json"), "workers": workers}, "test"), client))
     probe = client.read_deployment_by_name("probe/heavy")
     theirs = client.create_deployment(probe.flow_id, "theirs", work_pool_name="heavy", pull_steps=[])

@@ -20,7 +20,6 @@ from prefect.states import (
     Pending,
     Retrying,
     Running,
-    Scheduled,
     Suspended,
 )
 
@@ -82,7 +81,7 @@ def state_of(client: SyncPrefectClient, run: UUID) -> State:
 def test_a_dead_run_is_crashed_and_all_others_are_left(client: SyncPrefectClient, begin: Callable[..., UUID]) -> None:
     gone = begin(Pending(), Running(), None)
     retried = begin(Running(), None, AwaitingRetry(), Retrying(), None)
-    ends = (Suspended(), Paused(), AwaitingRetry(), Cancelled(), Completed(), Failed(), Pending(), Scheduled())
+    ends = (Suspended(), Paused(), AwaitingRetry(), Cancelled(), Completed(), Failed(), Pending())
     others = {begin(Running(), None, each): each for each in ends}
     others[begin(Running(), None, Running(), Cancelling())] = Cancelling()
     others[begin(Running())] = Running()  # its client sends no heartbeats

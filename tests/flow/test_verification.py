@@ -33,7 +33,7 @@ def door(address: str) -> FrontDoor:
 @pytest.fixture
 def deployment(client: SyncPrefectClient) -> Iterator[UUID]:
     """`probe/maintenance` on a pool of its own, which has no worker."""
-    visit(WorkPool(POOL, "process", client), Apply())
+    visit(WorkPool(POOL, "process", 4, client), Apply())
     entry = next(each for each in deployments([POOL]) if each["entrypoint"].endswith(".probe"))
     visit(Deployment(entry, client, paused=False), Apply())
     found = client.read_deployment_by_name(f"probe/{POOL}").id
@@ -76,6 +76,7 @@ def test_run_that_waits_for_the_pools_limit_is_cancelled_and_told(
     seen = verification.probe(door, POOL, seconds=1)
     assert (seen.status, seen.reason) == (False, "RunNotStarted")
     assert "the concurrency limit 1 of work pool maintenance is reached" in seen.message
+    assert f"its places are taken by {busy.name} (maintenance, Running); wait for these or cancel" in seen.message
     states = {each.id: each.state_type for each in runs_of(client, deployment)}
     assert states.pop(busy.id) == StateType.RUNNING
     assert list(states.values()) == [StateType.CANCELLED]

@@ -187,14 +187,21 @@ def test_workers_talk_to_the_port_directly_and_are_replaced_when_idle(spec: Host
     assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["url"] == "http://127.0.0.1:4201/api"
     worker = service(spec, "worker-default")
     assert worker.restart == "when-idle"
-    assert worker.argv[-2:] == ("--limit", "10")
+    program = ("-m", "blocks.worker_start", "--type", "process")
+    assert worker.argv[1:] == (*program, "--name", "default", "--pool", "default"), "a limit would never be free again"
     assert "SELFHOST_HOME" not in worker.env
 
 
 def test_the_maintenance_worker_is_a_program_of_ours_that_knows_its_home(home: Home, spec: HostSpec) -> None:
     """What its flows do is found in the home, never in what the server says."""
     worker = service(spec, "worker-maintenance")
-    assert worker.argv[1:4] == ("-P", "-m", "blocks.maintenance_worker")
+    assert worker.argv[1:] == (
+        "-P",
+        "-m",
+        "blocks.maintenance_worker",
+        *("--name", "maintenance"),
+        *("--pool", "maintenance"),
+    )
     assert worker.env["SELFHOST_HOME"] == str(home.root)
 
 
@@ -279,7 +286,7 @@ def test_a_change_is_named_by_its_part(stack: Stack) -> None:
         spec=build_spec(
             {
                 **stack.spec.model_dump(mode="json"),
-                "workers": [{"name": "maintenance", "pool": "maintenance", "concurrency": 5}],
+                "workers": [{"name": "maintenance", "pool": "maintenance", "env": {"TZ": "Asia/Tokyo"}}],
             },
             "test",
         ),
