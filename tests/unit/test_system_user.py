@@ -18,6 +18,8 @@ from blocks.host.home import Home, claim
 from blocks.host.preflight import faults
 from blocks.local.users import FormerUsers, Users
 from blocks.resource import Apply, visit, visit_to_delete
+from flows.destroy import _delete as remove_resource
+from flows.destroy import destroy
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
 
@@ -135,3 +137,20 @@ def test_nobody_elses_user_is_touched(home: Home) -> None:
     assert Path(f"/proc/{os.getpid()}").owner() == ours
     with pytest.raises(Blocked, match="not ours"):
         system_user.ensure(ours, home, "prefect")
+
+
+@needs_root
+def test_a_destroy_that_cannot_remove_a_user_removes_all_else(home: Home, stack: str) -> None:
+    name = system_user.name_for(stack, "w-a")
+    system_user.ensure(name, home, stack)
+    users, in_use = Users("users of the services", [name], home, stack, needs=()), list[system_user.InUse]()
+    process = subprocess.Popen(["/bin/sleep", "60"], user=name)
+    try:
+        assert remove_resource(users, in_use).action == "leave"
+        assert [each.hint for each in in_use] == [f"userdel {name} once that process has ended"]
+        with pytest.raises(system_user.InUse, match=f"the system user {name} is left"):
+            destroy(home, stack)
+    finally:
+        process.kill()
+        process.wait()
+    assert not home.root.exists()
