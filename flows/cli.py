@@ -93,7 +93,6 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     releases = launch.keep_wanted(spec, home)
     if launch.has_other_prefect(spec):
         launch.become(releases[wanted.SERVER], home, lease)
-    launch.install_release(releases[wanted.TOOLS], home)  # what is done with the database takes its programs
     launch.use_own_server(spec, home)
 
     from blocks import catalog, resource, verification
