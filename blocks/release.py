@@ -25,7 +25,7 @@ from typing import Any
 
 from blocks.errors import Blocked
 from blocks.host import interpreter
-from blocks.host.agent.files import write_atomically
+from blocks.host.agent.files import make_folders, write_atomically
 from blocks.host.agent.spec import Artifact, Release
 
 PROJECT = "prefect-selfhost"
@@ -200,7 +200,7 @@ def _sources(folder: str) -> set[tuple[str, int]]:
 def _link_bytecode(folder: str, twin: str, modules: set[str]) -> int:
     """Link the byte code of these modules; what is there is left. Python replaces byte code, it never writes to it."""
     target = Path(twin, "__pycache__")
-    target.mkdir(exist_ok=True)
+    make_folders(target)
     linked = 0
     for each in Path(folder, "__pycache__").iterdir():
         if each.name.partition(".")[0] in modules:
@@ -222,7 +222,7 @@ def keep(store: Path, name: str, content: bytes) -> Artifact:
     artifact = Artifact(name, hashlib.sha256(content).hexdigest())
     path = store / "sha256" / artifact.sha256
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         write_atomically(path, content, 0o644)
     return artifact
 
@@ -264,7 +264,7 @@ def _lock(
     stored = store / "locks" / f"{key}.txt"
     if not stored.exists():
         content = _resolve(wanted, pins, {**os.environ, **(environment or {})})
-        stored.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(stored.parent)
         write_atomically(stored, content, 0o644)
     return stored.read_bytes()
 

@@ -260,6 +260,7 @@ def open_ui(*, where: Where = HERE) -> None:
 
 def main() -> int:
     """Run the command line; exit status 2 for a wrong call, 1 for a failure."""
+    os.umask(0o022)  # not the shell's: by another's nobody may write to what is ours, by a narrow one services pass
     try:
         app(exit_on_error=False, print_error=False)
     except CycloptsError as error:

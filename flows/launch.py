@@ -23,6 +23,7 @@ from blocks.errors import Blocked, SelfhostError
 from blocks.host import control, preflight, secret_files, system_user, wanted
 from blocks.host import home as home_folder
 from blocks.host import lease as leases
+from blocks.host.agent.files import make_folders
 from blocks.host.agent.releases import ReleaseFailed, install
 from blocks.host.agent.spec import Release
 from blocks.host.home import Home
@@ -94,7 +95,7 @@ def refuse_version_change(spec: StackSpec, home: Home) -> None:
 
 def take_lease(home: Home, reason: str, patience: float = 0.0) -> Lease:
     """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds."""
-    home.root.mkdir(parents=True, exist_ok=True)
+    make_folders(home.root)
     return leases.acquire(home.lease, reason, patience)
 
 

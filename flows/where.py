@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from blocks.errors import Blocked, SelfhostError, WrongCall
-from blocks.host import wanted
+from blocks.host import trusted, wanted
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.release import PROJECT
 from blocks.spec import StackSpec, build_spec, default_home, read_spec
@@ -73,6 +73,7 @@ class Where:
         """The spec that is asked for: the file's, else the saved one, else the defaults; options lie over it.
 
         Raises:
+            Blocked: somebody else could have changed the home or the spec file.
             WrongCall: a wrong spec, or two stacks were named.
         """
         file = self._file(with_beside=True)
@@ -94,7 +95,7 @@ class Where:
         """The home of the stack that is there; its spec may be unreadable.
 
         Raises:
-            Blocked: there is no stack.
+            Blocked: there is no stack, or somebody else could have changed its home or the spec file.
             WrongCall: a wrong spec file, or two stacks were named.
         """
         file = self._file(with_beside=not (self.home or self.name))
@@ -123,21 +124,25 @@ class Where:
             file = self._file(with_beside=True)
             home = self.there()
             self._require_one_stack(home, _owner(home), file)
-        except WrongCall:
-            return None  # another stack's
+        except Blocked:
+            return None  # another stack's, or not to be believed
         return file.path.resolve() if file else None
 
     def _file(self, *, with_beside: bool) -> SpecFile | None:
         path = self.spec or (BESIDE if with_beside and BESIDE.is_file() else None)
-        return SpecFile(path, read_spec(path)) if path else None
+        if path is None:
+            return None
+        trusted.require_file(path)
+        return SpecFile(path, read_spec(path))
 
     def _home(self, file: SpecFile | None) -> Home:
-        if self.home:
-            return Home(self.home.resolve())
-        if file and file.home:
-            return Home(file.home)
+        path = self.home or (file.home if file else None) or self._default_home(file)
+        trusted.require_home(path)
+        return Home(path.resolve() if self.home else path)
+
+    def _default_home(self, file: SpecFile | None) -> Path:
         name = self.name or (file.name if file else None)
-        return Home(default_home(name) if name else read_spec(None).home_path)
+        return default_home(name) if name else read_spec(None).home_path
 
     def _require_one_stack(self, home: Home, owner: str | None, file: SpecFile | None) -> None:
         if file and file.home and file.home.resolve() != home.root.resolve():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blocks.errors import Blocked
 from blocks.host.agent.config import UNQUOTABLE
-from blocks.host.agent.files import write_atomically
+from blocks.host.agent.files import make_folders, write_atomically
 
 LONGEST = 70
 """Characters of a home's path: sockets lie below it, and a socket's path may have 107."""
@@ -148,7 +148,7 @@ def claim(home: Home, stack: str) -> bool:
     """
     if home.owner() == stack:
         return False
-    home.root.mkdir(parents=True, exist_ok=True)
+    make_folders(home.root)
     home.root.chmod(0o711)
     for left in home.root.glob(f".{home.mark.name}.*"):
         left.unlink()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import Blocked, Conflict
+from blocks.host.agent.files import open_lock, open_log
 from blocks.host.agent.processes import end, record_of
 
 INHERITED = "SELFHOST_LEASE_FD"
@@ -55,6 +56,7 @@ def acquire(path: Path, reason: str, patience: float = 0.0) -> Lease:
     Raises:
         Conflict: a living process holds it, and did for that time (the text says who, since when and why), or has
             removed its folder.
+        Blocked: it is another user's, or a link.
     """
     inherited = os.environ.pop(INHERITED, None)
     if inherited is not None and _is_same_file(int(inherited), path):
@@ -83,9 +85,11 @@ def held(path: Path, reason: str, patience: float = 0.0) -> Iterator[Lease]:
 def _locked(path: Path, patience: float = 0.0) -> int:
     """A descriptor of the file that is at `path`, with the kernel's lock on it, tried for that many seconds."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_lock(path)
     except FileNotFoundError as error:
         raise Conflict(f"{path.parent} is gone: it was removed meanwhile", "run the same command again") from error
+    except OSError as error:
+        raise Blocked(f"{path} cannot be opened: {error.strerror}", "run as the user who made the stack") from error
     try:
         _lock(descriptor, time.monotonic() + patience)
     except BlockingIOError as error:
@@ -143,9 +147,9 @@ def break_it(path: Path, reason: str, log: Path) -> list[int]:
     held_by, ended = described(path), end_orphans(path)
     claim = _claim(" ".join(reason.split()))
     line = f"{claim['since']} {claim['owner']} broke the lease for: {claim['reason']}; it was held by {held_by}; "
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{line}ended processes: {', '.join(map(str, ended)) or 'none'}\n")
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open_log(log) as file:
+        file.write(f"{line}ended processes: {', '.join(map(str, ended)) or 'none'}\n".encode())
     return ended
 
 

@@ -98,7 +98,7 @@ class Cluster:
         with tempfile.NamedTemporaryFile(dir=self.folder) as password:
             password.write(admin_password.encode())
             password.flush()
-            self._own(Path(password.name))
+            self._own(password.fileno())
             argv = ["initdb", f"--pgdata={making}", f"--username={ADMIN}", f"--pwfile={password.name}"]
             argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
             self._run_as_user([str(self.bin / argv[0]), *argv[1:]])
@@ -139,10 +139,11 @@ class Cluster:
         entry = pwd.getpwnam(self.user)
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": [], "umask": 0o077}
 
-    def _own(self, path: Path) -> None:
+    def _own(self, file: Path | int) -> None:
+        """Give it to PostgreSQL's user; a file in that user's folder by its descriptor, as a name may be a link."""
         if self.user:
             entry = pwd.getpwnam(self.user)
-            os.chown(path, entry.pw_uid, entry.pw_gid)
+            os.chown(file, entry.pw_uid, entry.pw_gid)
 
 
 def postmaster(data: Path) -> ProcessRecord | None:

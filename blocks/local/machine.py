@@ -14,7 +14,7 @@ from blocks.host import control
 from blocks.host import home as home_folder
 from blocks.host.agent import processes
 from blocks.host.agent.config import AgentConfig
-from blocks.host.agent.files import write_atomically
+from blocks.host.agent.files import make_folders, write_atomically
 from blocks.host.agent.spec import HostSpec, HostStatus, InvalidSpec, from_json, to_json
 from blocks.host.bundle import build_agent
 from blocks.host.home import HOME_VARIABLE, Home
@@ -210,7 +210,7 @@ exec "{machine.release_python}" -P -m flows.cli "$@"
         return {"text": self._text}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        self._path.parent.mkdir(exist_ok=True)
+        make_folders(self._path.parent)
         write_atomically(self._path, self._text.encode(), 0o755)
 
     def delete(self) -> None:

@@ -87,5 +87,5 @@ def _ensure_folder(folder: Path) -> None:
     """Make a folder and its parents so that they outlast a power failure, as what is put into them must."""
     if not folder.is_dir():
         _ensure_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)

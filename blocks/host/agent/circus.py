@@ -21,7 +21,7 @@ from . import circus_ini, processes
 from .config import AgentConfig, Layout
 from .definitions import Wanted, base_environment, service_definition
 from .execution import QUICK_EXIT, WAKE_SIGNAL, read_data, write_data
-from .files import write_atomically
+from .files import open_log, write_atomically
 from .planning import ServiceProcess
 from .processes import ProcessRecord
 from .service_manager import ServiceManagerFailed
@@ -227,7 +227,7 @@ class CircusManager:
             "sockets": [],
         }
         write_data(str(self._daemon_definition), definition)
-        with self._layout.log(DAEMON).open("ab") as log:
+        with open_log(self._layout.log(DAEMON)) as log:
             self._daemon = subprocess.Popen(
                 [*self._wrapper, "exec", str(self._layout.home), "locked", DAEMON],
                 stdin=subprocess.DEVNULL,

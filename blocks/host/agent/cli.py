@@ -16,7 +16,7 @@ from . import processes
 from .config import InvalidConfig, Layout, load_config
 from .daemon import AlreadyRunning, Daemon, lock_home, make_service_manager, sha256_of, write_identity
 from .execution import read_data
-from .files import write_atomically
+from .files import open_log, write_atomically
 from .jobs import Jobs
 from .processes import ProcessRecord
 from .reporting import stopped_status
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=sorted(commands))
     parser.add_argument("--home", required=True, type=Path, help="folder of this host's stack")
     options = parser.parse_args(arguments)
+    os.umask(0o077)
     try:
         commands[options.command](Layout(options.home.absolute()))
     except (CommandFailed, InvalidConfig, AlreadyRunning, ServiceManagerFailed) as error:
@@ -57,7 +58,6 @@ def main(arguments: list[str]) -> int:
 
 def _run(layout: Layout) -> None:
     config = load_config(layout.home)
-    os.umask(0o077)
     layout.make()
     descriptor = lock_home(layout)
     digest = sha256_of(_archive())
@@ -67,7 +67,6 @@ def _run(layout: Layout) -> None:
 
 def _start(layout: Layout) -> None:
     load_config(layout.home)
-    os.umask(0o077)
     layout.make()
     running = _running_agent(layout)
     if running is not None and _sha256_of_running(layout) != sha256_of(_archive()):
@@ -111,7 +110,7 @@ def _spawn(layout: Layout) -> ProcessRecord:
     if log_path.exists() and log_path.stat().st_size > LOG_BYTES:
         log_path.replace(log_path.with_suffix(".log.1"))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    with log_path.open("ab") as log:
+    with open_log(log_path) as log:
         child = subprocess.Popen(
             [*_wrapper(), "run", "--home", str(layout.home)],
             stdin=subprocess.DEVNULL,

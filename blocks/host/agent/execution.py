@@ -61,7 +61,6 @@ def run_service(home: str, name: str, sockets: dict[str, int]) -> NoReturn:
     """Wait until the definition of `name` allows a start, then become it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [WAKE_SIGNAL])
     reset_dispositions()
-    os.umask(0o077)
     os.dup2(1, 2)
     _close_others(set(sockets.values()))
     path = f"{home}/run/{name}.pid"
@@ -79,7 +78,6 @@ def run_locked(home: str, name: str) -> NoReturn:
     The lock lives as long as the program does, for it inherits the descriptor: two are impossible.
     """
     reset_dispositions()
-    os.umask(0o077)
     descriptor = os.open(f"{home}/run/{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -281,6 +279,7 @@ def write_data(path: str, data: dict[str, Any]) -> None:
 def main(arguments: list[str]) -> NoReturn:
     """`exec HOME service NAME [SOCKET=FD …]`, or `exec HOME KIND NAME` with kind `unit`, `locked`, `job`."""
     home, kind, name, *sockets = arguments
+    os.umask(0o077)
     try:
         if kind == "service":
             pairs = (each.rpartition("=") for each in sockets)

@@ -60,10 +60,27 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open a log to write on at its end, closed to other users even where its folder lets them pass."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Open a log to write on at its end, closed to other users even where its folder lets them pass.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    return os.fdopen(_open_closed(path, os.O_WRONLY | os.O_APPEND), "ab")
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of a file to lock. It is closed to other users: whoever may read a file may lock it, too.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    return _open_closed(path, os.O_RDWR)
+
+
+def _open_closed(path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     os.fchmod(descriptor, 0o600)  # one that is there already may be open to all
-    return os.fdopen(descriptor, "ab")
+    return descriptor
 
 
 def ensure_file(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> bool:

@@ -63,7 +63,7 @@ def _open_log(path: str) -> int:
     """A fresh log; the one of the run before is kept as `.1`."""
     with contextlib.suppress(FileNotFoundError):
         os.replace(path, f"{path}.1")  # noqa: PTH105
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _run(name: str, definition: dict[str, Any], log: int) -> tuple[int, str]:

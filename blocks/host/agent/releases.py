@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .files import make_folders, write_atomically
+from .files import make_folders, open_lock, write_atomically
 from .spec import Artifact, Release
 
 MARKER = "complete"
@@ -171,6 +171,9 @@ def _run(release: Release, step: str, command: list[str], held: int) -> None:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[int]:
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+    descriptor = open_lock(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
