@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from blocks.host.agent import processes
-from blocks.host.agent.files import ensure_folder, ensure_rendered, folder_trace, substitute, write_atomically
+from blocks.host.agent.files import (
+    ensure_folder,
+    ensure_rendered,
+    folder_trace,
+    open_lock,
+    open_log,
+    substitute,
+    write_atomically,
+)
 from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.secret_value import UnusableSecret, read
 from blocks.host.agent.spec import File, Folder
@@ -111,6 +119,21 @@ def test_a_secret_keeps_its_own_spaces_and_a_folder_is_none(tmp_path: Path) -> N
     (tmp_path / "folder").mkdir()
     with pytest.raises(UnusableSecret, match="the secret folder cannot be read: Is a directory"):
         read(str(tmp_path / "folder"))
+
+
+def test_logs_and_locks_are_closed_to_others_and_no_link_is_followed(tmp_path: Path) -> None:
+    for name, opened in (("log", open_log), ("lock", open_lock)):
+        path = tmp_path / name
+        path.write_text("of an older stack")
+        path.chmod(0o666)
+        file = opened(path)
+        os.close(file) if isinstance(file, int) else file.close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        (tmp_path / "link").symlink_to(path)
+        with pytest.raises(OSError, match="symbolic links"):
+            opened(tmp_path / "link")
+        (tmp_path / "link").unlink()
+        assert path.read_text() == "of an older stack"
 
 
 def test_a_secret_is_put_in_as_it_is() -> None:

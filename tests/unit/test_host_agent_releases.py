@@ -73,6 +73,7 @@ def test_a_release_is_installed_once_and_a_half_made_one_again(
     packages = next(folder.glob("lib/python*/site-packages"))
     assert list((packages / "tiny_own" / "__pycache__").iterdir())
     assert folder.stat().st_mode & 0o055 == 0o055
+    assert (root / f".{release.id}.lock").stat().st_mode & 0o777 == 0o600  # who may read it may lock it
     assert not [each for each in root.iterdir() if each.name.endswith(".artifacts")]
 
     before = folder.stat().st_ino

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import signal
@@ -155,11 +154,21 @@ def test_damaged_text_is_nobody(path: Path, text: str) -> None:
     acquire(path, "next").release()
 
 
-def test_is_readable_so_that_others_see_who_holds_it(path: Path) -> None:
-    lease = acquire(path, "bootstrap")
-    assert path.stat().st_mode & 0o444 == 0o444
-    assert json.loads(path.read_text())["reason"] == "bootstrap"
-    lease.release()
+def test_others_can_neither_read_nor_lock_it_and_one_of_an_older_stack_is_closed(path: Path) -> None:
+    """Whoever may read a file may lock it, and then nobody could change the stack any more."""
+    acquire(path, "bootstrap").release()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    assert is_free(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_in_its_place_is_not_followed(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours").write_text("precious")
+    path.symlink_to(tmp_path / "ours")
+    with pytest.raises(Blocked, match=r"lease\.json cannot be opened"):
+        acquire(path, "bootstrap")
+    assert (tmp_path / "ours").read_text() == "precious"
 
 
 LEAVE = "import subprocess, sys; from pathlib import Path; from blocks.host.lease import acquire; "

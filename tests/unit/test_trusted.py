@@ -5,8 +5,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from blocks.errors import Blocked
 from blocks.host import trusted
 from blocks.host.home import HOME_VARIABLE, Home, claim
 from blocks.host.trusted import FILES, FOLDERS, require_file, require_home
-from flows import cli
+from blocks.local.object_store import LocalObjectStore
+from blocks.release import keep
+from flows import cli, launch
 from tests.unit.test_cli import saved
 
 MALLORY = 54_321
@@ -119,7 +123,7 @@ def test_what_is_anothers_within_a_home_is_refused(name: str, home: Home) -> Non
     require_home(home.root, seen_as({}))
     with pytest.raises(Blocked, match=f"{name} belongs to {MALLORY}") as caught:
         require_home(home.root, seen_as({path: MALLORY}))
-    assert f"chown -R {pwd.getpwuid(os.geteuid()).pw_name} {home.root}" in caught.value.hint
+    assert re.search(f"chown -R [^ ]+ {home.root}$", caught.value.hint)
     with pytest.raises(Blocked, match=f"others may write to {path}") as caught:
         require_home(home.root, seen_as({}, {path: 0o646}))
     assert caught.value.hint == f"chmod -R go-w {home.root}"
@@ -242,3 +246,41 @@ def test_a_spec_is_believed_by_its_owner_its_mode_and_its_folders(tmp_path: Path
     require_file(tmp_path / "link.toml")
     with pytest.raises(Blocked, match=f"{path} belongs to {MALLORY}"):
         require_file(tmp_path / "link.toml", seen_as({path: MALLORY}))
+
+
+@pytest.fixture
+def umask_zero() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_zero")
+def test_a_call_does_not_take_the_shells_umask(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    monkeypatch.chdir(home.root.parent)
+    assert selfhost(monkeypatch, "stop", "--home", str(home.root)) == 1  # there is none
+    assert os.umask(0) == 0o022
+
+
+@pytest.mark.usefixtures("umask_zero")
+def test_what_others_pass_through_has_its_mode_whatever_the_umask(home: Home, tmp_path: Path) -> None:
+    root = Home(home.root / "deep/h")
+    launch.take_lease(root, "bootstrap").release()
+    claim(root, "prefect")
+    keep(root.store, "wheel", b"content")
+    store = LocalObjectStore(folder=root.store)
+    store.put("backups/one/manifest.json", root.mark)
+    modes = {each.relative_to(home.root).as_posix(): oct(each.stat().st_mode & 0o777) for each in home.root.rglob("*")}
+    digest = next(name for name in modes if name.startswith("deep/h/store/sha256/"))
+    assert modes == {
+        "deep": "0o755",
+        "deep/h": "0o711",
+        "deep/h/lease.json": "0o600",
+        "deep/h/stack.json": "0o644",
+        "deep/h/store": "0o755",
+        "deep/h/store/sha256": "0o755",
+        digest: "0o644",
+        "deep/h/store/backups": "0o700",
+        "deep/h/store/backups/one": "0o700",
+        "deep/h/store/backups/one/manifest.json": "0o600",
+    }
