@@ -99,6 +99,7 @@ class Stack:
             text=True,
             cwd=self.folder,
             env=dict(self.environment),
+            umask=0,  # the worst a shell can have: modes must not come from it
             **self.identity,
         )
 

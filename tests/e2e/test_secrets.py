@@ -70,6 +70,19 @@ def test_what_holds_a_secret_is_readable_by_its_owner_alone(stack: Stack) -> Non
     assert set(closed.values()) == {"0o700"}, closed
 
 
+def test_nobody_else_may_write_anything_in_the_home(stack: Stack) -> None:
+    """It was made under umask 0, and all calls since were under it. Files come and go meanwhile: `find` goes on."""
+    argv = ["find", str(stack.home), "!", "-type", "l", "-perm", "/022"]
+    assert not subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False).stdout
+
+
+def test_nobody_else_may_lock_anything_in_the_home(stack: Stack) -> None:
+    """Whoever may read a file may lock it."""
+    locks = [stack.paths.lease, *stack.home.glob("releases/.*.lock"), *stack.home.glob("run/*.lock")]
+    assert len(locks) >= 4
+    assert {oct(stat.S_IMODE(each.stat().st_mode)) for each in locks} == {"0o600"}
+
+
 def test_no_command_line_ever_held_a_secret(bootstrapped: Bootstrapped, values: dict[str, bytes]) -> None:
     seen = bootstrapped.command_lines.seen
     assert any(b"blocks.host.serve" in each for each in seen), "the sampling missed the server"

@@ -74,6 +74,7 @@ def test_a_release_is_installed_once_and_a_half_made_one_again(
     assert list((packages / "tiny_own" / "__pycache__").iterdir())
     assert folder.stat().st_mode & 0o055 == 0o055
     assert (root / f".{release.id}.lock").stat().st_mode & 0o777 == 0o600  # who may read it may lock it
+    assert not [each for each in root.rglob("*") if each.lstat().st_mode & 0o022 and not each.is_symlink()]
     assert not [each for each in root.iterdir() if each.name.endswith(".artifacts")]
 
     before = folder.stat().st_ino

@@ -81,11 +81,14 @@ def _install(release: Release, root: Path, store: Path, held: int) -> None:
     try:
         for leftover in (folder, staged):
             shutil.rmtree(leftover, ignore_errors=True)
-        staged.mkdir(mode=0o755)
+        staged.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700)  # closed until it is whole: uv makes a lock in it which anybody could write to
         lock = _stage(release, release.lock, staged, store)
         wheels = [_stage(release, each, staged, store) for each in release.wheels]
         for step, command in commands(release, folder, staged, lock, wheels):
             _run(release, step, command, held)
+        (folder / ".lock").unlink(missing_ok=True)
+        folder.chmod(0o755)
         write_atomically(folder / MARKER, json.dumps(_marker(release)).encode(), 0o644)
     except OSError as error:
         raise ReleaseFailed(f"release {release.id}: {error}") from error
