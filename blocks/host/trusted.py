@@ -12,6 +12,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import Blocked
@@ -37,11 +38,12 @@ def require_home(home: Path, look: Look = os.lstat) -> None:
     Raises:
         Blocked: the hint has the command that mends it.
     """
-    _require_way(home, look, f"chown -R {_us()} {home}", f"chmod -R go-w {home}")
+    mend = Mend(home, f"chown -R {_us()} {home}", f"chmod -R go-w {home}")
+    _require_way(mend, look)
     for path, found in _inside(home, look):
-        _require(path, found, f"chown -R {_us()} {home}", f"chmod -R go-w {home}")
+        _require(path, found, mend)
         if str(path.relative_to(home)) in FILES and not stat.S_ISREG(found.st_mode):
-            raise Blocked(f"{path} is a link, or no file at all: it is not believed", f"look at it, then rm {path}")
+            raise Blocked(f"{home} is not believed: {path} is a link, or no file", f"look at it, then rm {path}")
 
 
 def require_file(path: Path, look: Look = os.lstat) -> None:
@@ -50,28 +52,35 @@ def require_file(path: Path, look: Look = os.lstat) -> None:
     Raises:
         Blocked: the hint has the command that mends it.
     """
-    _require_way(path, look, f"chown {_us()} {path}", f"chmod go-w {path}")
+    _require_way(Mend(path, f"chown {_us()} {path}", f"chmod go-w {path}"), look)
 
 
-def _require_way(path: Path, look: Look, own: str, close: str) -> None:
-    """See to what `path` names and to all on the way there; `own` and `close` mend what it names itself."""
-    for each, found, is_end in _way(path, look):
-        if is_end:
-            _require(each, found, own, close)
-        else:
-            _require(each, found, f"chown {_us()} {each}", f"chmod go-w {each}", may_be_sticky=True)
+@dataclass(frozen=True)
+class Mend:
+    """What is to be believed, and the commands that make it ours and close it to others."""
+
+    what: Path
+    own: str
+    close: str
 
 
-def _require(path: Path, found: os.stat_result, own: str, close: str, *, may_be_sticky: bool = False) -> None:
+def _require_way(mend: Mend, look: Look) -> None:
+    """See to what a path names, and to all on the way there."""
+    for each, found, is_end in _way(mend.what, look):
+        above = Mend(mend.what, f"chown {_us()} {each}", f"chmod go-w {each}")
+        _require(each, found, mend if is_end else above, may_be_sticky=not is_end)
+
+
+def _require(path: Path, found: os.stat_result, mend: Mend, *, may_be_sticky: bool = False) -> None:
     if found.st_uid not in (0, os.geteuid()):
         owner = _name(found.st_uid)
         raise Blocked(
-            f"{path} belongs to {owner}, not to {_us()}: it is not believed",
-            f"run it as {owner}; or, once you trust what is in it: {own}",
+            f"{mend.what} is not believed: {path} belongs to {owner}, not to {_us()}",
+            f"run it as {owner}; or, once you trust what is in it: {mend.own}",
         )
     # In a sticky folder nobody but its owner can replace what is ours.
     if _others_may_write(found) and not (may_be_sticky and found.st_mode & stat.S_ISVTX):
-        raise Blocked(f"others may write to {path}: what is there is not believed", close)
+        raise Blocked(f"{mend.what} is not believed: others may write to {path}", mend.close)
 
 
 def _way(path: Path, look: Look) -> Iterator[tuple[Path, os.stat_result, bool]]:

@@ -57,6 +57,8 @@ def read(home: Home) -> Wanted:
         return Wanted(dict(data["spec"]), releases)
     except FileNotFoundError as error:
         raise Blocked(f"no stack has been bootstrapped in {home.root}", "selfhost bootstrap makes one") from error
+    except PermissionError as error:
+        raise Blocked(f"{path} cannot be read: {error.strerror}", "run as the user who made the stack") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidSpec) as error:
         raise Blocked(
             f"{path} is damaged: {error}", "bootstrap writes it anew when it is given the stack's spec file by --spec"
