@@ -24,6 +24,7 @@ RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artif
 def stack(home: Home) -> Stack:
     home.secrets.mkdir(parents=True)
     (home.secrets / "auth-string").write_text("admin:open-sesame")
+    (home.secrets / "encryption-key").write_text("open-sesame-too")
     spec = build_spec(
         {
             "home": str(home.root),
