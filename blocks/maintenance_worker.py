@@ -13,6 +13,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from abc import ABC
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -85,7 +86,7 @@ class FixedConfiguration(ProcessJobConfiguration):
         return fixed
 
 
-class MaintenanceWorker(ProcessWorker):
+class MaintenanceWorker(ProcessWorker, ABC):  # as an abstract one it is not registered in the place of its parent
     """A process worker that starts nothing but our own flows."""
 
     job_configuration = FixedConfiguration

@@ -19,7 +19,7 @@ import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,8 @@ def prepare(
     project = project_of(store / "sha256" / wheel.sha256)
     wanted = [*requirements(prefect_version, project), *packages]
     lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
-    return _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE)
+    made = _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE)
+    return replace(made, untrusted=bool(packages))
 
 
 def prepare_all(
@@ -288,6 +289,7 @@ def _compile(
         constraint_file = Path(folder) / "constraints.txt"
         constraint_file.write_text(pins)
         argv = [uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", *options]
+        argv += ["--only-binary", ":all:"]  # to ask a source package what it needs is to execute it
         argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*interpreter.minor())]
         # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.
         argv += ["--python", interpreter.base_python(), "--constraints", str(constraint_file), "-"]

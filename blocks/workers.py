@@ -82,6 +82,10 @@ def _scaled(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[di
 def _worker(asked: Asked) -> dict[str, Any]:
     pairs = [each.partition("=") for each in asked.env]
     wrong = [key for key, sign, _ in pairs if not sign]
+    elsewhere = [each for each in asked.packages if set(each) & set("@/")]
+    if elsewhere:
+        hint = "packages of your index by their names; for others, edit the stack's spec and bootstrap"
+        raise WrongCall(f"packages: {elsewhere[0]!r} leads elsewhere than to the package index", hint)
     if wrong:
         raise WrongCall(f"env: {wrong[0]!r} is not KEY=VALUE", "such as TZ=Europe/Berlin")
     return {

@@ -6,6 +6,7 @@ import base64
 import os
 import pickle
 import signal
+from abc import ABC
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_nothing_but_the_entrypoint_of_a_deployment_and_its_pool_is_used(
 def edited_late(attack: Attack, edit: Callable[[MaintenanceWorker, UUID], Any]) -> type[MaintenanceWorker]:
     """A worker at whose server something is edited between its check and the start of the run's process."""
 
-    class Late(MaintenanceWorker):
+    class Late(MaintenanceWorker, ABC):
         async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
             await edit(self, flow_run_id)
             await super()._give_worker_labels_to_flow_run(flow_run_id)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import io
+import os
 import shutil
 import sys
 import sysconfig
+import tarfile
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from blocks.host.agent.releases import ReleaseFailed, install, is_whole, locked_names
+from blocks.host.agent.releases import NOBODY, ReleaseFailed, install, is_whole, locked_names
 from blocks.host.agent.spec import Artifact, Release
+from blocks.host.interpreter import base_python
 
 UV = shutil.which("uv") or str(Path(sysconfig.get_path("scripts")) / "uv")
 
@@ -110,7 +116,7 @@ def test_the_hashes_of_the_lock_are_required(tmp_path: Path, store: Path, releas
     lock = tmp_path / "wrong.txt"
     lock.write_text(f"tiny-locked==1.0 --hash=sha256:{'0' * 64}\n")
     wrong = dataclasses.replace(release, lock=put(store, lock))
-    with pytest.raises(ReleaseFailed, match=r"(?s)release 1.0-abc: uv pip sync failed .*[Hh]ash"):
+    with pytest.raises(ReleaseFailed, match=r"(?s)release 1.0-abc: uv pip install failed .*[Hh]ash"):
         install(wrong, tmp_path / "releases", store)
 
 
@@ -119,6 +125,59 @@ def test_what_does_not_import_is_not_whole(tmp_path: Path, store: Path, release:
     with pytest.raises(ReleaseFailed, match=r"(?s)smoke imports failed .*No module named 'not_there'"):
         install(broken, tmp_path / "releases", store)
     assert not is_whole(broken, tmp_path / "releases")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that any user can pass through: pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp(prefix="sh-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_packages_that_anybody_chose_are_executed_by_root_in_no_way(open_folder: Path) -> None:
+    """As their build, as a line of a `.pth` file, as an import: a worker's own release may have any."""
+    marker = open_folder / "marker"
+    tell = f"import os; open({str(marker)!r}, 'a').write(str(os.geteuid()))"
+    locked = make_wheel(open_folder, "tiny_locked", "raise RuntimeError(__import__('os').geteuid())\n")
+    with zipfile.ZipFile(locked, "a") as archive:
+        archive.writestr("tiny_locked.pth", tell + "\n")
+    own = make_wheel(open_folder, "tiny_own", "")
+    lock, store = open_folder / "requirements.txt", open_folder / "store"
+    lock.write_text(f"tiny-locked==1.0 --hash=sha256:{hashlib.sha256(locked.read_bytes()).hexdigest()}\n")
+    wheels = (put(store, locked), put(store, own))
+    made = Release("1.0-abc", base_python(), UV, put(store, lock), wheels, untrusted=True)
+    assert install(made, open_folder / "releases", store)
+    assert not marker.exists()
+    (open_folder / "releases/1.0-abc/complete").unlink()
+    tried = dataclasses.replace(made, smoke=("tiny_locked",))
+    whose = os.geteuid() or NOBODY
+    with pytest.raises(ReleaseFailed, match=f"tiny_locked cannot be imported: RuntimeError: {whose}"):
+        install(tried, open_folder / "releases", store)
+    assert not marker.exists() or marker.read_text() == str(whose)
+
+
+def test_nothing_is_built(tmp_path: Path, store: Path, release: Release) -> None:
+    """A source package says itself what is executed then."""
+    source = tmp_path / "tiny_locked-1.0.tar.gz"
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.2\nName: tiny-locked\nVersion: 1.0\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "built"\nbackend-path = ["."]\n'
+        '[project]\nname = "tiny-locked"\nversion = "1.0"\n',
+        "built.py": f"open({str(tmp_path / 'marker')!r}, 'w').close()\n",
+    }
+    with tarfile.open(source, "w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"tiny_locked-1.0/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content.encode()))
+    lock = tmp_path / "source.txt"
+    lock.write_text(f"tiny-locked==1.0 --hash=sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}\n")
+    wheels = (put(store, source), release.wheels[1])
+    with pytest.raises(ReleaseFailed, match="uv pip install failed"):
+        install(dataclasses.replace(release, lock=put(store, lock), wheels=wheels), tmp_path / "releases", store)
+    assert not (tmp_path / "marker").exists()
 
 
 def test_without_uv_it_says_so(tmp_path: Path, store: Path, release: Release) -> None:

@@ -102,6 +102,8 @@ def test_scale_changes_the_number_of_runs_and_ignores_what_is_for_add(name: str)
         (Asked("add", "more", env=("9=x",)), "no name of an environment variable"),
         (Asked("add", "more", packages=("--index-url",)), "no requirement"),
         (Asked("add", "more", packages=("rich\n--index-url x",)), "no requirement"),
+        (Asked("add", "more", packages=("x @ file:///tmp/x.whl",)), "leads elsewhere than to the package index"),
+        (Asked("add", "more", packages=("tmp/x.whl",)), "leads elsewhere than to the package index"),
         *(
             (Asked("add", "more", git_credentials=wrong), "git_credentials")
             for wrong in (

@@ -12,11 +12,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .files import make_folders, open_lock, write_atomically
 from .spec import Artifact, Release
 
 MARKER = "complete"
+SMOKE = "smoke imports"
+NOBODY = 65519
+"""A user whom no account has: the last of those that systemd gives to services for as long as they live."""
 STEP_TIMEOUT = 1800.0
 """Seconds one step may take: a download of 100 MB over a slow line, not a hung one."""
 
@@ -82,13 +86,15 @@ def _install(release: Release, root: Path, store: Path, held: int) -> None:
         for leftover in (folder, staged):
             shutil.rmtree(leftover, ignore_errors=True)
         staged.mkdir(mode=0o700)
-        folder.mkdir(mode=0o700)  # closed until it is whole: uv makes a lock in it which anybody could write to
+        folder.mkdir(mode=0o700)  # closed while uv is at work: it makes a lock in it which anybody could write to
         lock = _stage(release, release.lock, staged, store)
         wheels = [_stage(release, each, staged, store) for each in release.wheels]
         for step, command in commands(release, folder, staged, lock, wheels):
             _run(release, step, command, held)
         (folder / ".lock").unlink(missing_ok=True)
         folder.chmod(0o755)
+        if release.smoke:
+            _run(release, SMOKE, [str(folder / "bin" / "python"), "-c", _SMOKE, *release.smoke], held)
         write_atomically(folder / MARKER, json.dumps(_marker(release)).encode(), 0o644)
     except OSError as error:
         raise ReleaseFailed(f"release {release.id}: {error}") from error
@@ -99,21 +105,23 @@ def _install(release: Release, root: Path, store: Path, held: int) -> None:
 def commands(
     release: Release, folder: Path, staged: Path, lock: Path, wheels: Sequence[Path]
 ) -> list[tuple[str, list[str]]]:
-    """The steps of an installation, as (name, argv). Pure but for reading the lock."""
+    """The steps of an installation, as (name, argv). Pure but for reading the lock.
+
+    Nothing is built, as a build executes what a source package says. And what is locked is put in last: uv asks the
+    environment's own interpreter, in which code of any of its packages might run.
+    """
     python = str(folder / "bin" / "python")
     uv = [release.uv, "--quiet"]
+    into = [*uv, "pip", "install", "--python", python, "--no-deps", "--only-binary", ":all:"]
     sources = ["--find-links", str(staged)] if wheels else []
     offline = ["--no-index"] if len(wheels) > 1 else []
     locked = locked_names(lock.read_text(encoding="utf-8"))
     own = [str(each) for each in wheels if _distribution(each.name) not in locked]
     steps = [("uv venv", [*uv, "venv", "--no-project", "--python", release.python, str(folder)])]
-    if locked:
-        sync = [*uv, "pip", "sync", "--python", python, "--require-hashes", *offline, *sources, str(lock)]
-        steps.append(("uv pip sync", sync))
     if own:
-        steps.append(("uv pip install", [*uv, "pip", "install", "--python", python, "--no-deps", "--no-index", *own]))
-    if release.smoke:
-        steps.append(("smoke imports", [python, "-c", _SMOKE, *release.smoke]))
+        steps.append(("uv pip install of our own", [*into, "--no-index", *own]))
+    if locked:
+        steps.append(("uv pip install", [*into, "--require-hashes", *offline, *sources, "-r", str(lock)]))
     return steps
 
 
@@ -152,6 +160,11 @@ def _stage(release: Release, artifact: Artifact, staged: Path, store: Path) -> P
 def _run(release: Release, step: str, command: list[str], held: int) -> None:
     """Run one step. It inherits the lock, so that a step which outlives a killed agent keeps the next away."""
     environment = {key: value for key, value in os.environ.items() if key not in _DROPPED}
+    passed: tuple[int, ...] = (held,)
+    user: dict[str, Any] = {}
+    if release.untrusted and step == SMOKE and os.geteuid() == 0:
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        environment, passed = {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8"}, ()
     try:
         done = subprocess.run(
             command,
@@ -161,9 +174,10 @@ def _run(release: Release, step: str, command: list[str], held: int) -> None:
             env=environment,
             cwd="/",
             umask=0o022,
-            pass_fds=(held,),
+            pass_fds=passed,
             timeout=STEP_TIMEOUT,
             check=False,
+            **user,
         )
     except subprocess.TimeoutExpired as error:
         raise ReleaseFailed(f"release {release.id}: {step} took longer than {STEP_TIMEOUT:g} s") from error
