@@ -107,5 +107,5 @@ def test_the_server_says_who_called_and_status_names_who_should_not_have(served:
     assert set(called) == {TOO_OLD, clients.OLDEST}
     found = clients.fit(called, prefect.__version__, time.time())
     assert (found.status, found.reason) == (False, "TooOld")
-    assert f"Prefect {TOO_OLD} called 0 min ago" in found.message
+    assert f"Prefect {TOO_OLD} called " in found.message
     assert f"Prefect {clients.OLDEST} called" not in found.message
