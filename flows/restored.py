@@ -130,7 +130,8 @@ def has_workers(stack: Stack) -> bool:
 
 def _crash(client: SyncPrefectClient, stopped: datetime) -> int:
     """How many flow runs that was; their task runs with them."""
-    flow_runs = [each for each in _running_flows(client) if _is_of_then(each, stopped)]
+    # Those paused in their process, too: it is gone. Suspended ones have none, and can be resumed.
+    flow_runs = [each for each in work_pools.all_alive(client) if _is_of_then(each, stopped)]
     for run in flow_runs:
         client.set_flow_run_state(run.id, Crashed(message=MESSAGE), force=True)
     for task_run in _running_tasks(client):
@@ -141,14 +142,6 @@ def _crash(client: SyncPrefectClient, stopped: datetime) -> int:
 
 def _is_of_then(run: FlowRun | TaskRun, stopped: datetime) -> bool:
     return run.state is not None and run.state.timestamp <= stopped
-
-
-def _running_flows(client: SyncPrefectClient) -> list[FlowRun]:
-    """Those paused in their process, too: it is gone. Suspended ones have none, and can be resumed."""
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=work_pools.ALIVE)))
-    return [
-        each for each in _all(partial(client.read_flow_runs, flow_run_filter=wanted)) if work_pools.has_process(each)
-    ]
 
 
 def _running_tasks(client: SyncPrefectClient) -> list[TaskRun]:
