@@ -43,6 +43,11 @@ class Seen:
     received: datetime | None = None
     """When that came, by the server's clock, whatever the client's says."""
 
+    @property
+    def last(self) -> str:
+        """When the newest heartbeat came, for a person."""
+        return f"{self.received:%Y-%m-%d %H:%M:%S} UTC" if self.received else "never"
+
 
 def silent(runs: Iterable[Seen], now: datetime) -> list[Seen]:
     """Those which have sent a heartbeat since they began to run, and none for three times the usual interval. Pure."""
@@ -94,7 +99,7 @@ def crash(client: SyncPrefectClient, run: Seen) -> bool:
     state = client.read_flow_run(run.id).state
     if state is None or state.id != run.state:
         return False
-    message = f"selfhost's sweep: the last heartbeat came at {run.received:%Y-%m-%d %H:%M:%S} UTC, its process is gone."
+    message = f"selfhost's sweep: the last heartbeat came at {run.last}, its process is gone."
     crashed: State[None] = Crashed(message=message)
     done = client.set_flow_run_state(run.id, crashed)
     return done.state is not None and done.state.type == StateType.CRASHED

@@ -61,7 +61,7 @@ def swept(client: SyncPrefectClient, watch: Callable[[], str], now: datetime) ->
     """
     silent = runs.silent(runs.look(client), now)
     for each in silent:
-        logger.info("%s: no heartbeat since %s UTC, it is watched", each.name, each.received)
+        logger.info("%s: no heartbeat since %s, it is watched", each.name, each.last)
     if not silent:
         logger.info("no Running flow run is silent")
         return []
@@ -104,5 +104,5 @@ def watched(
 
 def publish(crashed: list[Seen]) -> None:
     """Leave the crashed runs as a table."""
-    table = [{"run": each.name, "id": str(each.id), "last heartbeat (UTC)": str(each.received)} for each in crashed]
+    table = [{"run": each.name, "id": str(each.id), "last heartbeat": each.last} for each in crashed]
     create_table_artifact(table=table, key="sweep", description="Runs that were crashed: their process is gone.")
