@@ -24,7 +24,7 @@ FILES = ("lease.json", "stack.json", "wanted.json", "agent/agent.pyz", "agent/co
 """Files of a home that are read, run or written: regular ones, no links."""
 FOLDERS = ("agent", "bin", "etc", "logs", "releases", "run", "secrets", "state", "store")
 """Folders of a home that are ours alone. The others belong to services which run as users of their own."""
-RUN_FROM = ("agent", "bin", "releases")
+RUN_FROM = ("agent", "bin", "releases", "run")
 """Folders of a home whose content is run, or says what is run."""
 MOST_LINKS = 40
 """As many as the kernel follows."""

@@ -114,7 +114,9 @@ def test_a_home_of_ours_is_believed_wherever_it_lies(home: Home) -> None:
     require_home(home.root.parent / "not there yet")
 
 
-@pytest.mark.parametrize("name", [*FILES, *FOLDERS, "agent/last-good.json", "bin/selfhost", "releases/3.8.8-0123"])
+@pytest.mark.parametrize(
+    "name", [*FILES, *FOLDERS, "agent/last-good.json", "bin/selfhost", "releases/3.8.8-0123", "run/services"]
+)
 def test_what_is_anothers_within_a_home_is_refused(name: str, home: Home) -> None:
     """As after a `chown` of the folder alone."""
     path = home.root / name
