@@ -29,6 +29,8 @@ from blocks.host.agent.files import make_folders, write_atomically
 from blocks.host.agent.spec import Artifact, Release
 
 PROJECT = "prefect-selfhost"
+OFFERED = "offered-wheel"
+"""File in the store with the sha256 of the wheel which `selfhost upgrade --self` brought last."""
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the site-packages folder where we are installed from a wheel."""
 SMOKE = ("prefect.server.api.server",)
@@ -82,12 +84,22 @@ def project_of(wheel: Path) -> Project:
         ) from error
 
 
-def stored_wheel(store: Path, sha256: str) -> Artifact:
-    """The artifact of a wheel in the store, under the file name it installs by.
+def offer(store: Path, wheel: Artifact) -> None:
+    """Note that this wheel, which is in the store, is the one to upgrade to."""
+    write_atomically(store / OFFERED, wheel.sha256.encode(), 0o600)
+
+
+def offered_wheel(store: Path, sha256: str) -> Artifact:
+    """The artifact of the wheel that was offered last, under the file name it installs by.
+
+    Older ones may be in the store as well. Whoever starts an upgrade must not bring one back: its faults are known.
 
     Raises:
-        Blocked: it is not there, or no wheel of this project.
+        Blocked: it was not offered, is not there, or is no wheel of this project.
     """
+    if not (store / OFFERED).exists() or (store / OFFERED).read_text("utf-8") != sha256:
+        what = f"the wheel {sha256[:12]} is not the one that was brought last"
+        raise Blocked(what, "in the checkout that you want: selfhost upgrade --self")
     project_of(store / "sha256" / sha256)
     with zipfile.ZipFile(store / "sha256" / sha256) as archive:
         folder = next(each.split("/")[0] for each in archive.namelist() if ".dist-info/" in each)

@@ -28,10 +28,11 @@ from blocks.release import (
     drop_cut_bytecode,
     keep,
     locked_version,
+    offer,
+    offered_wheel,
     project_of,
     requirements,
     running_project,
-    stored_wheel,
 )
 from blocks.wheel import build_wheel
 
@@ -114,14 +115,28 @@ def test_a_wheel_tells_what_its_version_depends_on(wheel: tuple[str, bytes], tmp
     found = project_of(tmp_path / "sha256" / kept.sha256)
     assert list(found.pins) == list(running_project().pins)
     assert sorted(found.requirements) == sorted(running_project().requirements)
-    assert stored_wheel(tmp_path, kept.sha256) == kept
+    offer(tmp_path, kept)
+    assert offered_wheel(tmp_path, kept.sha256) == kept
+
+
+def test_no_wheel_is_upgraded_to_but_the_one_that_was_brought_last(wheel: tuple[str, bytes], tmp_path: Path) -> None:
+    """Whoever has the auth string starts upgrades: an older wheel in the store has holes that are closed now."""
+    older, newer = keep(tmp_path, *wheel), keep(tmp_path, "newer.whl", b"newer")
+    with pytest.raises(Blocked, match="is not the one that was brought last"):
+        offered_wheel(tmp_path, older.sha256)
+    offer(tmp_path, older)
+    offer(tmp_path, newer)
+    with pytest.raises(Blocked, match="is not the one that was brought last") as caught:
+        offered_wheel(tmp_path, older.sha256)
+    assert "selfhost upgrade --self" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", [b"", b"no wheel", b"PK\x05\x06" + b"\0" * 18])
 def test_what_is_no_wheel_of_ours_is_refused(content: bytes, tmp_path: Path) -> None:
     kept = keep(tmp_path, "w.whl", content)
+    offer(tmp_path, kept)
     with pytest.raises(Blocked, match="is no wheel of prefect-selfhost"):
-        stored_wheel(tmp_path, kept.sha256)
+        offered_wheel(tmp_path, kept.sha256)
 
 
 def test_a_lock_is_resolved_once_for_each_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
