@@ -61,7 +61,7 @@ def attack(tmp_path: Path) -> Attack:
 def probe(client: SyncPrefectClient) -> Iterator[UUID]:
     """Our own deployment on the pool, as the stack makes it; gone afterwards with its pool."""
     (entry,) = [each for each in deployments(["maintenance"]) if each["entrypoint"] == "flows.probe.probe"]
-    for each in (WorkPool("maintenance", "process", client), Deployment(entry, client, paused=False)):
+    for each in (WorkPool("maintenance", "process", 4, client), Deployment(entry, client, paused=False)):
         visit(each, Apply())
     deployment = client.read_deployment_by_name("probe/maintenance")
     yield deployment.id
