@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import runpy
 import sys
 from collections.abc import Callable, Collection
@@ -17,6 +18,7 @@ from pathlib import Path
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Crashed
 
 from blocks import pools
@@ -27,6 +29,8 @@ BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 """States in which only a worker, or the run's own process, goes on with a run."""
 RUN_VARIABLE = b"PREFECT__FLOW_RUN_ID="
 """In the environment of each process of a flow run."""
+FAULTS = (httpx.HTTPError, ObjectNotFound, PrefectHTTPStatusError)
+"""What a call to the server may raise."""
 
 
 def main() -> None:
@@ -46,17 +50,20 @@ def clean_up(worker: str, pool: str) -> None:
         with get_client(sync_client=True) as client:
             for run in crash_own_orphans(client, worker, pool):
                 print(f"flow run {run.name} of this worker has lost its process, and is ended", flush=True)  # noqa: T201
-    except httpx.HTTPError as error:  # the worker starts all the same, and waits for the server by itself
+    except FAULTS as error:  # the worker starts all the same, and waits for the server by itself
         print(f"earlier runs of this worker were not looked at: {type(error).__name__}: {error}", flush=True)  # noqa: T201
 
 
 def living_runs() -> set[str]:
-    """Ids of the flow runs which have a process on this machine, as far as this user can see."""
+    """Ids of the flow runs which have a process of this user on this machine; another user's may say anything."""
     found = set()
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
-            pairs = path.read_bytes().split(b"\0")
-            found |= {each.removeprefix(RUN_VARIABLE).decode() for each in pairs if each.startswith(RUN_VARIABLE)}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is closed to this user
+            if process.stat().st_uid != os.geteuid():
+                continue
+            pairs = (process / "environ").read_bytes().split(b"\0")
+            ids = (each.removeprefix(RUN_VARIABLE) for each in pairs if each.startswith(RUN_VARIABLE))
+            found |= {each.decode(errors="replace") for each in ids}
     return found
 
 

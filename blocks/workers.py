@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from blocks.errors import WrongCall
 from blocks.services import WORKER_PREFIX
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker, build_spec
@@ -82,10 +84,8 @@ def _scaled(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[di
 def _worker(asked: Asked) -> dict[str, Any]:
     pairs = [each.partition("=") for each in asked.env]
     wrong = [key for key, sign, _ in pairs if not sign]
-    elsewhere = [each for each in asked.packages if set(each) & set("@/")]
-    if elsewhere:
-        hint = "packages of your index by their names; for others, edit the stack's spec and bootstrap"
-        raise WrongCall(f"packages: {elsewhere[0]!r} leads elsewhere than to the package index", hint)
+    for each in asked.packages:
+        _require_of_the_index(each)
     if wrong:
         raise WrongCall(f"env: {wrong[0]!r} is not KEY=VALUE", "such as TZ=Europe/Berlin")
     return {
@@ -97,6 +97,17 @@ def _worker(asked: Asked) -> dict[str, Any]:
         "env": {key: value for key, _, value in pairs},
         "git_credentials": asked.git_credentials or None,
     }
+
+
+def _require_of_the_index(package: str) -> None:
+    """Refuse what names no package: uv would fetch an address from wherever it leads, with the stack's rights."""
+    try:
+        found = Requirement(package)
+    except InvalidRequirement as error:
+        raise WrongCall(f"packages: {package!r} is no requirement", "such as pandas==2.2.3") from error
+    if found.url:
+        hint = "packages of your index by their names; for others, edit the stack's spec and bootstrap"
+        raise WrongCall(f"packages: {package!r} leads elsewhere than to the package index", hint)
 
 
 def _plain(worker: Worker) -> dict[str, Any]:

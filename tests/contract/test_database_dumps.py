@@ -145,7 +145,8 @@ def test_a_drill_restores_compares_and_leaves_nothing(database: LocalDatabase, h
 
 def test_a_drill_that_finds_less_or_another_key_says_so(database: LocalDatabase, home: Path) -> None:
     key = Fernet.generate_key().decode()
-    manifest = replace(dumped(database, home, key), rows={"flow": 1001})
+    made = dumped(database, home, key)
+    manifest = replace(made, rows={**made.rows, "flow": 1001})
     told = r"does not restore: flow: 1000 rows instead of 1001; 1 of 1 blocks cannot be read"
     other_key = Fernet.generate_key().decode()
     with pytest.raises(Blocked, match=told), drilled(manifest, home / "dump", database, other_key):

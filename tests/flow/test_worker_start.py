@@ -19,6 +19,7 @@ from prefect.states import Cancelling, Completed, Paused, Pending, Running, Sche
 
 from blocks import catalog, worker_start
 from blocks.errors import NotReady
+from blocks.host.agent.execution import reset_dispositions
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import Apply, visit
 from blocks.server_objects import Deployment, WorkPool, deployments
@@ -99,6 +100,24 @@ def test_a_flow_run_lives_where_a_process_has_its_id() -> None:
     assert "a-run" not in worker_start.living_runs()
 
 
+def test_an_environment_that_is_no_text_keeps_no_worker_from_its_start() -> None:
+    environment = {b"PREFECT__FLOW_RUN_ID": b"\xff", b"PATH": os.environ["PATH"].encode()}
+    with subprocess.Popen(["sleep", "60"], env=environment) as process:
+        wait_until(lambda: "\ufffd" in worker_start.living_runs(), "the process", timeout=10, every=0.05)
+        process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_another_users_process_says_nothing_of_our_runs() -> None:
+    environment = {"PREFECT__FLOW_RUN_ID": "not-his-run", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(["sleep", "60"], env=environment, user=65534) as process:
+        wait_until(
+            lambda: b"not-his-run" in Path(f"/proc/{process.pid}/environ").read_bytes(), "it", timeout=10, every=0.05
+        )
+        assert "not-his-run" not in worker_start.living_runs()
+        process.kill()
+
+
 def test_without_a_server_the_worker_starts_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +146,8 @@ def started_as_in_a_stack() -> Iterator[Path]:
                 env={**os.environ, **own, "PREFECT_WORKER_QUERY_SECONDS": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # As a service is started: a test run in the background ignores SIGINT, and so would the worker SIGTERM.
+                preexec_fn=reset_dispositions,
             )
         try:
             yield log

@@ -103,7 +103,9 @@ def test_scale_changes_the_number_of_runs_and_ignores_what_is_for_add(name: str)
         (Asked("add", "more", packages=("--index-url",)), "no requirement"),
         (Asked("add", "more", packages=("rich\n--index-url x",)), "no requirement"),
         (Asked("add", "more", packages=("x @ file:///tmp/x.whl",)), "leads elsewhere than to the package index"),
-        (Asked("add", "more", packages=("tmp/x.whl",)), "leads elsewhere than to the package index"),
+        (Asked("add", "more", packages=("tmp/x.whl",)), "no requirement"),
+        (Asked("add", "more", packages=("https:\\\\evil\\x-1.0-py3-none-any.whl",)), "no requirement"),
+        (Asked("add", "more", packages=("${TARGET}",)), "no requirement"),
         *(
             (Asked("add", "more", git_credentials=wrong), "git_credentials")
             for wrong in (
