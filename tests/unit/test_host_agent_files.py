@@ -13,18 +13,24 @@ from pathlib import Path
 import pytest
 
 from blocks.host.agent import processes
+from blocks.host.agent.circus import CircusManager
+from blocks.host.agent.config import AgentConfig, Layout
+from blocks.host.agent.convergence import Convergence
 from blocks.host.agent.files import (
+    ensure_file,
     ensure_folder,
     ensure_rendered,
     folder_trace,
+    make_folders,
     open_lock,
     open_log,
     substitute,
     write_atomically,
 )
+from blocks.host.agent.jobs import Jobs
 from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.secret_value import UnusableSecret, read
-from blocks.host.agent.spec import File, Folder
+from blocks.host.agent.spec import File, Folder, HostSpec
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside(tmp_path: Path) -> None:
@@ -59,6 +65,54 @@ def test_rendering_writes_only_what_differs(tmp_path: Path) -> None:
     Path(file.path).chmod(0o666)
     assert ensure_rendered(file, tmp_path / "secrets")[0] is True
     assert stat.S_IMODE(Path(file.path).stat().st_mode) == 0o640
+
+
+def test_whatever_a_services_user_puts_in_a_files_place_is_not_read_and_replaced(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "prefect.toml", tmp_path / "elsewhere"
+    write_atomically(elsewhere, b"wanted")
+
+    def huge() -> None:
+        path.touch()
+        os.truncate(path, 1 << 40)
+
+    for put in (huge, lambda: path.symlink_to(elsewhere), lambda: os.mkfifo(path, 0o600)):
+        put()
+        if not path.is_symlink():
+            path.chmod(0o600)
+        assert ensure_file(path, b"wanted") is True
+        assert stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == b"wanted"
+        path.unlink()
+
+
+def test_what_nobody_foresaw_of_one_part_is_its_fault_and_the_others_are_made(tmp_path: Path) -> None:
+    config, layout = AgentConfig(str(tmp_path), "circus", secrets=str(tmp_path)), Layout(tmp_path)
+    convergence = Convergence(config, layout, CircusManager(config, layout, ()), Jobs(config, layout, ()), lambda: None)
+    no_mode = 1 << 40
+    bad = (Folder(str(tmp_path / "bad"), mode=no_mode), File(str(tmp_path / "bad.conf"), "x", mode=no_mode))
+    good = (Folder(str(tmp_path / "good")), File(str(tmp_path / "good.conf"), "x"))
+    convergence.take(HostSpec("t", 1, folders=(bad[0], good[0]), files=(bad[1], good[1])))
+    assert [each.partition(": OverflowError: ")[0] for each in convergence.findings().file_faults] == [
+        each.path for each in bad
+    ]
+    assert Path(good[0].path).is_dir() and Path(good[1].path).read_text() == "x"
+
+
+def test_a_link_planted_while_a_parent_folder_is_made_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, parent = tmp_path / "closed", tmp_path / "parent"
+    closed.mkdir(mode=0o700)
+    is_dir = Path.is_dir
+
+    def planting(path: Path) -> bool:
+        found = is_dir(path)
+        if path == parent and not found:
+            parent.symlink_to(closed)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", planting)
+    make_folders(parent)
+    assert parent.is_symlink() and stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 def test_a_folder_is_made_closed_and_mended(tmp_path: Path) -> None:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from blocks.host.agent.health import Watch, probe
+from blocks.host.agent import health
+from blocks.host.agent.health import Watch, probe, ready_report
 from blocks.host.agent.planning import Decision, ServiceProcess
 from blocks.host.agent.processes import ProcessRecord
 from blocks.host.agent.reporting import Findings, build_status, is_settled
 from blocks.host.agent.retry import Retry
-from blocks.host.agent.spec import Artifact, Health, HostSpec, HostStatus, Job, JobStatus, Release, Service
+from blocks.host.agent.spec import (
+    Artifact,
+    Health,
+    HostSpec,
+    HostStatus,
+    Job,
+    JobStatus,
+    Release,
+    Service,
+    from_json,
+    to_json,
+)
 
 SERVICE = Service("s", ("/x",), health=Health("tcp", port=1, interval=0.5, timeout=10.0))
 SPEC = HostSpec("t", 7, services=(SERVICE,))
@@ -120,6 +135,65 @@ def test_a_ready_file_counts_when_its_own_process_wrote_it(tmp_path: Path) -> No
     path.write_text(json.dumps({"pid": 4, "version": "3.8.8"}))
     assert probe(service, 5) == "has not reported ready yet"
     assert probe(service, 4) == ""
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK", b"x"])
+def test_a_service_that_goes_on_answering_does_not_hold_a_check(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an end of the line: either fast, and the memory fills, or a byte at a time, and no read times out."""
+    monkeypatch.setattr(health, "PROBE_TIMEOUT", 0.5)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        checked = Health("http", port=listening.getsockname()[1], path="/")
+        gave_up = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                while not gave_up.wait(0.1 if answer == b"x" else 0.0):
+                    connection.sendall(answer if answer == b"x" else answer * 1000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        giving_up = threading.Timer(5.0, gave_up.set)
+        giving_up.start()
+        began = time.monotonic()
+        fault = probe(Service("s", ("/x",), health=checked), 1)
+        took = time.monotonic() - began
+        giving_up.cancel()
+        gave_up.set()
+        thread.join()
+    assert took < 3.0 and ("timed out" in fault if answer == b"x" else fault == "")
+
+
+def test_whatever_a_servers_user_puts_into_its_ready_file_the_status_can_be_read(tmp_path: Path) -> None:
+    path, now = tmp_path / "ready", 1_700_000_000
+    clients = {
+        "3.8.8": now, "3.8.7": now + 0.5, "3.8.6": "y", "3.8.5": True, "3.8.4": float("nan"), "3.8.3": float("inf"),
+        "3.8.2": 10**400, "3.8.1": -1, "3.8.0": None, "x": now, "3..8": now, "\ud800": now,
+    }  # fmt: skip
+    path.write_text(json.dumps({"pid": 1, "version": "3.8.8", "clients": clients}))
+    report = ready_report(str(path), 1)
+    assert report == {"version": "3.8.8", "clients": {"3.8.8": now, "3.8.7": now + 0.5}}
+    found = build_status(Findings(SPEC), "", {"s": report}, {}, FRESH, 50.0)
+    assert from_json(HostStatus, to_json(found)).services[0].clients == report["clients"]
+    for version, listed in (("\ud800", ["x"]), (["3"], "x"), ({}, None), ("x" * 65, 1), ("a b", {})):
+        path.write_text(json.dumps({"pid": 1, "version": version, "clients": listed}))
+        assert ready_report(str(path), 1) == {"version": "", "clients": {}}
+
+
+def test_no_file_in_a_ready_files_place_holds_the_agent(tmp_path: Path) -> None:
+    path = tmp_path / "ready"
+    path.write_text("[" * 60_000)
+    assert ready_report(str(path), 1) is None
+    os.truncate(path, 1 << 40)
+    assert ready_report(str(path), 1) is None
+    path.unlink()
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    os.write(writer, b'{"pid": 1}')
+    assert ready_report(str(path), 1) is None
+    os.close(writer)
 
 
 def status(findings: Findings, fault: str = "", previous: HostStatus = FRESH, now: float = 50.0) -> HostStatus:

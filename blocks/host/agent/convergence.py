@@ -104,8 +104,8 @@ class Convergence:
             self._file_faults[part.path] = f"{part.path}: there is no user {part.user} on this host"
         except OSError as error:
             self._file_faults[part.path] = f"{part.path}: {error.strerror}"
-        except ValueError as error:  # a path or a text which cannot be one on a disk
-            self._file_faults[part.path] = f"{part.path}: {error}"
+        except Exception as error:  # noqa: BLE001 - what lies there is its user's making: the other parts go on
+            self._file_faults[part.path] = f"{part.path}: {type(error).__name__}: {error}"
 
     def step(self) -> None:
         """Do all that can be done now."""

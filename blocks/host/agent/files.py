@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -50,6 +51,19 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600, owner: tuple[in
     sync_folder(path.parent)
 
 
+def read_at_most(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a file which may be an unprivileged user's: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return file.read(count)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush which names a folder has: after a power failure a file that was renamed into it is still there."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -84,7 +98,7 @@ def _open_closed(path: Path, flags: int) -> int:
 
 
 def ensure_file(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> bool:
-    """Write the file only where content, mode or owner differ. Returns whether it was written."""
+    """Write the file only where type, content, mode or owner differ. Returns whether it was written."""
     if _is_as_wanted(path, data, mode, owner):
         return False
     write_atomically(path, data, mode, owner)
@@ -92,10 +106,13 @@ def ensure_file(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, in
 
 
 def _is_as_wanted(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> bool:
+    """Its user may have put anything there, of any size: no more is read than the file should have."""
     try:
-        found = path.stat()
+        found = path.lstat()
         same_owner = owner is None or (found.st_uid, found.st_gid) == owner
-        return stat.S_IMODE(found.st_mode) == mode and same_owner and path.read_bytes() == data
+        same_size = stat.S_ISREG(found.st_mode) and found.st_size == len(data)
+        same_mode = stat.S_IMODE(found.st_mode) == mode
+        return same_mode and same_owner and same_size and read_at_most(path, len(data) + 1) == data
     except FileNotFoundError:
         return False
 
@@ -178,8 +195,13 @@ def make_folders(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
+    with contextlib.suppress(FileExistsError):  # another's: its mode is left, and a link is not followed
+        folder.mkdir()
+        descriptor = os.open(folder, _AS_FOLDER)
+        try:
+            os.fchmod(descriptor, 0o755)
+        finally:
+            os.close(descriptor)
 
 
 def owner_of(user: str) -> tuple[int, int] | None:

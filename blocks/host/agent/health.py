@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import socket
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .execution import QUICK_EXIT
+from .files import read_at_most
 from .planning import ServiceProcess
 from .processes import ProcessRecord
 from .spec import Health, Service, ServiceState
@@ -18,38 +21,53 @@ READY_INTERVAL = 7.0
 """Seconds between two rounds of checks of ready services; a death is seen at once, without a check."""
 
 READY_BYTES = 64 * 1024
+STATUS_LINE_BYTES = 4096
+_VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
+_CLIENT_VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}")
+_LAST_TIME = 253_402_300_800
+"""The year 10000, Unix time: no reader of a status can show a later one."""
+
 MISS_INTERVAL = 1.0
 MISSES_UNTIL_UNREADY = 2
 FAILURES_UNTIL_FAILED = 3
 
 
 def probe(service: Service, pid: int) -> str:
-    """Check once, at most for about 3 s. Returns why the service is not ready, or nothing."""
+    """Check once, within `PROBE_TIMEOUT`. Returns why the service is not ready, or nothing."""
     if service.ready_file and ready_report(service.ready_file, pid) is None:
         return "has not reported ready yet"
     if service.health.kind == "none":
         return ""
+    deadline = time.monotonic() + PROBE_TIMEOUT
     try:
         with _connect(service.health) as connection:
-            return _http_fault(connection, service.health) if service.health.kind == "http" else ""
+            return _http_fault(connection, service.health, deadline) if service.health.kind == "http" else ""
     except OSError as error:
         return f"{_address(service.health)}: {error.strerror or error}"
 
 
 def ready_report(path: str, pid: int) -> dict[str, Any] | None:
-    """What the process wrote into its `ready_file`; None while it has not, or where another process did."""
+    """`version` and `clients` of what the process wrote into its `ready_file`, as `ServiceStatus` has them.
+
+    None while it has not, or where another process did. The file is an unprivileged user's, and goes into the status,
+    which every command must be able to read: what is not of its form is left out.
+    """
     try:
-        report = json.loads(_read(path))
-        return report if report["pid"] == pid else None
-    except (OSError, ValueError, KeyError, TypeError):
+        report = json.loads(read_at_most(Path(path), READY_BYTES))
+        if report["pid"] != pid:
+            return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    version, clients = report.get("version"), report.get("clients")
+    return {
+        "version": version if isinstance(version, str) and _VERSION.fullmatch(version) else "",
+        "clients": {k: v for k, v in clients.items() if _is_call(k, v)} if isinstance(clients, dict) else {},
+    }
 
 
-def _read(path: str) -> bytes:
-    """A small file of an unprivileged user: no link is followed, and nothing is waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(READY_BYTES)
+def _is_call(version: str, at: object) -> bool:
+    is_time = isinstance(at, int | float) and not isinstance(at, bool) and 0 <= at < _LAST_TIME
+    return is_time and _CLIENT_VERSION.fullmatch(version) is not None
 
 
 def _connect(health: Health) -> socket.socket:
@@ -65,13 +83,19 @@ def _connect(health: Health) -> socket.socket:
     return connection
 
 
-def _http_fault(connection: socket.socket, health: Health) -> str:
+def _http_fault(connection: socket.socket, health: Health, deadline: float) -> str:
     """Any 2xx is ready. By hand, for http.client takes 8 MB of memory with it."""
     host = "localhost" if health.socket else f"{health.host}:{health.port}"
     request = f"GET {health.path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     connection.sendall(request.encode())
     answer = b""
-    while b"\r\n" not in answer and (received := connection.recv(4096)):
+    while b"\r\n" not in answer and len(answer) < STATUS_LINE_BYTES:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left)
+        received = connection.recv(STATUS_LINE_BYTES)
+        if not received:
+            break
         answer += received
     status_line = answer.partition(b"\r\n")[0].decode(errors="replace")
     is_ready = status_line.startswith("HTTP/1.") and status_line[9:10] == "2"
