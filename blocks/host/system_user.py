@@ -94,8 +94,8 @@ def ensure(name: str, home: Home, stack: str) -> bool:
 
 
 def remove(names: Collection[str], home: Home, stack: str) -> None:
-    """Remove those of these users which are there and ours. What they kept stays, closed to all but us: another user
-    may be given the same number.
+    """Remove those of these users which are there and ours. What they kept stays, closed to all but us, and their
+    configuration goes: another user may be given the same number.
 
     Raises:
         InUse: some are left, as processes run as them; the hint is what to type once those have ended.
@@ -103,7 +103,7 @@ def remove(names: Collection[str], home: Home, stack: str) -> None:
     left = []
     for name in sorted(names):
         if find(name) is not None and _is_ours(find(name), home, stack):
-            _close(home.state, pwd.getpwnam(name).pw_uid)
+            _close(home, pwd.getpwnam(name).pw_uid)
             try:
                 _run(["userdel", name])
             except InUse as error:
@@ -112,20 +112,37 @@ def remove(names: Collection[str], home: Home, stack: str) -> None:
         raise InUse("; ".join(each.what for each in left), "; ".join(each.hint for each in left))
 
 
-def _close(state: Path, uid: int) -> None:
-    """Make what that user owns among the state folders ours."""
-    for each in state.iterdir() if state.is_dir() else ():
+def _close(home: Home, uid: int) -> None:
+    """Make what that user owns among the state folders ours alone, and remove its files in `etc`: they have secrets.
+
+    The folders which these lie in are ours, so nobody can put a link in the place of one meanwhile.
+    """
+    for each in home.state.glob("*"):
         if each.lstat().st_uid == uid:
             os.chown(each, os.geteuid(), os.getegid(), follow_symlinks=False)
+            if not each.is_symlink():
+                each.chmod(0o700)  # its owner may have opened it to all
+    for each in home.etc.glob("*/*"):
+        if each.lstat().st_uid == uid:
+            each.unlink()
 
 
 def idle(names: Collection[str]) -> set[str]:
-    """Those of these users that no process runs as."""
-    uids = set()
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it has ended
-            uids.add(entry.stat().st_uid if entry.name.isdigit() else 0)
+    """Those of these users that no process runs as.
+
+    The owner of a process's folder does not tell: it is root where the process may not be looked into.
+    """
+    uids = set[int]()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            uids.update(_uids(status.read_text("utf-8", errors="replace")))
     return {name for name in names if pwd.getpwnam(name).pw_uid not in uids}
+
+
+def _uids(status: str) -> set[int]:
+    """A process's real, effective, saved and file system user, as its `status` in /proc has them."""
+    line = next((each for each in status.splitlines() if each.startswith("Uid:")), "")
+    return {int(each) for each in line.split()[1:]}
 
 
 def _run(argv: list[str]) -> None:

@@ -12,7 +12,6 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import Blocked
@@ -38,10 +37,9 @@ def require_home(home: Path, look: Look = os.lstat) -> None:
     Raises:
         Blocked: the hint has the command that mends it.
     """
-    mend = Mend(home, f"chown -R {_us()} {home}", f"chmod -R go-w {home}")
-    _require_way(mend, look)
+    _require_way(home, look, is_home=True)
     for path, found in _inside(home, look):
-        _require(path, found, mend)
+        _require(home, path, found)
         if str(path.relative_to(home)) in FILES and not stat.S_ISREG(found.st_mode):
             raise Blocked(f"{home} is not believed: {path} is a link, or no file", f"look at it, then rm {path}")
 
@@ -52,35 +50,27 @@ def require_file(path: Path, look: Look = os.lstat) -> None:
     Raises:
         Blocked: the hint has the command that mends it.
     """
-    _require_way(Mend(path, f"chown {_us()} {path}", f"chmod go-w {path}"), look)
+    _require_way(path, look)
 
 
-@dataclass(frozen=True)
-class Mend:
-    """What is to be believed, and the commands that make it ours and close it to others."""
-
-    what: Path
-    own: str
-    close: str
-
-
-def _require_way(mend: Mend, look: Look) -> None:
+def _require_way(what: Path, look: Look, *, is_home: bool = False) -> None:
     """See to what a path names, and to all on the way there."""
-    for each, found, is_end in _way(mend.what, look):
-        above = Mend(mend.what, f"chown {_us()} {each}", f"chmod go-w {each}")
-        _require(each, found, mend if is_end else above, may_be_sticky=not is_end)
+    for each, found, is_end in _way(what, look):
+        _require(what, each, found, is_home=is_home and is_end, may_be_sticky=not is_end)
 
 
-def _require(path: Path, found: os.stat_result, mend: Mend, *, may_be_sticky: bool = False) -> None:
+def _require(
+    what: Path, path: Path, found: os.stat_result, *, is_home: bool = False, may_be_sticky: bool = False
+) -> None:
+    """See to one path of what is to be believed. The hint changes that path alone: some of a home belongs to its
+    services' users, and PostgreSQL does not start from a folder of another's. So a whole home is not taken over."""
     if found.st_uid not in (0, os.geteuid()):
         owner = _name(found.st_uid)
-        raise Blocked(
-            f"{mend.what} is not believed: {path} belongs to {owner}, not to {_us()}",
-            f"run it as {owner}; or, once you trust what is in it: {mend.own}",
-        )
+        own = "" if is_home else f"; or, once you trust what is in it: chown {_us()} {path}"
+        raise Blocked(f"{what} is not believed: {path} belongs to {owner}, not to {_us()}", f"run it as {owner}{own}")
     # In a sticky folder nobody but its owner can replace what is ours.
     if _others_may_write(found) and not (may_be_sticky and found.st_mode & stat.S_ISVTX):
-        raise Blocked(f"{mend.what} is not believed: others may write to {path}", mend.close)
+        raise Blocked(f"{what} is not believed: others may write to {path}", f"chmod go-w {path}")
 
 
 def _way(path: Path, look: Look) -> Iterator[tuple[Path, os.stat_result, bool]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def read(home: Home) -> Wanted:
     try:
         data = json.loads(path.read_text("utf-8"))
         releases = {name: from_json(Release, json.dumps(each)) for name, each in data["releases"].items()}
-        return Wanted(dict(data["spec"]), releases)
+        return Wanted(dict(data["spec"]), _marked(releases, data["spec"].get("workers", ())))
     except FileNotFoundError as error:
         raise Blocked(f"no stack has been bootstrapped in {home.root}", "selfhost bootstrap makes one") from error
     except PermissionError as error:
@@ -63,6 +63,14 @@ def read(home: Home) -> Wanted:
         raise Blocked(
             f"{path} is damaged: {error}", "bootstrap writes it anew when it is given the stack's spec file by --spec"
         ) from error
+
+
+def _marked(releases: Mapping[str, Release], workers: Sequence[Mapping[str, Any]]) -> dict[str, Release]:
+    """The releases, those of workers with packages marked as untrusted, which stacks made before do not say."""
+    packaged = {each["name"] for each in workers if each.get("packages")}
+    return {
+        name: dataclasses.replace(each, untrusted=each.untrusted or name in packaged) for name, each in releases.items()
+    }
 
 
 def find(home: Home) -> Wanted | None:

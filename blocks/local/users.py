@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 
 from blocks.errors import Blocked
@@ -37,7 +38,7 @@ class Users(Resource):
 
 
 class FormerUsers(Resource):
-    """Users of services which are no longer wanted: they go once nothing runs as one of them."""
+    """Users of services which are no longer wanted: each goes with the first converge at which nothing runs as it."""
 
     name = "former users"
     needs = ("host services",)
@@ -52,10 +53,11 @@ class FormerUsers(Resource):
         return {"idle": []}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        system_user.remove(self._idle(), self._home, self._stack)
+        with contextlib.suppress(system_user.InUse):  # something was started as it just now: the next converge
+            self.delete()
 
     def delete(self) -> None:
-        self.apply(None, Change(self.name, "delete"))
+        system_user.remove(self._idle(), self._home, self._stack)
 
     def _idle(self) -> set[str]:
         return system_user.idle(system_user.owned(self._home, self._stack) - self._wanted)

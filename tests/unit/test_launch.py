@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from blocks.host import interpreter, wanted
+from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home
+from flows import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -29,3 +34,22 @@ def test_it_calls_the_stacks_server_by_its_port_and_shows_the_public_url(home: H
     argv = [sys.executable, "-c", SCRIPT, str(home.root), "https://prefect.example.org"]
     done = subprocess.run(argv, cwd=ROOT, env=shell, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["http://127.0.0.1:4201/api", "https://prefect.example.org"]
+
+
+@pytest.mark.parametrize(("uid", "reads"), [(0, False), (1000, True)])
+def test_root_reads_no_byte_code_of_a_workers_own_packages(
+    uid: int, reads: bool, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Artifact("lock.txt", "0" * 64)
+    made = {name: Release(name, "/p", "/uv", lock, untrusted=name == "reports") for name in ("server", "reports")}
+    home.root.mkdir()
+    wanted.write(home, wanted.Wanted({}, made))
+    cut = {}
+    for name in made:
+        cut[name] = interpreter.site_packages(home.releases / name) / "__pycache__/cut.pyc"
+        cut[name].parent.mkdir(parents=True)
+        cut[name].touch()
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    launch.mend_releases(home)
+    assert not cut["server"].exists()
+    assert cut["reports"].exists() is not reads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -125,8 +126,72 @@ def test_what_a_removed_user_kept_is_open_to_no_user_who_is_given_its_number(hom
     (folder / "result").touch()
     for each in (folder, folder / "result"):
         os.chown(each, pwd.getpwnam(name).pw_uid, -1)
+    folder.chmod(0o777)  # as its owner may
     system_user.remove([name], home, stack)
     assert folder.stat().st_uid == 0 and (folder / "result").exists()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@needs_root
+def test_the_configuration_of_a_removed_user_goes_and_that_of_others_stays(home: Home, stack: str) -> None:
+    """The auth string is in it."""
+    name = system_user.name_for(stack, "w-a")
+    system_user.ensure(name, home, stack)
+    gone, kept = (home.etc / each / "prefect.toml" for each in ("worker-a", "worker-b"))
+    for each in (gone, kept):
+        each.parent.mkdir(parents=True)
+        each.touch(mode=0o600)
+    os.chown(gone, pwd.getpwnam(name).pw_uid, -1)
+    system_user.remove([name], home, stack)
+    assert not gone.exists() and kept.exists()
+
+
+@needs_root
+def test_a_link_among_the_state_folders_is_not_followed(home: Home, stack: str) -> None:
+    name = system_user.name_for(stack, "w-a")
+    system_user.ensure(name, home, stack)
+    (target := home.root / "elsewhere").touch(mode=0o644)
+    home.state.mkdir()
+    (link := home.state / "worker-a").symlink_to(target)
+    os.chown(link, pwd.getpwnam(name).pw_uid, -1, follow_symlinks=False)
+    system_user.remove([name], home, stack)
+    assert link.lstat().st_uid == 0 and stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+@needs_root
+def test_a_user_is_not_idle_while_a_process_runs_as_it_that_may_not_be_looked_into(home: Home, stack: str) -> None:
+    """Its folder in /proc is root's: as of a program that its user cannot read, or, here, one that changed users."""
+    name = system_user.name_for(stack, "w-a")
+    system_user.ensure(name, home, stack)
+    uid = pwd.getpwnam(name).pw_uid
+    process = subprocess.Popen(["/bin/sleep", "60"], preexec_fn=lambda: os.setresuid(uid, 0, 0))
+    try:
+        assert Path(f"/proc/{process.pid}").stat().st_uid == 0, "what this is about"
+        assert system_user.idle([name]) == set()
+    finally:
+        process.kill()
+        process.wait()
+    assert system_user.idle([name]) == {name}
+
+
+@needs_root
+def test_a_former_user_that_is_in_use_again_is_left_for_the_next_converge(
+    home: Home, stack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = system_user.name_for(stack, "w-a")
+    system_user.ensure(name, home, stack)
+    former = FormerUsers([], home, stack)
+    process = subprocess.Popen(["/bin/sleep", "60"], user=name)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(system_user, "idle", set)  # as it was a moment before
+            assert visit(former, Apply()).action == "update"
+        assert system_user.find(name)
+    finally:
+        process.kill()
+        process.wait()
+    visit(former, Apply())
+    assert system_user.find(name) is None
 
 
 def test_nobody_elses_user_is_touched(home: Home) -> None:

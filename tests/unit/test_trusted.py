@@ -125,10 +125,18 @@ def test_what_is_anothers_within_a_home_is_refused(name: str, home: Home) -> Non
     require_home(home.root, seen_as({}))
     with pytest.raises(Blocked, match=f"{name} belongs to {MALLORY}") as caught:
         require_home(home.root, seen_as({path: MALLORY}))
-    assert re.search(f"chown -R [^ ]+ {home.root}$", caught.value.hint)
+    assert re.search(f": chown [^ ]+ {path}$", caught.value.hint), "that path alone: others are the services' own"
     with pytest.raises(Blocked, match=f"others may write to {path}") as caught:
         require_home(home.root, seen_as({}, {path: 0o646}))
-    assert caught.value.hint == f"chmod -R go-w {home.root}"
+    assert caught.value.hint == f"chmod go-w {path}"
+
+
+def test_a_home_that_is_anothers_as_a_whole_is_not_to_be_taken_over(home: Home) -> None:
+    """PostgreSQL's folder would be another user's, too, and it would not start any more."""
+    home.root.mkdir()
+    with pytest.raises(Blocked, match=f"{home.root} belongs to {MALLORY}") as caught:
+        require_home(home.root, seen_as({home.root: MALLORY}))
+    assert caught.value.hint == f"run it as {MALLORY}"
 
 
 def test_what_belongs_to_root_is_believed_by_all(home: Home) -> None:

@@ -33,6 +33,17 @@ def test_comes_back_as_it_was_written(home: Home) -> None:
     assert build_spec(dict(found.spec), "the saved spec") == spec
 
 
+def test_a_release_with_a_workers_own_packages_is_untrusted_where_it_was_not_said_yet(home: Home) -> None:
+    workers = [{"name": "reports", "packages": ["pandas"]}, {"name": "default", "packages": []}]
+    wanted.write(home, Wanted({"workers": workers}, {SERVER: RELEASE, TOOLS: RELEASE, "reports": RELEASE}))
+    path = home.root / wanted.FILE
+    old = json.loads(path.read_text())
+    for each in old["releases"].values():
+        del each["untrusted"]
+    path.write_text(json.dumps(old))
+    assert [name for name, each in wanted.read(home).releases.items() if each.untrusted] == ["reports"]
+
+
 def test_equal_wishes_give_equal_bytes(home: Home) -> None:
     spec = read_spec(None).model_dump(mode="json")
     wanted.write(home, Wanted(spec, {SERVER: RELEASE, TOOLS: RELEASE}))
