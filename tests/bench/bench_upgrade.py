@@ -56,7 +56,7 @@ def restarted_in_place(stack: Stack) -> None:
 
 def _is_ready(stack: Stack, name: str, before: int) -> bool:
     with suppress(FileNotFoundError):
-        return bool(json.loads((stack.home / f"run/{name}.json").read_text())["pid"] != before)
+        return bool(json.loads((stack.home / f"state/server/{name}.json").read_text())["pid"] != before)
     return False
 
 

@@ -52,7 +52,7 @@ def kill_server(stack: Stack) -> None:
     """Returns when the next server is ready."""
     ((name, killed),) = stack.servers().items()
     os.kill(killed, signal.SIGKILL)
-    ready = stack.home / f"run/{name}.json"
+    ready = stack.home / f"state/server/{name}.json"
     eventually(lambda: json.loads(ready.read_text())["pid"] not in (0, killed), "another server", 120)
 
 

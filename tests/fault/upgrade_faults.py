@@ -36,7 +36,7 @@ def migration_killed(stack: Stack) -> Iterator[None]:
 def server_kept_from_starting(stack: Stack) -> Iterator[None]:
     """Its socket's path is taken."""
     eventually(lambda: stack.jobs() == ["rehearse"], "the rehearsal", MOST_SECONDS)
-    in_the_way = stack.home / "run/server-green.sock"
+    in_the_way = stack.home / "state/server/server-green.sock"
     (in_the_way / "x").mkdir(parents=True)
     yield
     (in_the_way / "x").rmdir()
