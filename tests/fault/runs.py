@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,15 +70,20 @@ def ended(stack: Stack, run: UUID, seconds: float) -> FlowRun:
 def kill_at(stack: Stack, run: UUID, name: str, reached: Boundary, seconds: float) -> None:
     """Kill a run's process at a boundary; where the run before had got so far, as soon as there is a process."""
 
+    looked = time.monotonic()
+
     def killed() -> bool:
+        nonlocal looked
         if reached(stack, run) and kill_flow(stack, run):
             return True
-        with stack.client() as client:
-            state = client.read_flow_run(run).state
-        assert state is None or not state.is_final(), (name, state)
+        if time.monotonic() - looked > 1:
+            with stack.client() as client:
+                state = client.read_flow_run(run).state
+            assert state is None or not state.is_final(), (name, state)
+            looked = time.monotonic()
         return False
 
-    eventually(killed, name, seconds, every=0.25)
+    eventually(killed, name, seconds, every=0.02)
 
 
 def kill_flow(stack: Stack, run: UUID) -> bool:
