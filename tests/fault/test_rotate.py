@@ -157,9 +157,9 @@ def test_the_second_of_two_at_once_is_told_who_changes_the_stack(stack: Stack) -
 def test_the_server_or_its_database_dies_under_it(stack: Stack, what: str, part: str) -> None:
     """It goes on by itself, or the same command finishes it."""
     old = stack.secret("auth-string")
+    (pid,) = [pid for name, pid in stack.pids().items() if name.startswith(part)]
     run = begun(stack, "rotate/rotate", what=what)
     eventually(lambda: has_task("accept both")(stack, run), "both accepted", CALL_SECONDS)
-    (pid,) = [pid for name, pid in stack.pids().items() if name.startswith(part)]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: answers(stack, old), "the service again", CALL_SECONDS)
     if not ended(stack, run, CALL_SECONDS).state.is_completed():  # type: ignore[union-attr]
