@@ -23,7 +23,11 @@ from prefect.exceptions import ObjectNotFound
 MARK = " [paused by selfhost while its workers change]"
 PAGE = 200
 """Runs the server tells at one time."""
-ALIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+TAKE_A_PLACE = [StateType.PENDING, StateType.RUNNING]
+"""States whose runs the server counts against their pool's concurrency limit."""
+UNDER_WAY = [*TAKE_A_PLACE, StateType.CANCELLING]
+"""States of a run that has begun and not ended: only a worker, or the run's own process, goes on with it."""
+ALIVE = [*UNDER_WAY, StateType.PAUSED]
 """States of a run that has a process, or is about to get one; a suspended one, which is PAUSED too, has none."""
 
 

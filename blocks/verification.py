@@ -58,10 +58,6 @@ SILENT = "FrontDoorSilent"
 """Reason of a condition: nobody answers behind the front door, so other checks would only wait."""
 FAULTS = (SelfhostError, ObjectNotFound, PrefectHTTPStatusError, httpx.HTTPError)
 """What a call to the server may raise."""
-UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-"""States of a run that has begun and not ended."""
-TAKE_A_PLACE = [StateType.PENDING, StateType.RUNNING]
-"""States whose runs the server counts against their pool's concurrency limit."""
 NAMED = 5
 """Runs that are named where a pool is full."""
 
@@ -242,7 +238,7 @@ def _given_up(client: SyncPrefectClient, run_id: UUID, pool: str, seconds: float
 def _why_waiting(client: SyncPrefectClient, name: str) -> str:
     """What keeps a pool from starting a run, as far as the server knows."""
     pool = client.read_work_pool(name)
-    under_way = work_pools.in_states(client, TAKE_A_PLACE, [name])
+    under_way = work_pools.in_states(client, work_pools.TAKE_A_PLACE, [name])
     if pool.is_paused:
         return f"work pool {name} is paused"
     if pool.concurrency_limit is not None and len(under_way) >= pool.concurrency_limit:

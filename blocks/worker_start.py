@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Crashed
 
@@ -25,8 +25,6 @@ from blocks import pools
 
 WORKER_LABEL = "prefect.worker.name"
 """A worker says in this label of a flow run that it has taken it, after the run has become Pending."""
-BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-"""States in which only a worker, or the run's own process, goes on with a run."""
 RUN_VARIABLE = b"PREFECT__FLOW_RUN_ID="
 """In the environment of each process of a flow run."""
 FAULTS = (httpx.HTTPError, ObjectNotFound, PrefectHTTPStatusError)
@@ -80,7 +78,8 @@ def crash_own_orphans(
     Returns:
         The runs that were ended.
     """
-    taken = [each for each in pools.in_states(client, BEGUN, [pool]) if each.labels.get(WORKER_LABEL) == worker]
+    begun = pools.in_states(client, pools.UNDER_WAY, [pool])
+    taken = [each for each in begun if each.labels.get(WORKER_LABEL) == worker]
     if not taken:
         return []
     alive = living()  # looked at after the runs: what has ended in between has told the server so itself

@@ -16,8 +16,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-
 from blocks import backups, pools, restorable, rollout
 from blocks.backups import Catalogue, Manifest
 from blocks.database import SCRATCH_JOBS, Database
@@ -31,7 +29,7 @@ from blocks.resource import Apply, visit
 from blocks.restorable import Facts
 from blocks.services import SLOT_PREFIX, WORKER_PREFIX
 from blocks.stack import Stack, next_spec
-from blocks.verification import FAULTS, UNDER_WAY
+from blocks.verification import FAULTS
 from blocks.waiting import wait_until
 from flows import backup, change, restored
 from flows.progress import Step, listen, step
@@ -181,10 +179,9 @@ def idle(stack: Stack, seconds: float) -> None:
 
 def _under_way(stack: Stack) -> str:
     """Names of the flow runs that the server has under way, or why it does not say."""
-    busy = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
     try:
         with stack.door.impatient_client() as client:
-            return ", ".join(each.name for each in client.read_flow_runs(flow_run_filter=busy)) or "none"
+            return ", ".join(each.name for each in pools.in_states(client, pools.UNDER_WAY)) or "none"
     except FAULTS as error:
         return f"the server does not say which ({error})"
 

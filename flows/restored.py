@@ -145,7 +145,7 @@ def _is_of_then(run: FlowRun | TaskRun, stopped: datetime) -> bool:
 
 
 def _running_tasks(client: SyncPrefectClient) -> list[TaskRun]:
-    wanted = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=verification.UNDER_WAY)))
+    wanted = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=work_pools.UNDER_WAY)))
     return _all(partial(client.read_task_runs, task_run_filter=wanted))
 
 
