@@ -18,9 +18,9 @@ from cryptography.fernet import Fernet, InvalidToken
 from pydantic import TypeAdapter, ValidationError
 
 from blocks import signature
+from blocks.agent.spec import Condition
 from blocks.database import SCRATCH_JOBS, Content, Database
 from blocks.errors import Blocked
-from blocks.host.agent.spec import Condition
 from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.object_store import ObjectStore
 from blocks.spec import Backup as Policy

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blocks.agent.spec import Release
 from blocks.errors import Blocked
-from blocks.host import postgres, system_user, wanted
-from blocks.host.agent.spec import Release
+from blocks.host import system_user, wanted
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.local.database import LocalDatabase
@@ -18,6 +18,7 @@ from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
 from blocks.local.proxy import LocalProxy
 from blocks.local.secret_store import LocalSecretStore
+from blocks.postgres import programs as postgres
 from blocks.release import locked_version
 from blocks.spec import StackSpec, build_spec
 from blocks.stack import Stack, StackBlock

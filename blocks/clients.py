@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from blocks.host.agent.spec import Condition, HostStatus
+from blocks.agent.spec import Condition, HostStatus
 from blocks.spec import numbers
 
 OLDEST = "3.6.14"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect.blocks.core import Block
 
-from blocks.host.agent.spec import Service
+from blocks.agent.spec import Service
 from blocks.host.secret_files import DATABASE_LOGIN
 from blocks.resource import Resource
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from prefect.blocks.core import Block
 
-from blocks.host.agent.spec import HostSpec, HostStatus
+from blocks.agent.spec import HostSpec, HostStatus
 from blocks.host.home import Home
 from blocks.resource import Resource
 

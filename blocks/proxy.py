@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect.blocks.core import Block
 
-from blocks.host.agent.spec import File, Service
+from blocks.agent.spec import File, Service
 from blocks.resource import Resource
 
 

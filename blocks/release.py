@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from blocks.agent.files import make_folders, write_atomically
+from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked
 from blocks.host import interpreter
-from blocks.host.agent.files import make_folders, write_atomically
-from blocks.host.agent.spec import Artifact, Release
 
 PROJECT = "prefect-selfhost"
 OFFERED = "offered-wheel"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from blocks.host.agent.spec import File, HostSpec, Job, Service
+from blocks.agent.spec import File, HostSpec, Job, Service
 
 
 def take(now: HostSpec, wanted: HostSpec, names: Collection[str]) -> HostSpec:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from blocks.host.serve_grace import Further
+from blocks.server.grace import Further
 
 SHORTEST_SECONDS = 60.0
 """The old string is accepted at least so long: the run which rotates it, and its worker, still end with it."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocks.agent.spec import File, Folder, Health, Service
 from blocks.database import Database
-from blocks.host.agent.spec import File, Folder, Health, Service
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.secret_files import AUTH_GRACE, AUTH_STRING, DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
@@ -70,7 +70,7 @@ def server_service(spec: StackSpec, home: Home, environment: Path, slot: str, us
     return Service(
         name=SLOT_PREFIX + slot,
         version=spec.prefect_version,
-        argv=(str(environment / "bin/python"), "-m", "blocks.host.serve", "--slot", slot, "--run-dir", str(state)),
+        argv=(str(environment / "bin/python"), "-m", "blocks.server.serve", "--slot", slot, "--run-dir", str(state)),
         cwd=str(home.etc / f"server-{slot}"),
         user=user,
         env={

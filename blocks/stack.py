@@ -11,9 +11,9 @@ from prefect.blocks.core import Block
 from pydantic import Field
 
 from blocks import services
+from blocks.agent.spec import HostSpec, Release, Socket, to_json
 from blocks.database import Database
 from blocks.front_door import FrontDoor
-from blocks.host.agent.spec import HostSpec, Release, Socket, to_json
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,

@@ -37,9 +37,9 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from blocks import pools as work_pools
+from blocks.agent.spec import Condition, HostStatus
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.front_door import FrontDoor
-from blocks.host.agent.spec import Condition, HostStatus
 from blocks.host.control import SERVES
 from blocks.waiting import wait_until
 

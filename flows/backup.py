@@ -25,7 +25,7 @@ from blocks.host import lease as leases
 from blocks.host.home import Home
 from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.stack import Stack
-from flows.progress import step
+from flows.cli.progress import step
 
 T = TypeVar("T")
 WORKSPACE = "backup-"

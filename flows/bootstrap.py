@@ -20,8 +20,8 @@ from blocks.host import preflight as host_preflight
 from blocks.resource import Apply
 from blocks.spec import build_spec, preflight_arguments
 from blocks.waiting import wait_until
+from flows.cli.progress import step
 from flows.converge import RUNNER, plan_of_objects, this_server, visit_stack
-from flows.progress import step
 
 STORED_SECONDS = 60.0
 """Time the temporary server gets to store the last task runs: they reach it as events, in a second or two."""

@@ -17,9 +17,9 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 
 from blocks import pools, rollout
+from blocks.agent.spec import File, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.host import wanted
-from blocks.host.agent.spec import File, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.host.wanted import Wanted
 from blocks.resource import Apply, visit
 from blocks.server_objects import StackDocument

@@ -28,7 +28,7 @@ from blocks.host import lease as leases
 from blocks.resource import Apply, Change, Record, Resource, in_order, plan, visit
 from blocks.server_objects import server_objects
 from blocks.stack import Stack
-from flows.progress import step
+from flows.cli.progress import step
 
 RUNNER: TaskRunner[PrefectFuture[Any]] = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=32))
 """Holds all resources of a stack at one time: most of them wait for another one, or for something outside."""

@@ -8,12 +8,12 @@ from blocks.host import control, system_user, wanted
 from blocks.host import home as home_folder
 from blocks.host.home import Home
 from blocks.host.system_user import InUse
-from blocks.host.temporary_server import TemporaryServer
 from blocks.resource import Apply, Change, Resource, in_order, visit_to_delete
 from blocks.spec import build_spec
 from blocks.stack import Stack
-from flows.connect import remove_profile
-from flows.progress import step
+from blocks.temporary.server import TemporaryServer
+from flows.cli.profile import remove_profile
+from flows.cli.progress import step
 
 
 def destroy(home: Home, name: str) -> list[str]:

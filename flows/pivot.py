@@ -10,15 +10,15 @@ from collections.abc import Mapping
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from blocks.agent.spec import Condition
 from blocks.errors import Blocked
 from blocks.host import control
-from blocks.host.agent.spec import Condition
 from blocks.host.lease import Lease
-from blocks.host.temporary_server import TemporaryServer
 from blocks.server_objects import declared_deployments
 from blocks.stack import Stack
+from blocks.temporary.server import TemporaryServer
 from blocks.verification import remove_check_schedules, verify
-from flows.progress import step
+from flows.cli.progress import step
 from flows.status import pools, require
 
 READY_SECONDS = 120.0

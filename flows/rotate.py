@@ -17,10 +17,10 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from blocks import catalog, rollout, rotation, verification
+from blocks.agent.spec import HostSpec, Release
 from blocks.errors import Blocked, NotReady
 from blocks.front_door import FrontDoor
 from blocks.host import lease as leases
-from blocks.host.agent.spec import HostSpec, Release
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
@@ -30,16 +30,16 @@ from blocks.host.secret_files import (
     NEXT,
     new_auth_string,
 )
-from blocks.host.serve_grace import Further, as_text, read_further
 from blocks.host.wanted import SERVER
+from blocks.server.grace import Further, as_text, read_further
 from blocks.services import SLOT_PREFIX, ServerSecrets
 from blocks.spec import MAINTENANCE_POOL
 from blocks.stack import Stack, active_slot, host_spec, next_spec, other_slot, server_secrets
 from blocks.waiting import wait_until
 from flows import change
 from flows.backup import as_task
+from flows.cli.progress import step
 from flows.converge import this_server
-from flows.progress import step
 from flows.status import require
 
 LONGEST_DRAIN_SECONDS = 1800.0

@@ -12,8 +12,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from blocks import backups, catalog, clients, verification
+from blocks.agent.spec import Condition
 from blocks.errors import Blocked
-from blocks.host.agent.spec import Condition
 from blocks.host.secret_files import AUTH_STRING
 from blocks.stack import Stack
 from flows import backup

@@ -13,10 +13,10 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import Field
 
 from blocks import catalog, git_credentials, pools, release, rollout, verification
+from blocks.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.errors import Blocked, NotReady
 from blocks.host import control
 from blocks.host import lease as leases
-from blocks.host.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
@@ -26,8 +26,8 @@ from blocks.stack import USERS, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
 from flows.backup import as_task
+from flows.cli.progress import step
 from flows.converge import this_server
-from flows.progress import step
 
 Name = Annotated[str, Field(pattern=r"^([a-z]([a-z0-9-]{0,30}[a-z0-9])?)?$")]
 Pool = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,60}$")]

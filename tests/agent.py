@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from blocks.host.agent.config import AgentConfig, Layout
-from blocks.host.agent.files import write_atomically
-from blocks.host.agent.spec import HostSpec, HostStatus, Service, ServiceStatus, from_json, to_json
+from blocks.agent.config import AgentConfig, Layout
+from blocks.agent.files import write_atomically
+from blocks.agent.spec import HostSpec, HostStatus, Service, ServiceStatus, from_json, to_json
 from blocks.host.bundle import build_agent
 
 PATIENCE = 20.0

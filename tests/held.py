@@ -101,7 +101,7 @@ class Holder:
         """Start `serve` in a slot with the held socket as descriptor 3; does not wait."""
         descriptor = self.listening.fileno()
         hand_over = [sys.executable, "-I", "-S", "-c", HAND_OVER, str(descriptor)]
-        serve = [sys.executable, "-m", "blocks.host.serve", "--slot", name, "--run-dir", str(self.run_dir)]
+        serve = [sys.executable, "-m", "blocks.server.serve", "--slot", name, "--run-dir", str(self.run_dir)]
         log = self.run_dir / f"{name}-{len(self.slots)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from flows import cli, progress
+from flows.cli import main as cli
+from flows.cli import progress
 
 
 def selfhost(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -22,9 +22,11 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 
 from blocks.front_door import FrontDoor
-from blocks.host import database_login, postgres, system_user, wanted
+from blocks.host import system_user, wanted
 from blocks.host.home import Home
-from blocks.host.postgres import Login
+from blocks.postgres import login as database_login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Login
 
 COMMAND = (sys.executable, "-m", "flows.cli")
 """`selfhost` of the environment the tests run in."""

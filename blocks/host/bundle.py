@@ -14,7 +14,8 @@ _MAIN = b"from agent.__main__ import main\n\nmain()\n"
 
 def build_agent() -> bytes:
     """The host agent as a zip file, to be run as `python -I -S agent.pyz`. Equal sources give equal bytes."""
-    sources = {f"agent/{path.name}": path.read_bytes() for path in _agent_folder().glob("*.py")}
+    folder = _agent_folder()
+    sources = {f"agent/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*.py")}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in sorted({**sources, "__main__.py": _MAIN}.items()):
@@ -26,4 +27,4 @@ def build_agent() -> bytes:
 
 
 def _agent_folder() -> Path:
-    return Path(__file__).parent / "agent"
+    return Path(__file__).parent.parent / "agent"

@@ -11,12 +11,12 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from blocks.agent import processes
+from blocks.agent.files import write_atomically
+from blocks.agent.processes import ProcessRecord
+from blocks.agent.spec import HostStatus, InvalidSpec, ServiceStatus, from_json
 from blocks.errors import Blocked, NotReady
 from blocks.host import restore_record
-from blocks.host.agent import processes
-from blocks.host.agent.files import write_atomically
-from blocks.host.agent.processes import ProcessRecord
-from blocks.host.agent.spec import HostStatus, InvalidSpec, ServiceStatus, from_json
 from blocks.host.home import Home
 from blocks.host.interpreter import base_python
 from blocks.waiting import wait_until

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from blocks.agent.config import UNQUOTABLE
+from blocks.agent.files import make_folders, write_atomically
 from blocks.errors import Blocked
-from blocks.host.agent.config import UNQUOTABLE
-from blocks.host.agent.files import make_folders, write_atomically
 
 LONGEST = 70
 """Characters of a home's path: sockets lie below it, and a socket's path may have 107."""

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from blocks.agent.files import open_lock, open_log
+from blocks.agent.processes import end, record_of
 from blocks.errors import Blocked, Conflict
-from blocks.host.agent.files import open_lock, open_log
-from blocks.host.agent.processes import end, record_of
 
 INHERITED = "SELFHOST_LEASE_FD"
 """Descriptor of a lease that was taken before this process image replaced the launcher's."""

@@ -12,10 +12,10 @@ import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from blocks.agent import processes
+from blocks.agent.spec import HostSpec, InvalidSpec, from_json
 from blocks.host import home as home_folder
 from blocks.host import interpreter, system_user
-from blocks.host.agent import processes
-from blocks.host.agent.spec import HostSpec, InvalidSpec, from_json
 from blocks.host.home import Home
 
 FREE_BYTES = 1_500_000_000

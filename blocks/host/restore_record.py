@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from blocks.agent.files import write_atomically
 from blocks.errors import Blocked
-from blocks.host.agent.files import write_atomically
 from blocks.host.home import Home
 
 FILE = "restore.json"

@@ -10,8 +10,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 
+from blocks.agent.files import sync_folder, write_atomically
 from blocks.errors import Blocked
-from blocks.host.agent.files import sync_folder, write_atomically
 
 AUTH_STRING = "auth-string"
 AUTH_GRACE = "auth-grace"

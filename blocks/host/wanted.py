@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blocks.agent.files import write_atomically
+from blocks.agent.spec import InvalidSpec, Release, from_json
 from blocks.errors import Blocked
-from blocks.host.agent.files import write_atomically
-from blocks.host.agent.spec import InvalidSpec, Release, from_json
 from blocks.host.home import Home
 
 FILE = "wanted.json"

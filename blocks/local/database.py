@@ -13,15 +13,16 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
+from blocks.agent.spec import Health, Service
 from blocks.database import SAMPLED_BLOCKS, Content, Database, Vitals
 from blocks.errors import Blocked, NotReady
-from blocks.host import database_login, postgres
-from blocks.host.agent.spec import Health, Service
-from blocks.host.database_swap import Place
 from blocks.host.home import Home
-from blocks.host.postgres import ADMIN, DATABASE, OWNER, Cluster, Login
 from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD, DATABASE_LOGIN, new_password
 from blocks.local.secret_store import LocalSecretStore
+from blocks.postgres import login as database_login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import ADMIN, DATABASE, OWNER, Cluster, Login
+from blocks.postgres.swap import Place
 from blocks.resource import Attributes, Change, Resource
 from blocks.waiting import wait_until
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pydantic import Field
 
+from blocks.agent import processes
+from blocks.agent.config import AgentConfig
+from blocks.agent.files import make_folders, write_atomically
+from blocks.agent.spec import HostSpec, HostStatus, InvalidSpec, from_json, to_json
 from blocks.errors import Blocked, Conflict, NotReady
 from blocks.host import control
 from blocks.host import home as home_folder
-from blocks.host.agent import processes
-from blocks.host.agent.config import AgentConfig
-from blocks.host.agent.files import make_folders, write_atomically
-from blocks.host.agent.spec import HostSpec, HostStatus, InvalidSpec, from_json, to_json
 from blocks.host.bundle import build_agent
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.local.folder import Folder

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from blocks.agent.files import sync_folder
 from blocks.errors import Blocked, WrongCall
-from blocks.host.agent.files import sync_folder
 from blocks.local.folder import Folder
 from blocks.object_store import ObjectStore
 from blocks.resource import Resource

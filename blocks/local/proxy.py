@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from blocks.host.agent.spec import File, Health, Service
+from blocks.agent.spec import File, Health, Service
 from blocks.host.home import Home
 from blocks.local import nginx
 from blocks.local.folder import Folder

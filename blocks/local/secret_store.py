@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from blocks.agent.files import write_atomically
 from blocks.host import secret_files
-from blocks.host.agent.files import write_atomically
 from blocks.secret_store import SecretStore
 
 PREVIOUS = ".previous"

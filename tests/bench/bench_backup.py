@@ -21,8 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blocks.host import postgres
-from blocks.host.postgres import ADMIN, OWNER, Login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import ADMIN, OWNER, Login
 from tests.bench import history
 from tests.stack import Stack, scratch
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blocks.host import postgres
-from blocks.host.postgres import Login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Login
 
 BATCH = 5_000
 """Runs made in one transaction."""

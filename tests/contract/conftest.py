@@ -42,6 +42,6 @@ def older_database(cluster: Cluster, older_release: Path, tmp_path_factory: pyte
     """Name of an empty database at the older release's schema, made by it; copy it as `migrated_database`."""
     name, home = "older", tmp_path_factory.mktemp("migrate-older")
     url = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": cluster.create_database(name)}
-    argv = [older_release, "-P", "-m", "blocks.host.migrate"]
+    argv = [older_release, "-P", "-m", "blocks.server.migrate"]
     subprocess.run(argv, env=base_environment(home) | url, cwd=home, check=True, capture_output=True, timeout=120)
     return name

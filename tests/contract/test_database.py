@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent.spec import HostSpec
+from blocks.agent.validation import faults
 from blocks.database import Database
 from blocks.errors import Blocked, NotReady
-from blocks.host import postgres
-from blocks.host.agent.spec import HostSpec
-from blocks.host.agent.validation import faults
 from blocks.local.database import LocalDatabase
 from blocks.local.secret_store import LocalSecretStore
+from blocks.postgres import programs as postgres
 from blocks.resource import Apply, Resource, visit, visit_to_delete
 from tests.postgres import OWNER, SYSTEM_USER, Cluster, free_port, reachable_programs
 

@@ -11,8 +11,8 @@ from cryptography.fernet import Fernet
 from blocks.backups import Manifest, drilled, key_mark, lacking
 from blocks.database import SAMPLED_BLOCKS
 from blocks.errors import Blocked, NotReady
-from blocks.host import postgres
 from blocks.local.database import LocalDatabase
+from blocks.postgres import programs as postgres
 from tests.contract.test_database import database, external, fill, folder, home, own, own_cluster, programs
 
 __all__ = ["database", "external", "folder", "home", "own", "own_cluster", "programs"]

@@ -15,11 +15,12 @@ import asyncpg
 import pytest
 
 from blocks.errors import Blocked, NotReady
-from blocks.host import database_login, postgres
-from blocks.host.postgres import DATABASE as OWN_DATABASE
-from blocks.host.postgres import OWNER, Login
 from blocks.local.database import LocalDatabase
 from blocks.local.secret_store import LocalSecretStore
+from blocks.postgres import login as database_login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import DATABASE as OWN_DATABASE
+from blocks.postgres.programs import OWNER, Login
 from blocks.resource import Apply, visit
 from blocks.waiting import wait_until
 from tests.postgres import SYSTEM_USER, connected, free_port, reachable_programs

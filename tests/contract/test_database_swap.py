@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from blocks.errors import Blocked, NotReady
-from blocks.host import postgres
-from blocks.host.postgres import Login
 from blocks.local.database import LocalDatabase
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Login
 from tests.contract.test_database import database, external, fill, folder, home, own, own_cluster, programs
 from tests.postgres import Cluster
 

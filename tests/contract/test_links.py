@@ -26,8 +26,8 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from blocks import catalog
 from blocks import front_door as doors
+from blocks.agent.spec import Artifact, Release
 from blocks.automations import automations
-from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.services import server_toml, worker_toml

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent.spec import Artifact, Health, HostSpec, HostStatus, Release, Service
 from blocks.errors import Blocked, Conflict, NotReady
-from blocks.host.agent.spec import Artifact, Health, HostSpec, HostStatus, Release, Service
 from blocks.local.machine import LocalMachine
 from blocks.machine import Machine
 from blocks.resource import Apply, in_order, plan, visit, visit_to_delete

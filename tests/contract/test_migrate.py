@@ -20,8 +20,8 @@ from prefect.server.database.dependencies import MODELS_DEPENDENCIES
 from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 
 from blocks.errors import Blocked, WrongCall
-from blocks.host.migrate import Journal, main, read_options, run
-from blocks.host.schema import installed_lineage
+from blocks.server.migrate import Journal, main, read_options, run
+from blocks.server.schema import installed_lineage
 from blocks.waiting import wait_until
 from tests.postgres import Cluster, base_environment, connected
 
@@ -70,7 +70,7 @@ class Database:
         )
 
     def start_migration(self, *argv: str, python: str | Path = sys.executable) -> subprocess.Popen[str]:
-        return self.start("-P", "-m", "blocks.host.migrate", *argv, python=python)
+        return self.start("-P", "-m", "blocks.server.migrate", *argv, python=python)
 
     def builder(self, other_than: int = 0) -> int:
         """Wait for an index build; returns its database process."""

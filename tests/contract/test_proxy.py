@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from blocks.host.agent.spec import HostSpec, Service
-from blocks.host.agent.validation import faults
+from blocks.agent.spec import HostSpec, Service
+from blocks.agent.validation import faults
 from blocks.local.proxy import LocalProxy
 from blocks.resource import Apply, visit, visit_to_delete
 from blocks.waiting import wait_until

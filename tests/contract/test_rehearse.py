@@ -16,7 +16,7 @@ import prefect
 import pytest
 from cryptography.fernet import Fernet
 
-from blocks.host.rehearse import read_options, try_old
+from blocks.server.rehearse import read_options, try_old
 from blocks.waiting import wait_until
 from tests.contract.conftest import OLDER
 from tests.postgres import Cluster, base_environment
@@ -74,7 +74,7 @@ def copy(cluster: Cluster, filled: str, tmp_path: Path) -> Iterator[str]:
 
 
 def command(old_python: Path, *options: str, old_version: str = OLDER) -> list[str]:
-    argv = [sys.executable, "-P", "-m", "blocks.host.rehearse", "--run-dir", "run", "--old-python", str(old_python)]
+    argv = [sys.executable, "-P", "-m", "blocks.server.rehearse", "--run-dir", "run", "--old-python", str(old_python)]
     return [*argv, "--old-version", old_version, "--new-version", prefect.__version__, *options]
 
 
@@ -128,7 +128,7 @@ def test_an_upgrade_is_rehearsed_with_both_servers_and_the_way_back(
 
 
 def test_a_new_server_which_cannot_start_fails_it_in_one_line(copy: str, older_release: Path, tmp_path: Path) -> None:
-    broken = "import sys\nif 'blocks.host.serve' in sys.orig_argv: sys.exit('this release is broken')\n"
+    broken = "import sys\nif 'blocks.server.serve' in sys.orig_argv: sys.exit('this release is broken')\n"
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(broken)
     status, output, errors = rehearse(command(older_release), tmp_path, PYTHONPATH=str(tmp_path / "site"))

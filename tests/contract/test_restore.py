@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import Blocked
-from blocks.host import postgres
-from blocks.host.postgres import Login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Login
 from blocks.waiting import wait_until
 from tests.postgres import OWNER, SYSTEM_USER, Cluster, free_port, reachable_programs
 

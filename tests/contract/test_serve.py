@@ -29,7 +29,7 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from blocks.host.serve_strangers import CROWD
+from blocks.server.strangers import CROWD
 from tests.held import Holder, Slot, holding, server_environment
 from tests.postgres import Cluster, base_environment
 from tests.traffic import Traffic, clients, headers
@@ -277,7 +277,7 @@ def test_a_second_sigterm_cuts_the_drain_short(holder: Holder) -> None:
 
 
 def run_serve(*options: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "blocks.host.serve", "--run-dir", str(home), *options]
+    argv = [sys.executable, "-m", "blocks.server.serve", "--run-dir", str(home), *options]
     return subprocess.run(
         argv, env=base_environment(home) | environment, cwd=home, capture_output=True, text=True, timeout=60
     )

@@ -16,8 +16,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from blocks.agent.files import write_atomically
 from blocks.front_door import FrontDoor
-from blocks.host.agent.files import write_atomically
 from tests.bench.fourteen import TASKS
 from tests.held import Slot, holding, server_environment
 from tests.postgres import Cluster, base_environment

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent import processes
 from blocks.host import home as home_folder
-from blocks.host import postgres, secret_files
-from blocks.host.agent import processes
+from blocks.host import secret_files
 from blocks.host.home import Home
-from blocks.host.postgres import Cluster
-from blocks.host.temporary_server import TemporaryServer
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Cluster
+from blocks.temporary.server import TemporaryServer
 from tests.postgres import SYSTEM_USER, free_port, reachable_programs
 from tests.stack import eventually, processes_of
 
@@ -29,7 +30,7 @@ USER = SYSTEM_USER if os.geteuid() == 0 else ""
 LAUNCHER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from blocks.host import temporary_server
+from blocks.temporary import server as temporary_server
 from blocks.host.home import Home
 
 class Popen(subprocess.Popen):

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from blocks import verification
+from blocks.agent.spec import Condition
 from blocks.errors import NotReady
 from blocks.front_door import FrontDoor
-from blocks.host.agent.spec import Condition
 from tests.postgres import free_port
 
 Answer = tuple[int, dict[str, str], bytes]

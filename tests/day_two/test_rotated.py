@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from blocks.errors import NotReady
-from blocks.host import database_login, postgres
+from blocks.postgres import login as database_login
+from blocks.postgres import programs as postgres
 from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import Result, Stack, eventually
 from tests.traffic import UNHURRIED, Traffic, clients, headers

@@ -44,7 +44,7 @@ def test_the_bootstrap_run_is_there_with_its_log(page: WebDriver, stack: Stack, 
     run = newest(stack, "bootstrap")[0]
     click(page, By.LINK_TEXT, "Runs")
     click(page, By.LINK_TEXT, run.name)
-    shows(page, "Completed", "Logs", f"Beginning flow run '{run.name}'", "flows.progress", "home: ")
+    shows(page, "Completed", "Logs", f"Beginning flow run '{run.name}'", "flows.cli.progress", "home: ")
     shot(page, tmp_path, "bootstrap-run")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from blocks.host.agent.spec import (
+from blocks.agent.spec import (
     File,
     Health,
     Job,

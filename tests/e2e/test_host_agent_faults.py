@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host.agent import processes
-from blocks.host.agent.files import write_atomically
-from blocks.host.agent.spec import Artifact, File, Health, Release, Service, Socket
+from blocks.agent import processes
+from blocks.agent.files import write_atomically
+from blocks.agent.spec import Artifact, File, Health, Release, Service, Socket
 from tests import disk
 from tests.agent import SLEEPER, Host, eventually, python, sleeper
 from tests.e2e.test_host_agent import free_port, get, host, hosted, web

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from blocks import release
-from blocks.host.agent.releases import install
+from blocks.agent.releases import install
 from blocks.wheel import build_wheel
 from tests.stack import Stack, caller_environment, scratch
 

@@ -13,7 +13,8 @@ import pytest
 from prefect.client.schemas.objects import StateType
 
 from blocks.errors import NotReady
-from blocks.host import database_login, postgres
+from blocks.postgres import login as database_login
+from blocks.postgres import programs as postgres
 from tests.fault.runs import Boundary, answers, begun, ended, has_task, kill_at, nothing_lost
 from tests.stack import CALL_SECONDS, Stack, bootstrapped, eventually
 from tests.traffic import UNHURRIED, Traffic, clients, headers

@@ -49,7 +49,7 @@ class Log:
     def has_ended(self, step: str) -> bool:
         with self._path.open("rb") as file:
             file.seek(self._offset)
-            return f"flows.progress - {step}: ".encode() in file.read()
+            return f"flows.cli.progress - {step}: ".encode() in file.read()
 
 
 def begin(stack: Stack, *argv: str) -> subprocess.Popen[str]:

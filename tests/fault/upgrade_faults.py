@@ -27,7 +27,7 @@ def migration_killed(stack: Stack) -> Iterator[None]:
         reader("BEGIN ISOLATION LEVEL REPEATABLE READ")
         reader("SELECT count(*) FROM flow_run")
         eventually(lambda: stack.query(BUILDERS), "an index being built", MOST_SECONDS)
-        eventually(lambda: kill_program(stack, "blocks.host.migrate"), "its process")
+        eventually(lambda: kill_program(stack, "blocks.server.migrate"), "its process")
     yield
     assert stack.query("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid") == []
 

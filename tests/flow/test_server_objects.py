@@ -21,10 +21,10 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import AutomationCore
 
 from blocks import catalog
+from blocks.agent.spec import Artifact, Release
 from blocks.automations import MARK
 from blocks.errors import Blocked
 from blocks.host import wanted
-from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete

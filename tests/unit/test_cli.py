@@ -14,15 +14,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from blocks.agent.spec import Artifact, Release
 from blocks.errors import WrongCall
 from blocks.host import lease as leases
 from blocks.host import secret_files, wanted
-from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home, claim
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import read_spec
-from flows import cli
-from flows.where import Where
+from flows.cli import main as cli
+from flows.cli.where import Where
 from tests.in_process import selfhost
 from tests.unit.test_lease import LEAVE
 

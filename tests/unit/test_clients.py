@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blocks import clients
-from blocks.host.agent.spec import HostStatus, ServiceStatus
+from blocks.agent.spec import HostStatus, ServiceStatus
 
 NOW = 1_800_000_000.0
 SERVER = "3.8.8"

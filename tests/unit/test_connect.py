@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
 from blocks.spec import read_spec
-from flows.connect import write_profile
+from flows.cli.profile import write_profile
 spec = read_spec(None, {"name": "trial", "ports.public": 4300, "public_url": sys.argv[1] or None})
 print(write_profile(spec, sys.stdin.read()))
 """
@@ -76,7 +76,7 @@ RENEW = """
 import sys
 from pathlib import Path
 from blocks.spec import read_spec
-from flows.connect import renew_profile
+from flows.cli.profile import renew_profile
 path, port = Path(sys.argv[1]), int(sys.argv[2])
 print(renew_profile(read_spec(None, {"name": "trial", "ports.public": port}), sys.stdin.read(), path))
 """

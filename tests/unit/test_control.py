@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent.config import AgentConfig, Layout
+from blocks.agent.files import write_atomically
+from blocks.agent.spec import HostStatus, ServiceStatus, to_json
 from blocks.errors import Blocked, NotReady
 from blocks.host import control
-from blocks.host.agent.config import AgentConfig, Layout
-from blocks.host.agent.files import write_atomically
-from blocks.host.agent.spec import HostStatus, ServiceStatus, to_json
 from blocks.host.bundle import build_agent
 from blocks.host.home import Home
 

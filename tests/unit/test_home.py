@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent.config import UNQUOTABLE
 from blocks.errors import Blocked
-from blocks.host.agent.config import UNQUOTABLE
 from blocks.host.home import LONGEST, Home, claim, faults, remove, sweep
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from blocks.host.agent import processes
-from blocks.host.agent.config import AgentConfig, Layout
-from blocks.host.agent.definitions import Wanted, job_definition, service_definition
-from blocks.host.agent.execution import WAKE_SIGNAL, backoff, failures_in_a_row
-from blocks.host.agent.spec import Job, Service
+from blocks.agent import processes
+from blocks.agent.config import AgentConfig, Layout
+from blocks.agent.definitions import Wanted, job_definition, service_definition
+from blocks.agent.execution import WAKE_SIGNAL, backoff, failures_in_a_row
+from blocks.agent.spec import Job, Service
 from blocks.host.bundle import build_agent
 
 SHOW = (

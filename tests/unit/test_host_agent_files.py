@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host.agent import processes
-from blocks.host.agent.circus import CircusManager
-from blocks.host.agent.config import AgentConfig, Layout
-from blocks.host.agent.convergence import Convergence
-from blocks.host.agent.files import (
+from blocks.agent import processes
+from blocks.agent.circus.manager import CircusManager
+from blocks.agent.config import AgentConfig, Layout
+from blocks.agent.convergence import Convergence
+from blocks.agent.files import (
     ensure_file,
     ensure_folder,
     ensure_rendered,
@@ -27,10 +27,10 @@ from blocks.host.agent.files import (
     substitute,
     write_atomically,
 )
-from blocks.host.agent.jobs import Jobs
-from blocks.host.agent.processes import ProcessRecord
-from blocks.host.agent.secret_value import UnusableSecret, read
-from blocks.host.agent.spec import File, Folder, HostSpec
+from blocks.agent.jobs import Jobs
+from blocks.agent.processes import ProcessRecord
+from blocks.agent.secret_value import UnusableSecret, read
+from blocks.agent.spec import File, Folder, HostSpec
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside(tmp_path: Path) -> None:

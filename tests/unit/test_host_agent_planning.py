@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from blocks.host.agent.definitions import Wanted, releases_needed, wanted_services
-from blocks.host.agent.planning import Action, Decision, ServiceProcess, decide
-from blocks.host.agent.processes import ProcessRecord
-from blocks.host.agent.spec import Health, HostSpec, Service, Socket
+from blocks.agent.definitions import Wanted, releases_needed, wanted_services
+from blocks.agent.planning import Action, Decision, ServiceProcess, decide
+from blocks.agent.processes import ProcessRecord
+from blocks.agent.spec import Health, HostSpec, Service, Socket
 
 SERVICE = Service("s", ("/x",), sockets=("web",), files=("/f",))
 SPEC = HostSpec("t", 1, sockets=(Socket("web", "127.0.0.1", 1),), services=(SERVICE,))

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host.agent.releases import NOBODY, ReleaseFailed, install, is_whole, locked_names
-from blocks.host.agent.spec import Artifact, Release
+from blocks.agent.releases import NOBODY, ReleaseFailed, install, is_whole, locked_names
+from blocks.agent.spec import Artifact, Release
 from blocks.host.interpreter import base_python
 
 UV = shutil.which("uv") or str(Path(sysconfig.get_path("scripts")) / "uv")

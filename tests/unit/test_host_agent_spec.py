@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.host.agent.spec import (
+from blocks.agent.spec import (
     Artifact,
     File,
     HostSpec,
@@ -24,7 +24,7 @@ from blocks.host.agent.spec import (
     from_json,
     to_json,
 )
-from blocks.host.agent.validation import levels_of, read_spec
+from blocks.agent.validation import levels_of, read_spec
 
 ARTIFACT = Artifact("lock.txt", "0" * 64)
 GOOD = HostSpec(

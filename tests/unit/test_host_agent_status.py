@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host.agent import health
-from blocks.host.agent.health import Watch, probe, ready_report
-from blocks.host.agent.planning import Decision, ServiceProcess
-from blocks.host.agent.processes import ProcessRecord
-from blocks.host.agent.reporting import Findings, build_status, is_settled
-from blocks.host.agent.retry import Retry
-from blocks.host.agent.spec import (
+from blocks.agent import health
+from blocks.agent.health import Watch, probe, ready_report
+from blocks.agent.planning import Decision, ServiceProcess
+from blocks.agent.processes import ProcessRecord
+from blocks.agent.reporting import Findings, build_status, is_settled
+from blocks.agent.retry import Retry
+from blocks.agent.spec import (
     Artifact,
     Health,
     HostSpec,

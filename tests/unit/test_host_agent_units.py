@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host.agent import circus_ini
-from blocks.host.agent.config import AgentConfig, Layout
-from blocks.host.agent.service_manager import ServiceManagerFailed
-from blocks.host.agent.spec import Service, Socket
-from blocks.host.agent.systemd import render_service, render_socket, socket_unit_name, unit_name
+from blocks.agent.circus import ini as circus_ini
+from blocks.agent.config import AgentConfig, Layout
+from blocks.agent.service_manager import ServiceManagerFailed
+from blocks.agent.spec import Service, Socket
+from blocks.agent.systemd.manager import render_service, render_socket, socket_unit_name, unit_name
 
 WEB = Socket("web", "127.0.0.1", 4201)
 BLUE = Service("blue", ("/x",), sockets=("web",), stop_signal="SIGINT", stop_timeout=12.5)

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent.spec import Artifact, Release
 from blocks.host import interpreter, wanted
-from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home
-from flows import launch
+from flows.cli import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, sys
 from blocks.host.home import Home
 from blocks.spec import read_spec
-from flows import launch
+from flows.cli import launch
 spec = read_spec(None, {"home": sys.argv[1], "public_url": sys.argv[2]})
 launch.use_own_server(spec, Home(spec.home_path))
 from prefect.settings import get_current_settings

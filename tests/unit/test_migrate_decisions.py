@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import Blocked, WrongCall
-from blocks.host.migrate import direction, first_line, lock_seconds, target, treatment
-from blocks.host.private_server import environment, reason
-from blocks.host.rehearse import downgrade_wanted, judge_migration
-from blocks.host.schema import Migration
-from blocks.host.serve import read_options
+from blocks.server.migrate import direction, first_line, lock_seconds, target, treatment
+from blocks.server.private_server import environment, reason
+from blocks.server.rehearse import downgrade_wanted, judge_migration
+from blocks.server.schema import Migration
+from blocks.server.serve import read_options
 
 MIGRATIONS = (
     Migration("a", "CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_old"),

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import Blocked, NotReady
-from blocks.host import postgres
-from blocks.host.postgres import Cluster, Login
+from blocks.postgres import programs as postgres
+from blocks.postgres.programs import Cluster, Login
 from tests.postgres import free_port
 
 PASSWORD = 'it\'s \\ "secret"/@:%'

@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
+from blocks.agent import processes
+from blocks.agent.spec import Health, HostSpec, Service, Socket, to_json
 from blocks.host import preflight
-from blocks.host.agent import processes
-from blocks.host.agent.spec import Health, HostSpec, Service, Socket, to_json
 from blocks.host.home import Home, claim
 from blocks.host.preflight import faults
 from tests.postgres import free_port

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows import progress
-from flows.progress import Step, listen, step
+from flows.cli import progress
+from flows.cli.progress import Step, listen, step
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_every_listener_hears_it(told: list[Step]) -> None:
 
 
 def test_its_end_is_a_log_line_for_the_record_of_a_run(told: list[Step], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="flows.progress"), step("copy") as detail:
+    with caplog.at_level(logging.INFO, logger="flows.cli.progress"), step("copy") as detail:
         detail.text = "730 rows"
-    (record,) = [each for each in caplog.records if each.name == "flows.progress"]
+    (record,) = [each for each in caplog.records if each.name == "flows.cli.progress"]
     assert record.getMessage().startswith("copy: 730 rows in ")

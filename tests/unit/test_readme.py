@@ -14,12 +14,12 @@ import pytest
 from cyclopts import App
 
 from blocks import backups, clients, verification
+from blocks.agent.spec import Condition, ServiceState
 from blocks.automations import automations
-from blocks.host.agent.spec import Condition, ServiceState
 from blocks.host.home import Home
 from blocks.server_objects import declared_deployments
 from blocks.spec import Alerts, StackSpec, read_spec
-from flows.cli import app
+from flows.cli.main import app
 from tests.emulator.control import PATHS
 from tests.spec_table import Key, keys
 

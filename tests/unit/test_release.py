@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from blocks import release
+from blocks.agent.spec import HostSpec, to_json
+from blocks.agent.validation import read_spec
 from blocks.errors import Blocked
-from blocks.host.agent.spec import HostSpec, to_json
-from blocks.host.agent.validation import read_spec
 from blocks.release import (
     PROJECT,
     TOOLS,
@@ -60,7 +60,12 @@ def test_wheel_carries_what_a_host_needs(wheel: tuple[str, bytes]) -> None:
     assert re.fullmatch(r"prefect_selfhost-[0-9.]+-py3-none-any\.whl", name)
     found = contents(content)
     assets = [f"blocks/assets/{path}" for path in ("pyproject.toml", "prefect.yaml", "nginx/Dockerfile")]
-    wanted = [*assets, "blocks/assets/nginx/templates/default.conf.template", "flows/cli.py", "blocks/host/serve.py"]
+    wanted = [
+        *assets,
+        "blocks/assets/nginx/templates/default.conf.template",
+        "flows/cli/main.py",
+        "blocks/server/serve.py",
+    ]
     assert not [path for path in wanted if path not in found]
     assert found["blocks/assets/prefect.yaml"] == (ROOT / "prefect.yaml").read_bytes()
     assert not [path for path in found if path.startswith("tests/") or "__pycache__" in path]

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blocks import verification
+from blocks.agent.spec import Condition
 from blocks.backups import Manifest
-from blocks.host.agent.spec import Condition
 from blocks.host.restore_record import Record
-from flows import restored
-from flows.restore_cli import question
-from flows.restore_hand_over import told
+from flows.cli.restore import question
+from flows.restore import restored
+from flows.restore.hand_over import told
 from tests.unit.test_restorable import OURS
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from blocks.host.agent.definitions import wanted_services
-from blocks.host.agent.spec import Artifact, File, Folder, HostSpec, Job, Release, Service
-from blocks.host.agent.validation import faults
+from blocks.agent.definitions import wanted_services
+from blocks.agent.spec import Artifact, File, Folder, HostSpec, Job, Release, Service
+from blocks.agent.validation import faults
 from blocks.rollout import changed, take, unguarded, with_job, with_releases
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from blocks.host.agent.spec import Artifact, File, HostSpec, Release, Service
-from blocks.host.serve_grace import Further, as_text, read_further
+from blocks.agent.spec import Artifact, File, HostSpec, Release, Service
 from blocks.rotation import afterwards, deadline, while_rotating
+from blocks.server.grace import Further, as_text, read_further
 from blocks.services import ServerSecrets
 from flows.rotate import place
 

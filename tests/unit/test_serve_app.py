@@ -17,7 +17,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from blocks.host.serve import ASGIApp, build_app
+from blocks.server.serve import ASGIApp, build_app
 from tests.traffic import headers
 
 AUTH = "admin:of-this-test"

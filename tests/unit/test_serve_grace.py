@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from blocks.host.serve_grace import Grace, GraceLayer, Message, Receive, Revoked, Scope, Send, read_further
+from blocks.server.grace import Grace, GraceLayer, Message, Receive, Revoked, Scope, Send, read_further
 from tests.traffic import headers
 
 OWN, OLD, NEXT = "admin:own-1", "admin:old-2", "admin:next-3"

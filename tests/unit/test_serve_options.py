@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_SERVER_API_KEEPALIVE_TIMEOUT, temporary_settings
 
-from blocks.host.serve import Laps, read_options
-from blocks.host.serve_grace import Message, Receive, Scope, Send
-from blocks.host.serve_ready import MOST, ClientVersions, ReadyFile, remove_own, write_atomically
-from blocks.host.serve_uvicorn import DrainStep, drain_step, server_config
+from blocks.server.grace import Message, Receive, Scope, Send
+from blocks.server.readiness import MOST, ClientVersions, ReadyFile, remove_own, write_atomically
+from blocks.server.serve import Laps, read_options
+from blocks.server.uvicorn_server import DrainStep, drain_step, server_config
 
 
 def test_defaults() -> None:

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from blocks.host.schema import (
+from blocks.server.schema import (
     Lineage,
     Observation,
     can_serve,
@@ -75,17 +75,17 @@ class Database:
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records if each.name == "blocks.host.schema"]
+    return [each.getMessage() for each in caplog.records if each.name == "blocks.server.schema"]
 
 
 def test_a_ready_database_is_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "blocks.host.schema")
+    caplog.set_level(logging.INFO, "blocks.server.schema")
     assert Database(Observation(frozenset({"c3"}))).wait().revisions == {"c3"}
     assert messages(caplog) == []
 
 
 def test_each_reason_is_logged_once_and_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "blocks.host.schema")
+    caplog.set_level(logging.INFO, "blocks.server.schema")
     refused = Observation(problem="connection refused")
     Database(refused, refused, Observation(), Observation(frozenset({"c3"}))).wait()
     assert messages(caplog) == [
@@ -96,12 +96,12 @@ def test_each_reason_is_logged_once_and_the_end(caplog: pytest.LogCaptureFixture
 
 
 def test_a_long_wait_is_repeated_each_minute(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "blocks.host.schema")
+    caplog.set_level(logging.INFO, "blocks.server.schema")
     Database(*[Observation()] * 1250, Observation(frozenset({"c3"}))).wait()  # 125 s
     assert len(messages(caplog)) == 4
 
 
 def test_a_newer_schema_is_served_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "blocks.host.schema")
+    caplog.set_level(logging.INFO, "blocks.server.schema")
     Database(Observation(frozenset({"d4"}))).wait()
     assert messages(caplog) == ["the database stands at revision d4, which is newer than this release (c3)"]

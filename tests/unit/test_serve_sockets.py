@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host.serve_sockets import SlotSocket, SocketMissing, inherited_descriptors
+from blocks.server.sockets import SlotSocket, SocketMissing, inherited_descriptors
 
 
 def test_descriptors_start_at_three() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from blocks.host.serve_grace import Message, Receive, Scope, Send
-from blocks.host.serve_strangers import (
+from blocks.server.grace import Message, Receive, Scope, Send
+from blocks.server.strangers import (
     CROWD,
     CROWDED_SECONDS,
     FIRST_BYTES,

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from blocks import catalog
-from blocks.host.agent.config import AgentConfig
-from blocks.host.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
-from blocks.host.agent.systemd import render_service, render_socket
-from blocks.host.agent.validation import faults, levels_of, read_spec
+from blocks.agent.config import AgentConfig
+from blocks.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
+from blocks.agent.systemd.manager import render_service, render_socket
+from blocks.agent.validation import faults, levels_of, read_spec
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import in_order

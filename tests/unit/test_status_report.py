@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from blocks import catalog
+from blocks.agent.spec import Artifact, Condition, Release
 from blocks.errors import Blocked
-from blocks.host.agent.spec import Artifact, Condition, Release
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.spec import build_spec

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from blocks.agent.spec import Condition
 from blocks.backups import Drill, Found, Manifest, new_id
 from blocks.errors import Blocked, SelfhostError, WrongCall
-from blocks.host.agent.spec import Condition
 from blocks.host.home import Home
 from blocks.resource import Change
 from blocks.spec import read_spec
-from flows import terminal
-from flows.progress import Step
+from flows.cli import terminal
+from flows.cli.progress import Step
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ from blocks.host.home import HOME_VARIABLE, Home, claim
 from blocks.host.trusted import FILES, FOLDERS, require_file, require_home
 from blocks.local.object_store import LocalObjectStore
 from blocks.release import keep
-from flows import cli, launch
+from flows.cli import launch
+from flows.cli import main as cli
 from tests.unit.test_cli import saved
 
 MALLORY = 54_321

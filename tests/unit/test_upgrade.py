@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from blocks.agent.spec import Condition
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
-from blocks.host.agent.spec import Condition
 from blocks.spec import read_spec
-from flows.upgrade_preflight import Facts, faults, notes, require, wished_spec
-from flows.upgrade_report import Report, markdown
+from flows.upgrade.preflight import Facts, faults, notes, require, wished_spec
+from flows.upgrade.report import Report, markdown
 
 GB = 1_000_000_000
 MOVES = Condition("SchedulerMoves", True, "RunAppeared", "a new schedule got its scheduled run")

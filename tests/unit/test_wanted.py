@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked
 from blocks.host import wanted
-from blocks.host.agent.spec import Artifact, Release
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import build_spec, read_spec

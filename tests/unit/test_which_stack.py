@@ -13,8 +13,8 @@ from cyclopts import App
 
 from blocks.errors import WrongCall
 from blocks.host.home import HOME_VARIABLE, Home
-from flows import cli
-from flows.where import Where
+from flows.cli import main as cli
+from flows.cli.where import Where
 from tests.stack import tree
 from tests.unit.test_cli import saved
 

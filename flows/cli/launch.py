@@ -1,0 +1,221 @@
+"""The launcher: what happens before Prefect is imported.
+
+A client must not be newer than its server. So where this environment holds another Prefect than the stack, the
+launcher becomes the `selfhost` of the stack's release: same process, same lease, same terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+from blocks import release as releases
+from blocks.agent.files import make_folders
+from blocks.agent.releases import ReleaseFailed, install
+from blocks.agent.spec import Release
+from blocks.errors import Blocked, SelfhostError
+from blocks.host import control, preflight, secret_files, system_user, wanted
+from blocks.host import home as home_folder
+from blocks.host import lease as leases
+from blocks.host.home import Home
+from blocks.host.lease import Lease
+from blocks.host.wanted import SERVER, TOOLS, Wanted
+from blocks.spec import StackSpec, preflight_arguments
+from blocks.temporary.server import TemporaryServer
+from blocks.wheel import build_wheel
+from flows.cli.progress import step
+
+TEMPORARY_RETRIES = 3
+"""How often a client of a temporary server repeats a call, 14 s in all. Prefect's five are a minute for each call of a
+flow that ends: one whose server has died, or has no room left, would go on for five minutes before it says so."""
+
+
+def check(spec: StackSpec) -> None:
+    """Refuse with all faults together, before anything is touched."""
+    faults = preflight.faults(*preflight_arguments(spec))
+    if faults:
+        raise Blocked("; ".join(faults), "nothing was changed")
+
+
+def prepare_home(spec: StackSpec) -> Home:
+    """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
+    home = Home(spec.home_path)
+    home_folder.claim(home, spec.name)
+    home_folder.sweep(home)
+    user = postgres_user(spec)
+    if user:
+        system_user.ensure(user, home, spec.name)
+    home.store.mkdir(mode=0o711, exist_ok=True)
+    secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
+    secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
+    return home
+
+
+def postgres_user(spec: StackSpec) -> str:
+    """System user of the PostgreSQL servers we start."""
+    return system_user.name_for(spec.name)
+
+
+def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
+    """Resolve the server's release, and one for each worker whose flows need more packages."""
+    wheel, reach = releases.keep(store, *build_wheel()), control.reach(home)
+    with ThreadPoolExecutor(1) as executor:
+        tools = executor.submit(releases.prepare_tools, store, reach)
+        prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)
+    kept = wanted.find(home)
+    saved = kept.releases if kept else {}
+    return {name: _as_saved(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
+
+
+def _as_saved(release: Release, saved: Release | None) -> Release:
+    """The same release is no change where only another environment's uv would make it now."""
+    return saved if saved and saved.id == release.id and Path(saved.uv).exists() else release
+
+
+def refuse_version_change(spec: StackSpec, home: Home) -> None:
+    """Another Prefect version on a stack that is there is an upgrade, which is not done in passing."""
+    kept = wanted.find(home)
+    if kept and is_bootstrapped(home):
+        saved = kept.spec.get("prefect_version")
+        if saved != spec.prefect_version:
+            raise Blocked(
+                f"this stack runs Prefect {saved}, the spec asks for {spec.prefect_version}",
+                f"a bootstrap does not upgrade: selfhost upgrade --to {spec.prefect_version}, or put the version back",
+            )
+
+
+def take_lease(home: Home, reason: str, patience: float = 0.0) -> Lease:
+    """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds."""
+    make_folders(home.root)
+    return leases.acquire(home.lease, reason, patience)
+
+
+@contextlib.contextmanager
+def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
+    """The releases a bootstrap would install now, without leaving anything where no stack is yet."""
+    if home.owner() == spec.name:
+        yield prepare_releases(spec, home, home.store)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield prepare_releases(spec, home, Path(folder))
+
+
+def keep_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
+    """Resolve the stack's releases and keep what is wanted in the home."""
+    with step("locks and wheel") as detail:
+        prepared = prepare_releases(spec, home, home.store)
+        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))
+        detail.text = f"release {prepared[SERVER].id}"
+    return prepared
+
+
+def install_release(release: Release, home: Home) -> None:
+    """Install a release on this machine; at once where it is there.
+
+    Without its smoke imports: our own server runs from the same lock, and the service says at its start.
+    """
+    with step(f"release {release.id}") as detail:
+        try:
+            done = install(dataclasses.replace(release, smoke=()), home.releases, home.store)
+        except ReleaseFailed as error:
+            raise SelfhostError(str(error), "the disk may be full, or the index out of reach; run it again") from error
+        shared = releases.share_bytecode(home.releases / release.id) if done else 0
+        detail.text = f"installed, byte code of {shared} files shared" if done else "is there"
+
+
+def mend_releases(home: Home) -> None:
+    """What an attempt on a full disk may have left in the releases.
+
+    Root skips releases with a worker's own packages: their byte code may be made to harm whoever reads it. The worker
+    cannot write to its release, so that none is cut short there.
+    """
+    with step("byte code whole") as detail:
+        readable = [each for each in wanted.read(home).releases.values() if not each.untrusted or os.geteuid() != 0]
+        cut = sum(releases.drop_cut_bytecode(home.releases / each.id) for each in readable)
+        detail.text = f"{cut} files were cut short" if cut else ""
+
+
+def start_database(temporary: TemporaryServer, home: Home) -> None:
+    """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
+    tools = releases.prepare_tools(home.store)
+    install_release(tools, home)
+    with step("temporary server's database"):
+        temporary.start_database(home.releases / tools.id)
+
+
+def has_other_prefect(spec: StackSpec) -> bool:
+    """Whether this environment's Prefect is not the stack's."""
+    return importlib.metadata.version("prefect") != spec.prefect_version
+
+
+def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn:
+    """Go on as the `selfhost` of a release, with the same arguments."""
+    install_release(release, home)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
+    kept |= {"PYTHONUNBUFFERED": "1"} | (lease.keep_over_exec() if lease else {})
+    python = home.releases / release.id / "bin/python"
+    os.execve(python, [str(python), "-P", "-m", "flows.cli", *sys.argv[1:]], kept)
+
+
+def users_profiles() -> Path:
+    """The user's file of Prefect profiles; to be asked before `use_server`."""
+    home = os.environ.get("PREFECT_HOME", "~/.prefect")
+    return Path(os.environ.get("PREFECT_PROFILES_PATH", f"{home}/profiles.toml")).expanduser()
+
+
+def use_own_server(spec: StackSpec, home: Home) -> None:
+    """Set this process's Prefect, which is not imported yet, to the stack's own server, past the front door."""
+    use_server(f"http://127.0.0.1:{spec.server_port}", home)
+    os.environ["PREFECT_UI_URL"] = spec.url
+
+
+def use_server(url: str, home: Home, retries: int | None = None) -> None:
+    """Set this process's Prefect, which is not imported yet, to a server of the stack's.
+
+    No setting of the caller's shell, profile or working folder comes along, and nothing is logged to the terminal:
+    steps are shown instead.
+    """
+    state = home.bootstrap / "home" if home.bootstrap.exists() else home.state / "launcher"
+    for key in [each for each in os.environ if each.startswith("PREFECT_")]:
+        del os.environ[key]
+    # Where a log line cannot be sent, the run that wrote it fails by itself and is told of once.
+    logging.raiseExceptions = False
+    if home.root.exists():
+        os.chdir(home.root)
+    spared = {"127.0.0.1", "localhost", *filter(None, os.environ.get("NO_PROXY", "").split(","))}
+    os.environ |= {
+        "NO_PROXY": ",".join(sorted(spared)),  # a company's proxy does not know this machine's loopback
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_HOME": str(state),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }
+    if retries is not None:
+        os.environ["PREFECT_CLIENT_MAX_RETRIES"] = str(retries)
+    if (home.secrets / secret_files.AUTH_STRING).exists():
+        os.environ["PREFECT_API_AUTH_STRING"] = secret_files.read(home.secrets, secret_files.AUTH_STRING)
+
+
+def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
+    """The temporary server of a bootstrap of this home, running or not."""
+    return TemporaryServer(home, postgres_user(spec), home.bootstrap)
+
+
+def restoring_server(spec: StackSpec, home: Home) -> TemporaryServer:
+    """The temporary server of a restore in this home, running or not."""
+    return TemporaryServer(home, postgres_user(spec), home.restoring)
+
+
+def is_bootstrapped(home: Home) -> bool:
+    """Whether a bootstrap has come to its end here: a host was given its spec and no temporary server is left."""
+    return (home.agent / "spec.json").exists() and not home.bootstrap.exists()

@@ -1,0 +1,307 @@
+"""`selfhost`: the command line. Each verb's work is elsewhere; here it is called and its end is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import traceback
+import webbrowser
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
+
+from blocks.errors import Blocked, SelfhostError, WrongCall
+from blocks.host import control, secret_files, wanted
+from blocks.host import lease as leases
+from blocks.host.home import Home
+from blocks.spec import StackSpec
+from flows.cli import launch, restore, terminal  # noqa: F401 (restore registers its verb)
+from flows.cli.maintenance import asked
+from flows.cli.progress import listen, step
+from flows.cli.where import HERE, Json, Patience, Where, Yes, app
+from flows.cli.workers import workers
+
+if TYPE_CHECKING:
+    from blocks.agent.spec import Condition
+    from blocks.temporary.server import TemporaryServer
+
+app.command(workers)
+
+
+@app.command
+def bootstrap(*, where: Where = HERE, patience: Patience = 0.0) -> None:
+    """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
+    spec = where.wish()
+    home = Home(spec.home_path)
+    launch.check(spec)
+    listen(terminal.StepLines())
+    lease = launch.take_lease(home, "bootstrap", patience)
+    spec = where.wish()  # whoever had the lease before may have changed the saved one
+    launch.refuse_version_change(spec, home)
+    launch.prepare_home(spec)
+    make = _again if launch.is_bootstrapped(home) else _first
+    conditions = make(spec, home, lease)
+    terminal.conditions(conditions)
+    terminal.done(spec, home)
+
+
+def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
+    """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
+    if launch.has_other_prefect(spec):
+        launch.become(launch.keep_wanted(spec, home)[wanted.SERVER], home, lease)
+    temporary = launch.temporary_server(spec, home)
+    with step("temporary server started"):
+        url = temporary.start_server()
+    terminal.say(f"  watch it at {url}, {terminal.login(home)}")
+    with ThreadPoolExecutor(2) as background:
+        database = background.submit(launch.start_database, temporary, home)
+        releases = launch.keep_wanted(spec, home)
+        # The flow's `host services` waits for it, and tells where it fails.
+        background.submit(launch.install_release, releases[wanted.SERVER], home)
+        database.result()
+        launch.use_server(url, home, launch.TEMPORARY_RETRIES)
+        return _hand_over(spec, home, temporary, lease)
+
+
+def _hand_over(spec: StackSpec, home: Home, temporary: TemporaryServer, lease: leases.Lease) -> Sequence[Condition]:
+    from blocks import catalog
+    from flows import bootstrap as verb
+    from flows import converge, pivot
+
+    plain = spec.model_dump(mode="json")
+    stack = catalog.composed(plain)
+    is_resumed = stack.machine.applied() is not None
+    if is_resumed:
+        launch.mend_releases(home)
+        # The database must run for us to know whether it has been copied, whatever the last attempt left.
+        converge.bring_in_line(stack)
+    if not (is_resumed and pivot.is_copied(stack)):
+        with step("temporary server ready"):
+            temporary.wait_ready()
+        verb.run(plain)
+        pivot.copy(stack, temporary, lease)
+    return pivot.finish(stack, temporary)
+
+
+def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
+    """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
+    launch.temporary_server(spec, home).retire()  # what a kill in the midst of its removal left
+    releases = launch.keep_wanted(spec, home)
+    if launch.has_other_prefect(spec):
+        launch.become(releases[wanted.SERVER], home, lease)
+    launch.use_own_server(spec, home)
+
+    from blocks import catalog, resource, verification
+    from flows import converge
+    from flows import status as report
+
+    plain = spec.model_dump(mode="json")
+    stack = catalog.composed(plain)
+    with step("plan of the host") as detail:
+        changes = resource.plan(stack.resources())
+        detail.text = f"{len(changes)} changes"
+    terminal.changes(changes)
+    done = converge.bring_in_line(stack) if changes else []
+    with step("services ready"):
+        applied = stack.machine.applied()
+        control.wait_ready(home, applied.generation if applied else 0)
+    with step("plan of the server's objects") as detail:
+        objects = converge.plan_of_objects(stack)
+        detail.text = f"{len(objects)} changes"
+    terminal.changes(objects)
+    if not (changes or objects):
+        return verification.quick(stack.door, spec.prefect_version, stack.machine.observe())
+    converge.converge_from_outside(plain, converge.rows([each for each in done if each.action != "keep"]))
+    with step("verify through the front door"):
+        conditions = report.look(stack)
+        report.require(conditions)
+    return conditions
+
+
+@app.command
+def plan(*, where: Where = HERE, as_json: Json = False) -> None:
+    """Show what a bootstrap would change, and change nothing."""
+    spec = where.wish()
+    home = Home(spec.home_path)
+    if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
+        launch.become(wanted.read(home).releases[wanted.SERVER], home)  # a client may not be newer than its server
+    with launch.prepared(spec, home) as releases:
+        launch.use_own_server(spec, home)
+        from blocks import catalog, resource
+        from flows import converge
+
+        stack = catalog.compose(spec, releases)
+        changes = resource.plan(stack.resources())
+        is_there = launch.is_bootstrapped(home)
+        changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
+    if as_json:
+        print(json.dumps({"changes": [each.as_row() for each in changes]}, indent=1, default=str))
+        return
+    terminal.changes(changes)
+    terminal.say(f"{len(changes)} changes" if changes else "nothing to change")
+
+
+@app.command
+def status(*, where: Where = HERE, as_json: Json = False) -> None:
+    """Look at the whole stack through its front door; exit status 1 where something is not well."""
+    stack = asked(where)
+    from flows import status as report
+
+    found = report.report(stack)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        terminal.report(found)
+    if not found["healthy"]:
+        raise SystemExit(1)
+
+
+@app.command
+def start(*, where: Where = HERE) -> None:
+    """Start a stack, as after a reboot; waits until all is ready."""
+    home = where.there()
+    listen(terminal.StepLines())
+    launch.take_lease(home, "start")
+    with step("services ready") as detail:
+        control.start(home)
+        seen = control.wait_ready(home)
+        detail.text = f"{len(seen.services)} services"
+        control.require_whole(home, seen)
+
+
+@app.command
+def stop(
+    *,
+    where: Where = HERE,
+    wait: Annotated[float, Parameter(help="Seconds that running flows get to end.")] = 60.0,
+    now: Annotated[bool, Parameter(name="--now", negative="", help="End running flows with their workers.")] = False,
+) -> None:
+    """Stop a stack; nothing of it runs afterwards, all of it stays."""
+    home = where.there()
+    listen(terminal.StepLines())
+    launch.take_lease(home, "stop")
+    if not now:
+        with step("workers idle"):
+            control.wait_idle(home, wait)
+    with step("services stopped"):
+        control.stop(home)
+
+
+@app.command
+def destroy(*, where: Where = HERE, yes: Yes = False) -> None:
+    """Remove a stack with everything it holds: processes, database, files, secrets, system user, profile."""
+    home = where.there()
+    name = home.owner() or ""
+    if not yes:
+        terminal.confirm(f"Remove the stack {name} in {home.root}, its database and its secrets?")
+    listen(terminal.StepLines())
+    launch.take_lease(home, "destroy")
+    from flows.destroy import destroy as remove
+
+    for each in remove(home, name):
+        print(each)
+    print(f"the stack {name} is gone")  # the release this runs from may be gone too: nothing can be imported now
+
+
+@app.command
+def connect(*, where: Where = HERE) -> None:
+    """Write a Prefect profile for this machine, and print what another laptop or CI needs."""
+    spec, home = where.saved()
+    from blocks import clients
+    from flows.cli.profile import write_profile
+
+    path = write_profile(spec, secret_files.read(home.secrets, secret_files.AUTH_STRING))
+    file = home.secrets / secret_files.AUTH_STRING
+    terminal.say(f"profile {spec.name!r} is written to {path} and in use: prefect flow-run ls")
+    terminal.say(f"another laptop, or CI, needs the server's Prefect or an older one (from {clients.OLDEST} on), and:")
+    terminal.say(f"  pip install '{clients.requirement(spec.prefect_version)}'")
+    terminal.say(f"  export PREFECT_API_URL={spec.api_url}")
+    terminal.say(f"  export PREFECT_API_AUTH_STRING=...   # the text of {file}; keep it in the CI's secret store")
+
+
+@app.command
+def logs(
+    service: str | None = None,
+    *,
+    where: Where = HERE,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
+    lines: Annotated[int, Parameter(name=["--lines", "-n"])] = 100,
+) -> None:
+    """Print a service's log; without a name, say which there are.
+
+    Parameters
+    ----------
+    service: Such as server-blue, nginx, postgres, worker-default, agent.
+    follow: Go on with what is written from now on.
+    lines: How many of the last lines.
+    """
+    home = where.there()
+    names = sorted(each.stem for each in home.logs.glob("*.log"))
+    if service is None:
+        terminal.say("\n".join(names))
+        return
+    if service not in names:
+        raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(names)}")
+    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), str(home.logs / f"{service}.log")]
+    os.execvp(tail[0], tail)
+
+
+@app.command(name="open")
+def open_ui(*, where: Where = HERE) -> None:
+    """Open the UI in a browser."""
+    spec, home = where.saved()
+    terminal.say(f"{spec.url}, {terminal.login(home)}")
+    webbrowser.open(spec.url)
+
+
+def main() -> int:
+    """Run the command line; exit status 2 for a wrong call, 1 for a failure."""
+    os.umask(0o022)  # not the shell's: by another's nobody may write to what is ours, by a narrow one services pass
+    try:
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        terminal.fail(_not_understood(error))
+        return 2
+    except SelfhostError as error:
+        terminal.fail(error)
+        return 2 if isinstance(error, WrongCall) else 1
+    except KeyboardInterrupt:
+        terminal.fail(Blocked("interrupted", "the same command finishes what was begun"))
+        return 130
+    except Exception as error:  # noqa: BLE001 (said in one line, the traceback kept for whoever mends it)
+        terminal.fail(_unforeseen(error))
+        return 1
+    return 0
+
+
+def _not_understood(error: CycloptsError) -> WrongCall:
+    """What the command line's library did not understand, and the help of the verb it was for."""
+    verb = " ".join(error.command_chain or ())
+    what = " ".join(str(error).split())
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        what = f"{verb} does not take {' '.join(map(repr, error.unused_tokens))}"
+    return WrongCall(what, " ".join(f"selfhost {verb} --help".split()))
+
+
+def _unforeseen(error: Exception) -> SelfhostError:
+    """What is said of an error that nobody took up; most are of a server which dies while we talk to it."""
+    import httpx  # not before: a call which ends well can do without
+
+    details = f"details in {_keep_traceback()}"
+    if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
+        answer = f"it answers {error.response.status_code}"
+    elif isinstance(error, httpx.TransportError):
+        answer = str(error)
+    else:
+        return SelfhostError(f"{type(error).__name__}: {error}", details)
+    what = f"the server at {error.request.url.netloc.decode()}: {answer}"
+    return SelfhostError(what, f"its disk may be full (df); the same command tries again; {details}")
+
+
+def _keep_traceback() -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="selfhost-", suffix=".log", delete=False) as file:
+        traceback.print_exc(file=file)
+    return file.name
