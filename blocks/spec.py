@@ -354,7 +354,7 @@ def build_spec(data: dict[str, Any], source: str) -> StackSpec:
         return StackSpec.model_validate(_tuples(data))
     except ValidationError as error:
         faults = "; ".join(_fault(each) for each in error.errors())
-        raise WrongCall(f"{source}: {faults}", "README, chapter Spec, explains every key") from error
+        raise WrongCall(f"{source}: {faults}", "blocks/README.md, chapter Spec, explains every key") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -363,7 +363,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WrongCall(f"no spec file at {path}", "give the path of a stack.toml with --spec") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WrongCall(f"{path} cannot be read as TOML: {error}", "see the example in the README") from error
+        raise WrongCall(
+            f"{path} cannot be read as TOML: {error}", "blocks/README.md, chapter Spec, has an example"
+        ) from error
 
 
 def _put(data: dict[str, Any], keys: list[str], value: Any) -> None:

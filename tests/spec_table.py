@@ -1,4 +1,4 @@
-"""The keys of a spec file as the rows of the README's table, read off the model: `python -m tests.spec_table`."""
+"""Keys of a spec file as rows of the table in blocks/README.md, read off the model: `python -m tests.spec_table`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a spec file, in the words of the README."""
+    """One key of a spec file, in the words of the manual."""
 
     name: str
     """Dotted path; `workers[].pool` for a key of each worker."""
@@ -23,7 +23,7 @@ class Key:
     what: str
 
     def row(self, why: str = "") -> str:
-        """Its row in the README; the last cell, the reason for the default, is for a person to write."""
+        """Its row in the table; the last cell, the reason for the default, is for a person to write."""
         return f"| `{self.name}` | {self.type} | {self.default} | {_escaped(self.what)} | {why} |"
 
 

@@ -311,7 +311,7 @@ def assert_holder_is_told(stack: Stack, run: UUID) -> None:
     assert "the lease is held by" in done.stderr and f"upgrade to Prefect {LAST}" in done.stderr, done.output
 
 
-SHIPPED = ("flows", "blocks", "nginx", "prefect.yaml", "pyproject.toml", "README.md")
+SHIPPED = ("flows", "blocks", "nginx", "prefect.yaml", "pyproject.toml")
 TOLD = "Shows the backups which the policy no longer keeps"
 TOLD_ANEW = "Shows, as another selfhost says it, the backups which the policy no longer keeps"
 

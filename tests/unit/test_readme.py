@@ -1,4 +1,4 @@
-"""The README is the only manual, so what it says is held against the code."""
+"""The READMEs are the manual, so what they say is held against the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from tests.emulator.control import PATHS
 from tests.spec_table import Key, keys
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "README.md").read_text("utf-8")
+FOLDERS = ("flows", "blocks", "tests", "nginx")
+PAGES = {path: (ROOT / path).read_text("utf-8") for path in ("README.md", *(f"{name}/README.md" for name in FOLDERS))}
+FRONT, FLOWS, BLOCKS, TESTS = "README.md", "flows/README.md", "blocks/README.md", "tests/README.md"
 COMMANDS = [
     "bootstrap",
     "plan",
@@ -45,27 +47,47 @@ COMMANDS = [
 ]
 
 
-def fenced(language: str) -> list[str]:
-    """Contents of the code blocks in one language; empty for those without one."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
+def fenced(page: str, language: str) -> list[str]:
+    """Contents of a page's code blocks in one language; empty for those without one."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.M | re.S)
 
 
 def calls() -> list[str]:
     """Every call of `selfhost` in a block of console lines, as it is typed after `uv run`."""
-    lines = [line for block in fenced("console") for line in block.splitlines()]
+    lines = [line for page in PAGES for block in fenced(page, "console") for line in block.splitlines()]
     return [line.removeprefix("uv run ") for line in lines if line.removeprefix("uv run ").startswith("selfhost ")]
 
 
-def chapter(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
-    assert found, f"the README has no chapter {title}"
+def chapter(page: str, title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGES[page], re.M | re.S)
+    assert found, f"{page} has no chapter {title}"
     return found[1]
 
 
+def anchors(page: str) -> set[str]:
+    """What a link may name in a page: each heading in small letters, hyphens for spaces, no punctuation."""
+    headings = re.findall(r"^#+ (.*)$", PAGES[page], re.M)
+    return {re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
 def test_says_both_commands_as_they_are() -> None:
-    plain = "".join(fenced("")).splitlines()
+    plain = "".join(fenced(FRONT, "")).splitlines()
     assert "pip install uv && uv run selfhost bootstrap" in plain
     assert "pip install uv && uv run pytest" in plain
+
+
+def test_the_first_page_is_short() -> None:
+    assert len(PAGES[FRONT].encode()) <= 12 * 1024
+
+
+def test_the_first_page_has_a_line_for_every_command() -> None:
+    rows = re.findall(r"^\| `selfhost (\w+)` \|", chapter(FRONT, "Commands"), re.M)
+    assert sorted(rows) == sorted(COMMANDS)
+
+
+def test_the_first_page_leads_to_all_others() -> None:
+    links = set(re.findall(r"\]\(([^)#]+)\)", PAGES[FRONT]))
+    assert links == set(PAGES) - {FRONT}
 
 
 @pytest.mark.parametrize("call", calls())
@@ -81,7 +103,7 @@ def test_examples_show_some_of_the_commands() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_explains_every_option_of(name: str) -> None:
-    text = chapter("Commands")
+    text = chapter(FLOWS, "Commands")
     assert f"| `selfhost {name}` |" in text
     missing = [option for option in options(app[name]) if f"`{option}" not in text]
     assert not missing
@@ -107,18 +129,18 @@ def test_no_command_is_left_out() -> None:
 @pytest.mark.parametrize("key", keys(), ids=lambda key: key.name)
 def test_explains_key(key: Key) -> None:
     beginning = key.row().removesuffix(" |") + " "
-    row = next((line for line in chapter("Spec").splitlines() if line.startswith(f"| `{key.name}` |")), "")
-    assert row.startswith(beginning.rstrip() + " "), f"the README's table wants a row that starts: {beginning}"
+    row = next((line for line in chapter(BLOCKS, "Spec").splitlines() if line.startswith(f"| `{key.name}` |")), "")
+    assert row.startswith(beginning.rstrip() + " "), f"the table in {BLOCKS} wants a row that starts: {beginning}"
     assert row.removeprefix(beginning).strip(" |"), f"the row of {key.name} gives no reason"
 
 
 def test_explains_no_key_that_is_not_there() -> None:
-    explained = re.findall(r"^\| `([a-z_.\[\]]+)` \|", chapter("Spec"), re.M)
+    explained = re.findall(r"^\| `([a-z_.\[\]]+)` \|", chapter(BLOCKS, "Spec"), re.M)
     assert explained == [key.name for key in keys()]
 
 
 def test_spec_example_loads_whole(tmp_path: Path) -> None:
-    (example,) = fenced("toml")
+    (example,) = fenced(BLOCKS, "toml")
     path = tmp_path / "stack.toml"
     path.write_text(example, "utf-8")
     spec = read_spec(path)
@@ -128,14 +150,14 @@ def test_spec_example_loads_whole(tmp_path: Path) -> None:
 
 
 def test_spec_example_loads_with_its_own_postgresql_too(tmp_path: Path) -> None:
-    (example,) = fenced("toml")
+    (example,) = fenced(BLOCKS, "toml")
     path = tmp_path / "stack.toml"
     path.write_text(re.sub(r"^# (\[database\]|url = |password_file = )", r"\1", example, flags=re.M), "utf-8")
     assert read_spec(path).database.url == "postgresql://prefect@db.example.org:5432/prefect"
 
 
 def test_status_example_has_the_stable_keys() -> None:
-    (example,) = fenced("json")
+    (example,) = fenced(FLOWS, "json")
     status = json.loads(example)
     assert list(status) == [
         "name",
@@ -159,50 +181,66 @@ def test_names_every_condition() -> None:
     kinds = re.findall(r'kind = f?"(\w+)', inspect.getsource(verification))
     kinds += re.findall(r'Condition\("(\w+)', inspect.getsource(backups) + inspect.getsource(clients))
     assert len(kinds) >= 8
-    assert not [kind for kind in kinds if f"`{kind}" not in chapter("Commands")]
+    assert not [kind for kind in kinds if f"`{kind}" not in chapter(FLOWS, "Commands")]
 
 
 def test_says_which_prefects_may_call() -> None:
     wanted = clients.requirement(StackSpec().prefect_version)
-    assert f"pip install '{wanted}'" in chapter("From another laptop, or CI")
+    assert f"pip install '{wanted}'" in chapter(FLOWS, "From another laptop, or CI")
 
 
 def test_names_every_state_of_a_service() -> None:
-    assert not [state for state in get_args(ServiceState) if f"`{state}`" not in chapter("Commands")]
+    assert not [state for state in get_args(ServiceState) if f"`{state}`" not in chapter(FLOWS, "Commands")]
 
 
 def test_names_every_path_of_the_home() -> None:
     home = Home(Path("/home"))
     paths = {name: value for name, value in vars(Home).items() if isinstance(value, property)}
     named = {getattr(home, name).name for name in paths}
-    text = chapter("What is put where")
+    text = chapter(BLOCKS, "What is put where")
     assert not {name for name in named if f"`{name}" not in text}
 
 
 def test_names_every_scheduled_deployment() -> None:
-    text = chapter("What runs on which schedule")
+    text = chapter(FLOWS, "What runs on which schedule")
     for entry in declared_deployments():
         assert f"{entry['entrypoint'].rpartition('.')[2]}/{entry['name']}`" in text
         assert not [each["cron"] for each in entry.get("schedules", []) if f"`{each['cron']}`" not in text]
 
 
 def test_names_every_automation() -> None:
-    assert not [name for name in automations(Alerts()) if f'"{name}"' not in chapter("What runs on which schedule")]
+    assert not [
+        name for name in automations(Alerts()) if f'"{name}"' not in chapter(FLOWS, "What runs on which schedule")
+    ]
 
 
 def test_every_path_of_the_map_exists() -> None:
-    (tree,) = fenced("text")
+    (tree,) = fenced(BLOCKS, "text")
     paths = [line.split()[0] for line in tree.splitlines()]
     assert len(paths) > 20
     assert not [path for path in paths if not (ROOT / path).exists()]
 
 
-def test_links_lead_somewhere() -> None:
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", each.lower()).strip().replace(" ", "-")
-        for each in re.findall(r"^#+ (.*)$", TEXT, re.M)
-    }
-    assert not [target for target in re.findall(r"\]\(#([^)]*)\)", TEXT) if target not in headings]
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]*)\)", PAGES[page]) if "://" not in link]
+    assert not [link for link in links if not leads_somewhere(page, link)]
+
+
+def leads_somewhere(page: str, link: str) -> bool:
+    """Whether the file is there and, where a heading is named, is a page that has it."""
+    path, _, anchor = link.partition("#")
+    target = (ROOT / page).parent / path if path else ROOT / page
+    if not anchor:
+        return target.exists()
+    named = target.resolve().relative_to(ROOT).as_posix()
+    return named in PAGES and anchor in anchors(named)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_it_names_are_there(page: str) -> None:
+    named = re.findall(r"`((?:flows|blocks|tests|nginx|\.ci)/[\w./]+)`", PAGES[page])
+    assert not [path for path in named if not (ROOT / path).exists()]
 
 
 def test_installed_command_is_the_one_explained() -> None:
@@ -210,6 +248,6 @@ def test_installed_command_is_the_one_explained() -> None:
 
 
 def test_names_the_paths_of_the_emulator() -> None:
-    rows = re.findall(r"^\| `(GET|POST) (/_emulator/[^|]+) \|", chapter("Developing"), re.M)
+    rows = re.findall(r"^\| `(GET|POST) (/_emulator/[^|]+) \|", chapter(TESTS, "Google Cloud without an account"), re.M)
     named = {(verb, path) for verb, row in rows for path in re.findall(r"/(?:_emulator/)?([a-z]+)`", f"{row}`")}
     assert named and not named - set(PATHS)

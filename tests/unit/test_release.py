@@ -55,6 +55,12 @@ def test_equal_sources_give_equal_bytes(wheel: tuple[str, bytes]) -> None:
     assert build_wheel() == wheel
 
 
+def test_a_word_in_the_manual_is_no_new_wheel(wheel: tuple[str, bytes]) -> None:
+    with zipfile.ZipFile(io.BytesIO(wheel[1])) as archive:
+        assert "blocks/assets/nginx/templates/default.conf.template" in archive.namelist()
+        assert not [name for name in archive.namelist() if name.endswith(".md")]
+
+
 def test_wheel_carries_what_a_host_needs(wheel: tuple[str, bytes]) -> None:
     name, content = wheel
     assert re.fullmatch(r"prefect_selfhost-[0-9.]+-py3-none-any\.whl", name)
