@@ -15,10 +15,10 @@ from pathlib import Path
 from . import processes
 from .config import InvalidConfig, Layout, load_config
 from .daemon import AlreadyRunning, Daemon, lock_home, make_service_manager, sha256_of, write_identity
-from .execution import read_data
 from .files import open_log, write_atomically
 from .jobs import Jobs
 from .processes import ProcessRecord
+from .records import read_data
 from .reporting import stopped_status
 from .service_manager import ServiceManagerFailed
 from .spec import HostStatus, InvalidSpec, from_json, to_json

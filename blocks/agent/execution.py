@@ -11,35 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import sys
 import time
 from typing import Any, NoReturn
 
-from . import processes, secret_value
-
-FIRST_SOCKET = 3
-"""SD_LISTEN_FDS_START of systemd's protocol."""
-
-WAKE_SIGNAL = signal.SIGCONT
-"""Wakes a waiting wrapper. Harmless to the service, should it be one by the time the signal arrives."""
+from . import processes
+from .handover import FIRST_SOCKET
+from .program import WAKE_SIGNAL, CannotStart, become, reset_dispositions
+from .records import read_data, write_data
 
 QUICK_EXIT = 10.0
 """A process that lived for fewer seconds than this has failed to start."""
 
 LONGEST_BACKOFF = 30.0
 _HELD_POLL = 5.0
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAPBSET_DROP = 24
-_DESCRIPTOR_LIMIT = 1 << 20
-_SPARE_DESCRIPTOR = 200
-"""Where inherited sockets are parked while 3… are filled; above anything a service manager hands over."""
-
-
-class CannotStart(Exception):
-    """The definition cannot be carried out: no such user, folder, secret, program. One line for the log."""
 
 
 def backoff(failures: int) -> float:
@@ -88,7 +75,7 @@ def run_locked(home: str, name: str) -> NoReturn:
     definition = read_data(f"{home}/run/{name}.json")
     if not definition:
         sys.exit(0)
-    become(definition, {}, keep=descriptor)
+    become(definition, {}, descriptor)
 
 
 def run_unit() -> NoReturn:
@@ -106,112 +93,12 @@ def run_unit() -> NoReturn:
     become({**definition, "secrets": given, "user": ""}, sockets)
 
 
-def become(definition: dict[str, Any], sockets: dict[str, int], keep: int | None = None) -> NoReturn:
-    """Replace this process by the program of the definition; secrets enter its environment here only.
-
-    `sockets` are descriptors by name; `keep` is one more descriptor which stays open, unannounced.
-
-    Raises:
-        CannotStart: it cannot be started as defined.
-    """
-    try:
-        environment = _environment(definition)
-        names = definition["sockets"]
-        if names:
-            environment |= _listen_variables(names)
-        _pass_descriptors([sockets[each] for each in names] + ([keep] if keep is not None else []))
-        if definition["user"]:
-            _change_user(definition["user"])
-        os.chdir(definition["cwd"])
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.execvpe(definition["argv"][0], definition["argv"], environment)
-    except KeyError as error:
-        raise CannotStart(f"socket {error} was not handed over") from error
-    except OSError as error:
-        raise CannotStart(f"{definition['argv'][0]}: {error}") from error
-
-
-def _environment(definition: dict[str, Any]) -> dict[str, str]:
-    """Nothing is inherited: what the definition says, the user's own HOME, and the secrets."""
-    environment = {"HOME": _home_of(definition["user"]), **definition["base_env"], **definition["env"]}
-    for variable, path in definition["secrets"].items():
-        try:
-            environment[variable] = secret_value.read(path)
-        except secret_value.UnusableSecret as error:
-            raise CannotStart(str(error)) from error
-    return environment
-
-
-def _listen_variables(names: list[str]) -> dict[str, str]:
-    return {
-        "LISTEN_FDS": str(len(names)),
-        "LISTEN_PID": str(os.getpid()),
-        "LISTEN_FDNAMES": ":".join(names),
-    }
-
-
-def _pass_descriptors(descriptors: list[int]) -> None:
-    """Move descriptors to 3, 4, … and close all else above standard error.
-
-    Sockets stay non-blocking, and are made so where they are not: the flag belongs to the socket, not to the
-    descriptor, and an accept that blocks would hang the event loop of the other process on the same socket.
-    """
-    parked = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _SPARE_DESCRIPTOR) for each in descriptors]
-    for index, descriptor in enumerate(parked):
-        os.dup2(descriptor, FIRST_SOCKET + index, inheritable=True)
-        os.set_blocking(FIRST_SOCKET + index, False)
-    os.closerange(FIRST_SOCKET + len(parked), _DESCRIPTOR_LIMIT)
-
-
 def _close_others(wanted: set[int]) -> None:
     """Close what circusd passes along unasked: with any socket it passes every descriptor it can inherit."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) >= FIRST_SOCKET and int(name) not in wanted:
             with contextlib.suppress(OSError):
                 os.close(int(name))
-
-
-def _change_user(user: str) -> None:
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError as error:
-        raise CannotStart(f"there is no user {user} on this host") from error
-    _give_up_privileges()
-    if entry.pw_uid == os.geteuid():
-        return
-    os.initgroups(user, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)  # from root: all capabilities go with it
-
-
-def _give_up_privileges() -> None:
-    """For this process and all it becomes or starts: no set-uid program and no file's capabilities count any more."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
-    capability = 0
-    while os.geteuid() == 0 and libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
-        capability += 1  # until the kernel knows no further one
-
-
-def _home_of(user: str) -> str:
-    import pwd
-
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(user).pw_dir if user else pwd.getpwuid(os.getuid()).pw_dir
-    return "/"
-
-
-def reset_dispositions() -> None:
-    """All signals to their defaults: an ignored SIGINT is inherited, and makes a worker deaf to SIGTERM."""
-    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(signum, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - {WAKE_SIGNAL})
 
 
 def _wait_for_permission(home: str, name: str, path: str, previous: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -251,29 +138,6 @@ def _end_leftovers(previous: dict[str, Any]) -> None:
     leader = processes.from_data(previous)
     if leader is not None:
         processes.end_session(leader, timeout=5.0)
-
-
-def read_data(path: str) -> dict[str, Any]:
-    """A JSON object from a file; empty where it is missing or damaged, which means: wait."""
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123
-            data = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def write_data(path: str, data: dict[str, Any]) -> None:
-    """Beside and renamed, but not synced: after a crash of the machine no pid is worth anything."""
-    beside = f"{path}.{os.getpid()}.new"
-    try:
-        with open(beside, "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump(data, file)
-        os.replace(beside, path)  # noqa: PTH105
-    except OSError:  # a full disk: the supervisor tries again, each time under another number
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)  # noqa: PTH108
-        raise
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -14,7 +14,9 @@ import sys
 import time
 from typing import Any
 
-from . import execution, processes
+from . import processes
+from .program import CannotStart, become, reset_dispositions
+from .records import read_data, write_data
 
 OUTPUT_TAIL = 4096
 """Bytes of output which are reported."""
@@ -33,20 +35,20 @@ def run_job(home: str, name: str) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
-    definition = execution.read_data(f"{base}.json")
-    if not definition or execution.read_data(f"{base}.pid").get("run") == definition["run"]:
+    definition = read_data(f"{base}.json")
+    if not definition or read_data(f"{base}.pid").get("run") == definition["run"]:
         return 0
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     started = time.time()
     identity = {**processes.current()._asdict(), "run": definition["run"], "started": started}
-    execution.write_data(f"{base}.pid", identity)
-    if not execution.read_data(f"{base}.json"):
+    write_data(f"{base}.pid", identity)
+    if not read_data(f"{base}.json"):
         # The stack is being stopped, and may have looked for our record too early to see it.
         os.unlink(f"{base}.pid")  # noqa: PTH108
         return 0
     log = _open_log(f"{home}/logs/job-{name}.log")
     status, remark = _run(name, definition, log)
-    execution.write_data(
+    write_data(
         f"{base}.result",
         {
             "run": definition["run"],
@@ -84,10 +86,10 @@ def _become_job(name: str, definition: dict[str, Any], log: int) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    execution.reset_dispositions()
+    reset_dispositions()
     try:
-        execution.become(definition, {})
-    except execution.CannotStart as error:
+        become(definition, {})
+    except CannotStart as error:
         sys.stderr.write(f"cannot start {name}: {error}\n")
         sys.stderr.flush()
         os._exit(127)

@@ -11,8 +11,8 @@ from typing import Any
 from . import processes
 from .config import AgentConfig, Layout
 from .definitions import job_definition
-from .execution import read_data, write_data
 from .files import write_atomically
+from .records import read_data, write_data
 from .spec import Job, JobStatus, from_json
 
 HISTORY = 500

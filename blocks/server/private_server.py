@@ -10,34 +10,21 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blocks.errors import Blocked
+from blocks.server import child
 from blocks.waiting import wait_until
 
 START_SECONDS = 180.0
 """A start takes 6 to 14 s; this is for a machine that is busy with the real server."""
 STOP_SECONDS = 10.0
 LONGEST_REASON = 300
-BOUND = """
-import ctypes, os, signal, sys
-parent, descriptor, *argv = sys.argv[1:]
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(parent):
-    sys.exit("whoever started this is gone")
-if int(descriptor) >= 0:
-    os.dup2(int(descriptor), 3)
-    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execv(argv[0], argv)
-"""
-"""Becomes a program that the kernel kills when its parent dies (prctl(2), PR_SET_PDEATHSIG, which an exec keeps),
-and hands a listening socket over by systemd's protocol, which wants the receiver's own pid in its environment."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +33,6 @@ class Booted:
 
     url: str
     ready_seconds: float
-
-
-def bound(argv: Sequence[str], descriptor: int = -1) -> list[str]:
-    """The command line of a program that dies with this process; it gets a socket if one is given."""
-    return [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), str(descriptor), *argv]
 
 
 def environment(inherited: Mapping[str, str], run_dir: Path) -> dict[str, str]:
@@ -103,7 +85,7 @@ def _spawn(
     argv = [python, "-P", "-m", "blocks.server.serve", "--slot", slot, "--run-dir", str(run_dir), "--no-services"]
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
         return subprocess.Popen(
-            bound(argv, descriptor),
+            child.command(argv, descriptor, bound=True),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -27,12 +27,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from blocks.errors import Blocked, NotReady, SelfhostError
-from blocks.server import private_server, smoke
+from blocks.server import child, private_server, smoke
 
 MIGRATION_SECONDS = 3600.0
 MOST_STEPS = 12
 """Steps of a migration that are reported: of a job's output 4 KiB are kept, and the report is its last line."""
-PR_SET_PDEATHSIG = 1
 NICE = 5
 """Added to our niceness: on a small machine a rehearsal must not take the processor from the server in use."""
 
@@ -153,7 +152,7 @@ def migrate(options: Options, to: str, variables: Mapping[str, str]) -> Migrated
     argv = [sys.executable, "-P", "-m", "blocks.server.migrate", "--to", to, "--alone"]
     try:
         done = subprocess.run(
-            private_server.bound(argv),
+            child.command(argv, bound=True),
             env=dict(variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -183,7 +182,7 @@ def configured_auth_string() -> str:
 def end_with_parent() -> None:
     """Be told to end when whoever started this dies; what runs below this process then ends with it."""
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(child.PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise SystemExit(1)
 

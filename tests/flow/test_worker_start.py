@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling, Completed, Paused, Pending, Running, Scheduled, Suspended
 
 from blocks import catalog, worker_start
-from blocks.agent.execution import reset_dispositions
+from blocks.agent.program import reset_dispositions
 from blocks.errors import NotReady
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import Apply, visit

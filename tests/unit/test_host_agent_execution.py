@@ -19,7 +19,8 @@ import pytest
 from blocks.agent import processes
 from blocks.agent.config import AgentConfig, Layout
 from blocks.agent.definitions import Wanted, job_definition, service_definition
-from blocks.agent.execution import WAKE_SIGNAL, backoff, failures_in_a_row
+from blocks.agent.execution import backoff, failures_in_a_row
+from blocks.agent.program import WAKE_SIGNAL
 from blocks.agent.spec import Job, Service
 from blocks.host.bundle import build_agent
 

@@ -20,10 +20,12 @@ from typing import Any
 from .. import processes
 from ..config import AgentConfig, Layout
 from ..definitions import Wanted, base_environment, service_definition
-from ..execution import QUICK_EXIT, WAKE_SIGNAL, read_data, write_data
+from ..execution import QUICK_EXIT
 from ..files import open_log, write_atomically
 from ..planning import ServiceProcess
 from ..processes import ProcessRecord
+from ..program import WAKE_SIGNAL
+from ..records import read_data, write_data
 from ..service_manager import ServiceManagerFailed
 from ..spec import Service, Socket
 from ..validation import levels_of

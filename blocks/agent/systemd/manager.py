@@ -12,9 +12,9 @@ from typing import Any
 from .. import processes
 from ..config import AgentConfig, Layout
 from ..definitions import Wanted, service_definition
-from ..execution import read_data, write_data
 from ..files import ensure_file
 from ..planning import ServiceProcess
+from ..records import read_data, write_data
 from ..service_manager import ServiceManagerFailed
 from ..spec import Service, Socket
 from ..validation import levels_of
