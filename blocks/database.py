@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect.blocks.core import Block
-
 from blocks.agent.spec import Service
 from blocks.host.secret_files import DATABASE_LOGIN
 from blocks.resource import Resource
@@ -44,7 +42,7 @@ class Vitals:
     """Transactions that have been open for a minute or more, in words: a migration would wait for them."""
 
 
-class Database(Block, ABC):
+class Database(ABC):
     """One database, reached by the stack's server as its owner."""
 
     @abstractmethod

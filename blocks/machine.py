@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from prefect.blocks.core import Block
-
 from blocks.agent.spec import HostSpec, HostStatus
 from blocks.host.home import Home
 from blocks.resource import Resource
 
 
-class Machine(Block, ABC):
+class Machine(ABC):
     """One machine, converged by the host agent on it."""
 
     @abstractmethod

@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from prefect.blocks.core import Block
-
 from blocks.resource import Resource
 
 
-class ObjectStore(Block, ABC):
+class ObjectStore(ABC):
     """Objects of one stack. Keys are relative paths with `/`, such as `sha256/<digits>`."""
 
     @abstractmethod
     def resources(self) -> list[Resource]:
         """What must exist for the store to work."""
+
+    @abstractmethod
+    def address(self) -> str:
+        """Where it lies, as a person would look for it, such as a folder's absolute path."""
 
     @abstractmethod
     def put(self, key: str, source: Path) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from prefect.blocks.core import Block
-
 from blocks.agent.spec import File, Service
 from blocks.resource import Resource
 
 
-class Proxy(Block, ABC):
+class Proxy(ABC):
     """nginx in front of the server, from one template for all targets."""
 
     @abstractmethod

@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from prefect.blocks.core import Block
-
 from blocks.resource import Attributes, Change, Resource
 
 
-class SecretStore(Block, ABC):
+class SecretStore(ABC):
     """Named secrets of one stack, each with a current version. Values never leave by logs or errors."""
 
     @abstractmethod

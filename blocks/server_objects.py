@@ -6,16 +6,16 @@ among the wanted attributes (pausing, parameters) is left as it is.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import yaml
-from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
-from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.objects import BlockDocument, BlockType, DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -28,7 +28,7 @@ from blocks.errors import Blocked
 from blocks.pools import marked, resume
 from blocks.release import asset
 from blocks.resource import Attributes, Change, Resource
-from blocks.spec import StackSpec
+from blocks.stack import Stack
 
 TAG = "selfhost"
 """Marks a deployment as ours."""
@@ -38,23 +38,21 @@ WORKERS: dict[str, type[BaseWorker[Any, Any, Any]]] = {"process": ProcessWorker}
 """Worker class by type. Asking Prefect for it would import every collection, 0.5 s."""
 
 
-def server_objects(
-    spec: StackSpec, blocks: Mapping[str, Block], client: SyncPrefectClient, *, paused: bool = False
-) -> list[Resource]:
+def server_objects(stack: Stack, client: SyncPrefectClient, *, paused: bool = False) -> list[Resource]:
     """Everything a stack keeps on its server.
 
     Args:
-        blocks: The stack's blocks by resource name; each is saved under the stack's name.
         paused: Whether a deployment with a schedule is made paused, as the first bootstrap does: it resumes them
             once the stack has been verified. Nobody would resume one that a later converge makes.
     """
+    spec = stack.spec
     pools = {worker.pool: worker.type for worker in spec.workers}
     kept: list[Resource] = [
         WorkPool(name, pools[name], limit, client) for name, limit in sorted(spec.pool_limits.items())
     ]
     kept += [Deployment(entry, client, paused=paused) for entry in deployments(sorted(pools))]
     kept += [UnneededProbes(sorted(pools), client), PoolsLeftPaused(client)]
-    kept += [StackDocument(block, spec.name, client) for block in blocks.values()]
+    kept += [StackDocument(stack, client), FormerBlocks(spec.name, client)]
     watched = automations(spec.alerts)
     kept += [Automation(name, make, client) for name, make in watched.items()]
     return [*kept, UnneededAutomations(watched.keys(), client)]
@@ -282,15 +280,16 @@ class PoolsLeftPaused(Resource):
 
 
 class StackDocument(Resource):
-    """One of the stack's blocks, saved under the stack's name."""
+    """The stack's block, saved under the stack's name."""
 
-    def __init__(self, block: Block, document: str, client: SyncPrefectClient) -> None:
-        self.name = f"block {block.get_block_type_slug()}/{document}"
-        self._block, self._document, self._client = block, document, client
+    def __init__(self, stack: Stack, client: SyncPrefectClient) -> None:
+        self._block, self._document, self._client = stack.block(), stack.spec.name, client
+        self._slug = self._block.get_block_type_slug()
+        self.name = f"block {self._slug}/{self._document}"
 
     def find(self) -> Attributes | None:
         try:
-            found = self._client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
+            found = self._client.read_block_document_by_name(self._document, self._slug)
         except ObjectNotFound:
             return None
         return {key: str(value) for key, value in found.data.items()}
@@ -303,5 +302,50 @@ class StackDocument(Resource):
         self._block.save(self._document, overwrite=True)
 
     def delete(self) -> None:
-        found = self._client.read_block_document_by_name(self._document, self._block.get_block_type_slug())
+        found = self._client.read_block_document_by_name(self._document, self._slug)
         self._client.delete_block_document(found.id)
+
+
+class FormerBlocks(Resource):
+    """The blocks of database, machine, proxy, secrets and objects, which releases before 2026-12 kept on the server.
+
+    Removed are the documents with the stack's name, and a type of ours once it has no document left.
+    """
+
+    name = "blocks of former releases"
+    _SLUGS = ("local-database", "local-machine", "local-object-store", "local-proxy", "local-secret-store")
+
+    def __init__(self, document: str, client: SyncPrefectClient) -> None:
+        self._document, self._client = document, client
+
+    def find(self) -> Attributes:
+        return {"left": sorted(kind.slug for kind in self._kinds() if self._is_left(kind))}
+
+    def want(self) -> Attributes:
+        return {"left": []}
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        self.delete()
+
+    def delete(self) -> None:
+        for kind in self._kinds():
+            for each in self._documents(kind):
+                if each.name == self._document:
+                    self._client.delete_block_document(each.id)
+            if not self._documents(kind):
+                self._client.delete_block_type(kind.id)
+
+    def _is_left(self, kind: BlockType) -> bool:
+        names = [each.name for each in self._documents(kind)]
+        return not names or self._document in names
+
+    def _kinds(self) -> list[BlockType]:
+        """Those block types which are ours: another's of the same slug is made from another module."""
+        found = []
+        for slug in self._SLUGS:
+            with contextlib.suppress(ObjectNotFound):
+                found.append(self._client.read_block_type_by_slug(slug))
+        return [each for each in found if "from blocks.local." in (each.code_example or "")]
+
+    def _documents(self, kind: BlockType) -> list[BlockDocument]:
+        return self._client.read_block_documents_by_type(kind.slug)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,21 +40,20 @@ gone, after them."""
 
 
 class StackBlock(Block):
-    """What a stack is, for people to see: its spec, and its ports' blocks by reference.
+    """Where a stack and its parts lie, for people to see.
 
-    Saved on the stack's own server under the stack's name. Nothing is read from there: anybody may edit it.
+    Saved on the stack's own server under the stack's name. Nothing is read from there: anybody may edit it. What is
+    wanted is not in it: a restore of the database must not bring an older form back.
     """
 
     _block_type_name = "Self-hosted stack"
     _block_type_slug = "selfhost-stack"
 
-    spec: str = Field(description="The stack's spec as JSON; `selfhost plan` shows what a change of it does.")
-    releases: str = Field(description="What is installed, as JSON: `server` or a worker's name to its release.")
-    secrets: str = Field(description="Reference of the secret store's block, `<block type slug>/<name>`.")
-    objects: str = Field(description="Reference of the object store's block.")
-    database: str = Field(description="Reference of the database's block.")
-    machine: str = Field(description="Reference of the machine's block.")
-    proxy: str = Field(description="Reference of the proxy's block.")
+    ledger: str = Field(description="Where the stack's own record lies: what is wanted, who changes it, how it is.")
+    home: str = Field(description="The stack's folder on its host.")
+    front_door: str = Field(description="How people and clients come in.")
+    database: str = Field(description="The server's database; its user and password are among the stack's secrets.")
+    releases: str = Field(description="Folder on its host where the releases that run are installed.")
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,16 @@ class Stack:
         """How the stack's users come in."""
         return FrontDoor(self.proxy.door_url(), self.secrets.read(AUTH_STRING))
 
-    def blocks(self) -> dict[str, Block]:
-        """Its ports as the blocks that are saved on its server, and the block which refers to them."""
-        names = ("secrets", "objects", "database", "machine", "proxy")
-        ports: dict[str, Block] = {name: getattr(self, name) for name in names}
-        references = {name: f"{port.get_block_type_slug()}/{self.spec.name}" for name, port in ports.items()}
-        releases = json.dumps({name: dataclasses.asdict(each) for name, each in self.releases.items()}, sort_keys=True)
-        return ports | {"stack": StackBlock(spec=self.spec.model_dump_json(), releases=releases, **references)}
+    def block(self) -> StackBlock:
+        """The block which its server shows of it."""
+        home = self.machine.home()
+        return StackBlock(
+            ledger=self.objects.address(),
+            home=str(home.root),
+            front_door=self.proxy.url(),
+            database=f"postgresql://{self.database.connection_url().rpartition('@')[2]}",
+            releases=str(home.releases),
+        )
 
     def release_of(self, worker: Worker) -> Release:
         return self.releases.get(worker.name, self.releases[SERVER])

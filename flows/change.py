@@ -53,9 +53,8 @@ def current(stack: Stack) -> HostSpec:
 
 
 def keep(stack: Stack, client: SyncPrefectClient) -> None:
-    """Make this the wanted form of the stack: its blocks on its own server, then the copy in its home."""
-    for block in stack.blocks().values():
-        visit(StackDocument(block, stack.spec.name, client), Apply())
+    """Make this the wanted form of the stack: its block on its own server, then the copy in its home."""
+    visit(StackDocument(stack, client), Apply())
     wanted.write(stack.machine.home(), Wanted(stack.spec.model_dump(mode="json"), stack.releases))
 
 

@@ -91,7 +91,7 @@ def visit_stack(
     failed: Sequence[str] = ()
     try:
         with this_server() as client:
-            kept = server_objects(stack.spec, stack.blocks(), client, paused=first)
+            kept = server_objects(stack, client, paused=first)
             for part in (stack.resources(), kept):
                 done += visit_all(part, applier)
     except PartlyDone as error:
@@ -120,14 +120,14 @@ def plan_of_objects(stack: Stack) -> list[Change]:
     """
     try:
         with this_server() as client:
-            return plan(server_objects(stack.spec, stack.blocks(), client))
+            return plan(server_objects(stack, client))
     except httpx.TransportError as error:
         raise NotReady(f"the stack's server does not answer: {error}", "selfhost start, then again") from error
 
 
 def plan_of_new_objects(stack: Stack) -> list[Change]:
     """What would be made on the server of a stack that is not there yet."""
-    return [Change(each.name, "create") for each in server_objects(stack.spec, stack.blocks(), this_server())]
+    return [Change(each.name, "create") for each in server_objects(stack, this_server())]
 
 
 def this_server() -> SyncPrefectClient:

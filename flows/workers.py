@@ -134,7 +134,7 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
         spec = planned(now.spec, asked, there(now, asked, client))
         require_block(asked.git_credentials, client)
         wished = catalog.compose(spec, releases_of(now, spec))
-        plan(server_objects(spec, wished.blocks(), client))
+        plan(server_objects(wished, client))
         detail.text = "the spec changes" if spec != now.spec else "the spec says so already"
     return wished
 
@@ -192,7 +192,7 @@ def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
     But for the pools that are paused by us: `none_left_paused` knows which of them may not be resumed yet.
     """
     with step("pools and probes") as detail:
-        objects = server_objects(stack.spec, stack.blocks(), client)
+        objects = server_objects(stack, client)
         done = converge([each for each in objects if not isinstance(each, PoolsLeftPaused)])
         changed = [f"{each.action} {each.resource}" for each in done if each.action != "keep"]
         detail.text = ", ".join(changed) or "nothing to change"

@@ -7,11 +7,9 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
-
-from pydantic import Field
 
 from blocks.agent.spec import Health, Service
 from blocks.database import SAMPLED_BLOCKS, Content, Database, Vitals
@@ -45,21 +43,28 @@ _SCRATCHES = "SELECT datname FROM pg_database WHERE starts_with(datname, :'prefi
 _HAS_REVISION = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
 
+@dataclass(frozen=True)
 class LocalDatabase(Database):
     """A database of our own cluster; with `url`, one in a PostgreSQL that somebody else keeps."""
 
-    _block_type_name = "Local database"
-    _block_type_slug = "local-database"
-
-    stack: str = Field(description="Name of the stack.")
-    home: Path = Field(description="The stack's home folder.")
-    programs: Path = Field(description="Folder with PostgreSQL's programs.")
-    port: int = Field(description="Loopback port of our own PostgreSQL.")
-    version: str = Field("", description="Version of our own PostgreSQL, for people.")
-    user: str = Field("", description="System user our own PostgreSQL runs as; empty for the one who runs us.")
-    url: str | None = Field(None, description="postgresql://user@host:port/database of one that is already there.")
-    password_file: Path | None = Field(None, description="File with the password for `url`.")
-    database: str = Field("", description="Another database of the same server, such as a scratch one.")
+    stack: str
+    """Name of the stack."""
+    home: Path
+    """The stack's home folder."""
+    programs: Path
+    """Folder with PostgreSQL's programs."""
+    port: int
+    """Loopback port of our own PostgreSQL."""
+    version: str = ""
+    """Version of our own PostgreSQL, for people."""
+    user: str = ""
+    """System user our own PostgreSQL runs as; empty for the one who runs us."""
+    url: str | None = None
+    """postgresql://user@host:port/database of one that is already there."""
+    password_file: Path | None = None
+    """File with the password for `url`."""
+    database: str = ""
+    """Another database of the same server, such as a scratch one."""
 
     def resources(self) -> list[Resource]:
         if self.url:
@@ -157,7 +162,7 @@ class LocalDatabase(Database):
         variables = {"name": f"{name}-{uuid.uuid4().hex[:8]}", "owner": self.login().user if self.url else OWNER}
         postgres.query(self.programs, maker, make, variables)
         try:
-            yield self.model_copy(update={"database": variables["name"]})
+            yield replace(self, database=variables["name"])
         finally:
             postgres.query(self.programs, maker, drop, variables)
 
@@ -187,7 +192,7 @@ class LocalDatabase(Database):
         place = self._place()
         place.make_beside()
         try:
-            yield self.model_copy(update={"database": place.beside})
+            yield replace(self, database=place.beside)
         finally:
             place.drop_beside()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import Field
 
 from blocks.agent import processes
 from blocks.agent.config import AgentConfig
@@ -28,18 +28,22 @@ INSTALL_SECONDS = 1800.0
 """Time a new spec gets until its releases are installed: 0.3 s where they are; 450 MB over a slow line otherwise."""
 
 
+@dataclass(frozen=True)
 class LocalMachine(Machine):
     """The machine this runs on. Spec and status travel as files in the home."""
 
-    _block_type_name = "Local machine"
-    _block_type_slug = "local-machine"
-
-    stack: str = Field(description="Name of the stack.")
-    root: Path = Field(description="The stack's home folder.")
-    system_user: str = Field("", description="System user of our own PostgreSQL; empty for the one who runs us.")
-    service_users: dict[str, str] = Field({}, description="System user of each service that has one of its own.")
-    circus_python: str = Field(description="Interpreter which has Circus, the service manager.")
-    release_python: str = Field(description="Interpreter of the server's release, which has this project.")
+    stack: str
+    """Name of the stack."""
+    root: Path
+    """The stack's home folder."""
+    circus_python: str
+    """Interpreter which has Circus, the service manager."""
+    release_python: str
+    """Interpreter of the server's release, which has this project."""
+    system_user: str = ""
+    """System user of our own PostgreSQL; empty for the one who runs us."""
+    service_users: Mapping[str, str] = field(default_factory=dict)
+    """System user of each service that has one of its own."""
 
     def home(self) -> Home:
         return Home(self.root)
@@ -58,7 +62,7 @@ class LocalMachine(Machine):
             FormerUsers((self.system_user, *names), *whose),
         ]
 
-    def users(self) -> dict[str, str]:
+    def users(self) -> Mapping[str, str]:
         return self.service_users
 
     def applied(self) -> HostSpec | None:

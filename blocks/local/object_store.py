@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import Field
 
 from blocks.agent.files import sync_folder
 from blocks.errors import Blocked, WrongCall
@@ -19,16 +18,18 @@ PART = ".part"
 """Ending of what is just being stored; before it stands the process that does: `dump.PID-RANDOM.part`."""
 
 
+@dataclass(frozen=True)
 class LocalObjectStore(ObjectStore):
     """A folder on the stack's machine; a key is a path below it."""
 
-    _block_type_name = "Local object store"
-    _block_type_slug = "local-object-store"
-
-    folder: Path = Field(description="Folder of the objects on the stack's machine.")
+    folder: Path
+    """Folder of the objects on the stack's machine."""
 
     def resources(self) -> list[Resource]:
         return [Folder("object store", self.folder, 0o711)]
+
+    def address(self) -> str:
+        return str(self.folder)
 
     def put(self, key: str, source: Path) -> None:
         _remove_parts_of_the_dead(self.folder)

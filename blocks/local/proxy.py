@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import Field
 
 from blocks.agent.spec import File, Health, Service
 from blocks.host.home import Home
@@ -14,19 +13,24 @@ from blocks.proxy import Proxy
 from blocks.resource import Resource
 
 
+@dataclass(frozen=True)
 class LocalProxy(Proxy):
     """A supervised nginx in front of the server's port."""
 
-    _block_type_name = "Local proxy"
-    _block_type_slug = "local-proxy"
-
-    home: Path = Field(description="The stack's home folder.")
-    listen: str = Field(description="Address it listens on.")
-    port: int = Field(description="TCP port it listens on.")
-    server_port: int = Field(description="TCP port of the server behind it.")
-    public_url: str = Field(description="How a browser reaches it, without a slash at the end.")
-    version: str = Field("", description="Version of nginx, for people.")
-    user: str = Field("", description="System user of nginx's workers where root starts it.")
+    home: Path
+    """The stack's home folder."""
+    listen: str
+    """Address it listens on."""
+    port: int
+    """TCP port it listens on."""
+    server_port: int
+    """TCP port of the server behind it."""
+    public_url: str
+    """How a browser reaches it, without a slash at the end."""
+    version: str = ""
+    """Version of nginx, for people."""
+    user: str = ""
+    """System user of nginx's workers where root starts it."""
 
     def resources(self) -> list[Resource]:
         return [Folder("nginx folder", self._run_folder(), 0o711)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import Field
 
 from blocks.agent.files import write_atomically
 from blocks.host import secret_files
@@ -14,13 +13,12 @@ from blocks.secret_store import SecretStore
 PREVIOUS = ".previous"
 
 
+@dataclass(frozen=True)
 class LocalSecretStore(SecretStore):
     """One 0600 file a secret, in a 0700 folder."""
 
-    _block_type_name = "Local secret store"
-    _block_type_slug = "local-secret-store"
-
-    folder: Path = Field(description="Folder of the secrets on the stack's machine.")
+    folder: Path
+    """Folder of the secrets on the stack's machine."""
 
     def ensure(self, name: str, make: Callable[[], str]) -> bool:
         return secret_files.ensure(self.folder, name, make)

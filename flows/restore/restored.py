@@ -105,7 +105,7 @@ def record(stack: Stack) -> Record:
 def bring_objects_in_line(stack: Stack) -> None:
     """Pools, deployments, automations and the stack's own blocks, which may be those of an older release or spec."""
     with this_server() as client:
-        visit_all(server_objects(stack.spec, stack.blocks(), client), Apply())
+        visit_all(server_objects(stack, client), Apply())
 
 
 def end_runs_of_then(stack: Stack, found: Record) -> Left:

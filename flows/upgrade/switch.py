@@ -109,7 +109,7 @@ def settle(way: Way, drain_seconds: float) -> str:
             new.machine.apply(rollout.take(change.current(new), wished, new.own_workers()))
         else:
             resource.converge(new.resources())
-        resource.converge(server_objects(new.spec, new.blocks(), client))
+        resource.converge(server_objects(new, client))
     return late
 
 

@@ -53,7 +53,7 @@ def test_the_copy_takes_the_place_with_owner_and_mark_and_the_old_one_is_kept(da
     assert database.row_counts() == {"restored": 0}
     assert facts(database, name) == before == facts(database, kept)
     assert kept == f"{name}-before-{LABEL}" and list(database.kept()) == [kept]
-    old = database.model_copy(update={"database": kept})
+    old = replace(database, database=kept)
     assert old.row_counts()["flow"] == 1000
 
 
@@ -157,7 +157,7 @@ def test_a_role_that_may_not_make_databases_is_told_so(external: LocalDatabase, 
     login = external.home / "secrets/database-login"
     kept = login.read_text()
     try:
-        other = external.model_copy(update={"url": (external.url or "").replace("selfhost@", "plain@")})
+        other = replace(external, url=(external.url or "").replace("selfhost@", "plain@"))
         login.write_text("plain:plain")
         with pytest.raises(Blocked, match="'plain' may not make databases, or does not own") as caught:
             other.require_replaceable()

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,7 @@ def test_observing_does_not_need_the_agent(machine: Machine) -> None:
 
 
 def test_another_stacks_machine_is_refused(machine: Machine) -> None:
-    theirs = local_machine(machine.home().root).model_copy(update={"stack": "other"})
+    theirs = replace(local_machine(machine.home().root), stack="other")
     with pytest.raises(Blocked, match="belongs to stack 'trial'"):
         plan([each for each in theirs.resources() if each.name == "home"])
 

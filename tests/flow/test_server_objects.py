@@ -11,6 +11,9 @@ import pytest
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import (
+    BlockDocumentCreate,
+    BlockSchemaCreate,
+    BlockTypeCreate,
     DeploymentScheduleCreate,
     DeploymentUpdate,
     WorkPoolCreate,
@@ -19,6 +22,7 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
 
 from blocks import catalog
 from blocks.agent.spec import Artifact, Release
@@ -30,7 +34,15 @@ from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
 from blocks.server_objects import DECLARED_SLUG, server_objects
 from blocks.spec import StackSpec, build_spec
+from blocks.stack import StackBlock
 
+FORMER_BLOCKS = {
+    "local-database": "blocks.local.database",
+    "local-machine": "blocks.local.machine",
+    "local-object-store": "blocks.local.object_store",
+    "local-proxy": "blocks.local.proxy",
+    "local-secret-store": "blocks.local.secret_store",
+}
 RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
 
 
@@ -49,8 +61,7 @@ def objects(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
 
 
 def objects_of(spec: StackSpec, client: SyncPrefectClient, *, paused: bool = False) -> list[Resource]:
-    blocks = catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}).blocks()
-    return server_objects(spec, blocks, client, paused=paused)
+    return server_objects(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}), client, paused=paused)
 
 
 def converge(resources: list[Resource]) -> list[Change]:
@@ -289,24 +300,54 @@ def test_notification_block_is_used_once_it_is_there(
     converge(objects)
 
 
-def test_a_stack_is_what_its_home_says_whatever_its_blocks_do(
+def test_a_stack_is_what_its_home_says_whatever_its_block_does(
     spec: StackSpec, objects: list[Resource], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whoever has the auth string may edit the blocks; what they name would be executed with the stack's rights."""
+    """Whoever has the auth string may edit the block; what it names would be executed with the stack's rights."""
     releases = {SERVER: RELEASE, TOOLS: RELEASE}
     spec.home_path.mkdir()
     wanted.write(Home(spec.home_path), Wanted(spec.model_dump(mode="json"), releases))
     monkeypatch.setenv("SELFHOST_HOME", str(spec.home_path))
-    theirs = {"circus_python": f"{tmp_path}/python", "release_python": f"{tmp_path}/python"}
-    catalog.LocalMachine(stack="trial", root=tmp_path, system_user="root", **theirs).save("trial", overwrite=True)
-    objects_elsewhere = catalog.LocalObjectStore(folder=tmp_path)
-    objects_elsewhere.save("trial", overwrite=True)
+    elsewhere = dict.fromkeys(StackBlock.model_fields, str(tmp_path))
+    StackBlock(**elsewhere).save("trial", overwrite=True)
     stack = catalog.load()
     assert stack == catalog.compose(spec, releases)
-    assert str(tmp_path) not in f"{stack.machine} {stack.objects}"
+    assert str(tmp_path) not in repr(stack)
     with pytest.raises(Blocked, match="belongs to the stack 'trial', not 'other'"):
         catalog.load("other")
+    assert [each.fields.keys() for each in plan(objects)] == [elsewhere.keys()]
     converge(objects)
+
+
+def test_blocks_which_former_releases_kept_are_removed_and_no_namesake(
+    objects: list[Resource], client: SyncPrefectClient
+) -> None:
+    """Every part of a stack was a block once; their types go as well, but for one that keeps another document."""
+    ours = FORMER_BLOCKS.keys() - {"local-machine"}
+    for slug in ours:
+        document(client, slug, f"from {FORMER_BLOCKS[slug]} import Former", "trial")
+    kept = document(client, "local-proxy", f"from {FORMER_BLOCKS['local-proxy']} import Former", "mine")
+    document(client, "local-machine", "from ours import LocalMachine", "trial")
+    (change,) = plan(objects)
+    assert (change.resource, change.fields["left"][0]) == ("blocks of former releases", sorted(ours))
+    converge(objects)
+    assert plan(objects) == []
+    left = [each.slug for each in client.read_block_types() if each.slug in FORMER_BLOCKS]
+    assert sorted(left) == ["local-machine", "local-proxy"]
+    assert [each.id for each in client.read_block_documents_by_type("local-proxy")] == [kept]
+    for slug in left:
+        client.delete_block_type(client.read_block_type_by_slug(slug).id)
+
+
+def document(client: SyncPrefectClient, slug: str, example: str, name: str) -> UUID:
+    """A block document, its type made where it is not there; returns its id."""
+    try:
+        kind = client.read_block_type_by_slug(slug)
+    except ObjectNotFound:
+        kind = client.create_block_type(BlockTypeCreate(name=slug, slug=slug, code_example=example))
+    schema = client.create_block_schema(BlockSchemaCreate(block_type_id=kind.id, fields={"title": slug}))
+    made = BlockDocumentCreate(name=name, block_type_id=kind.id, block_schema_id=schema.id)
+    return client.create_block_document(made).id
 
 
 def test_all_of_it_is_removed_and_nothing_else(objects: list[Resource], client: SyncPrefectClient) -> None:
