@@ -198,7 +198,7 @@ class Catalogue:
         Args:
             scratch: A folder for files on their way.
         """
-        owner = Owner(stack.spec.name, stack.machine.home().identity() or "")
+        owner = Owner(stack.spec.name, stack.host.home.identity() or "")
         return cls(stack.objects, scratch, owner, stack.secrets.read(ENCRYPTION_KEY))
 
     def add(self, manifest: Manifest, dump: Path) -> None:

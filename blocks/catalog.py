@@ -41,6 +41,14 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
     tools = home.releases / releases[TOOLS].id
     user = system_user.name_for(spec.name)
     password_file = spec.database.password_file
+    machine = LocalMachine(
+        stack=spec.name,
+        root=home.root,
+        system_user=user,
+        service_users=spec.service_users,
+        circus_python=str(tools / "bin/python"),
+        release_python=str(home.releases / releases[SERVER].id / "bin/python"),
+    )
     return Stack(
         spec=spec,
         releases=releases,
@@ -56,14 +64,8 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
             url=spec.database.url,
             password_file=Path(password_file) if password_file else None,
         ),
-        machine=LocalMachine(
-            stack=spec.name,
-            root=home.root,
-            system_user=user,
-            service_users=spec.service_users,
-            circus_python=str(tools / "bin/python"),
-            release_python=str(home.releases / releases[SERVER].id / "bin/python"),
-        ),
+        machine=machine,
+        host=machine.host(),
         proxy=LocalProxy(
             home=home.root,
             listen=spec.listen,

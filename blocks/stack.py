@@ -13,6 +13,7 @@ from blocks import services
 from blocks.agent.spec import HostSpec, Release, Socket, to_json
 from blocks.database import Database
 from blocks.front_door import FrontDoor
+from blocks.host.host import Host
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
@@ -65,6 +66,8 @@ class Stack:
     objects: ObjectStore
     database: Database
     machine: Machine
+    host: Host
+    """The machine as code that runs on it sees it: nothing of it is touched from anywhere else."""
     proxy: Proxy
     releases: Mapping[str, Release]
     """`server` → the server's release, and a worker's name → its own where it wants further packages."""
@@ -76,7 +79,7 @@ class Stack:
 
     def block(self) -> StackBlock:
         """The block which its server shows of it."""
-        home = self.machine.home()
+        home = self.host.home
         return StackBlock(
             ledger=self.objects.address(),
             home=str(home.root),
@@ -119,21 +122,21 @@ class HostServices(Resource):
         self.needs = ("host agent", *secrets, *cluster, *users)
 
     def find(self) -> Attributes | None:
-        machine = self._stack.machine
-        applied = machine.applied()
+        host = self._stack.host
+        applied = host.applied()
         if applied is None:
             return None
         lasting = dataclasses.replace(applied, jobs=())  # a job that a change of the stack ran is no part of it
-        return {**_parts(lasting), "taken up": machine.has_taken_up(applied.generation)}
+        return {**_parts(lasting), "taken up": host.has_taken_up(applied.generation)}
 
     def want(self) -> Attributes:
         return {**_parts(next_spec(self._stack)), "taken up": True}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        self._stack.machine.apply(next_spec(self._stack))
+        self._stack.host.apply(next_spec(self._stack))
 
     def delete(self) -> None:
-        self._stack.machine.stop()
+        self._stack.host.stop()
 
 
 def _parts(spec: HostSpec) -> dict[str, object]:
@@ -149,7 +152,7 @@ def _key(part: object) -> str:
 
 def next_spec(stack: Stack) -> HostSpec:
     """What the stack's host should be given now: the wanted server stays in the slot it runs in, with its secrets."""
-    applied = stack.machine.applied()
+    applied = stack.host.applied()
     generation = 1 if applied is None else applied.generation + 1
     slot = active_slot(applied, stack.releases[SERVER])
     return host_spec(stack, generation, slot, server_secrets(applied, slot))
@@ -188,7 +191,7 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
 
     Services are listed in the order in which they depend on each other; they are stopped the other way round.
     """
-    home = stack.machine.home()
+    home = stack.host.home
     environment = home.releases / stack.releases[SERVER].id
     tools = home.releases / stack.releases[TOOLS].id
     users, etc = stack.machine.users(), home.etc / f"server-{slot}"

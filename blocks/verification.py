@@ -40,7 +40,7 @@ from blocks import pools as work_pools
 from blocks.agent.spec import Condition, HostStatus
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.front_door import FrontDoor
-from blocks.host.control import SERVES
+from blocks.host.host import SERVES
 from blocks.waiting import wait_until
 
 PROBE_SECONDS = 120.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,13 +21,11 @@ from blocks.backups import Catalogue, Found, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.host import lease as leases
-from blocks.host.home import Home
 from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.stack import Stack
 from flows.cli.progress import step
 
 T = TypeVar("T")
-WORKSPACE = "backup-"
 Reason = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -41,18 +38,8 @@ def backup(reason: Reason = "by hand or by schedule", stack: str | None = None) 
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    home = loaded.machine.home()
-    with leases.held(home.lease, "backup"), workspace(home) as folder:
+    with leases.held(loaded.host.home.lease, "backup"), loaded.host.workspace() as folder:
         run(loaded, reason, folder)
-
-
-@contextmanager
-def workspace(home: Home) -> Iterator[Path]:
-    """A closed folder for dumps on their way. What a killed run left of its own is removed: the lease is held."""
-    for left in home.run.glob(f"{WORKSPACE}*"):
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=WORKSPACE, dir=home.run) as folder:
-        yield Path(folder)
 
 
 def found(stack: Stack) -> Found:
@@ -98,7 +85,7 @@ def dump(stack: Stack, catalogue: Catalogue, reason: str, target: Path) -> Manif
     manifest = Manifest(
         id=backups.new_id(now),
         stack=stack.spec.name,
-        home=stack.machine.home().identity() or "",
+        home=stack.host.home.identity() or "",
         made=now.isoformat(timespec="seconds"),
         reason=reason,
         prefect_version=stack.spec.prefect_version,

@@ -46,7 +46,7 @@ def current(stack: Stack) -> HostSpec:
     Raises:
         Blocked: it was given none.
     """
-    applied = stack.machine.applied()
+    applied = stack.host.applied()
     if applied is None:
         raise Blocked("the stack's host has no readable spec", "selfhost bootstrap gives it one")
     return applied
@@ -55,7 +55,7 @@ def current(stack: Stack) -> HostSpec:
 def keep(stack: Stack, client: SyncPrefectClient) -> None:
     """Make this the wanted form of the stack: its block on its own server, then the copy in its home."""
     visit(StackDocument(stack, client), Apply())
-    wanted.write(stack.machine.home(), Wanted(stack.spec.model_dump(mode="json"), stack.releases))
+    wanted.write(stack.host.home, Wanted(stack.spec.model_dump(mode="json"), stack.releases))
 
 
 def run_job(stack: Stack, job: Job, files: Iterable[File] = (), beside: HostSpec | None = None) -> dict[str, Any]:
@@ -68,14 +68,14 @@ def run_job(stack: Stack, job: Job, files: Iterable[File] = (), beside: HostSpec
         Blocked: it failed; the text has the last line it wrote.
     """
     once = replace(job, run=uuid.uuid4().hex)
-    stack.machine.apply(rollout.with_job(beside or current(stack), once, files))
+    stack.host.apply(rollout.with_job(beside or current(stack), once, files))
     status = wait_until(
         lambda: _ended(stack, once), f"the end of the job {job.name}", timeout=job.timeout + 60, every=EVERY
     )
     lines = status.output.strip().splitlines()
     last = lines[-1] if lines else "it said nothing"
     if status.state != "succeeded":
-        log = stack.machine.home().logs / f"job-{job.name}.log"
+        log = stack.host.log(f"job-{job.name}")
         raise Blocked(f"{job.name} failed with exit status {status.exit_status}: {last}", f"{log} says more")
     return dict(json.loads(last))
 
@@ -88,7 +88,7 @@ def start_server(stack: Stack, wished: HostSpec, slot: str) -> None:
         NotReady: it took too long.
     """
     name = SLOT_PREFIX + slot
-    stack.machine.apply(rollout.take(current(stack), wished, [name]))
+    stack.host.apply(rollout.take(current(stack), wished, [name]))
     version = next(each.version for each in wished.services if each.name == name)
     seen = wait_until(lambda: _ready(stack, name), f"{name} being ready", timeout=SERVER_SECONDS, every=EVERY)
     if seen.version != version:
@@ -100,7 +100,7 @@ def drop_server(stack: Stack, wished: HostSpec, slot: str) -> None:
     name = SLOT_PREFIX + slot
     if not any(each.name == name for each in current(stack).services):
         return
-    stack.machine.apply(rollout.take(current(stack), wished, [name]))
+    stack.host.apply(rollout.take(current(stack), wished, [name]))
     wait_until(lambda: _gone(stack, name), f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
 
 
@@ -136,14 +136,14 @@ def change_workers(
     try:
         if pools.pause(client, sorted(drained)):
             time.sleep(SETTLE_SECONDS)
-        stack.machine.apply(rollout.take(before, wished, names))
+        stack.host.apply(rollout.take(before, wished, names))
         late = _late(stack, names, wait_seconds)
         if late:
-            stack.machine.apply(rollout.take(current(stack), before, late))
+            stack.host.apply(rollout.take(current(stack), before, late))
         _require_changed(stack, set(names) - set(late))
         return f"{', '.join(late)} goes on as before, it runs {_told(client, pools_of(late, before))}" if late else ""
     except SelfhostError:
-        stack.machine.apply(rollout.take(current(stack), before, names))
+        stack.host.apply(rollout.take(current(stack), before, names))
         raise
     finally:
         pools.resume(client, sorted(drained - (pools_of(late, before) if held else set())))
@@ -199,7 +199,7 @@ def pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
 
 def job_status(stack: Stack, job: Job) -> JobStatus | None:
     """How this run of a job stands on the host; None where it has not begun, or is no longer listed."""
-    seen = stack.machine.observe()
+    seen = stack.host.observe()
     return next((each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)), None)
 
 
@@ -231,7 +231,7 @@ def _service(stack: Stack, name: str) -> ServiceStatus | None:
 
 def _seen(stack: Stack) -> dict[str, ServiceStatus]:
     """How services stand, by name, once the host has taken up the last spec."""
-    seen, now = stack.machine.observe(), current(stack)
+    seen, now = stack.host.observe(), current(stack)
     if seen is None or seen.observed_generation != now.generation:
         raise NotReady("the host has not taken up its spec")
     return {each.name: each for each in seen.services}

@@ -42,7 +42,7 @@ def converge(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    with leases.held(wanted.machine.home().lease, "converge, started from the UI"):
+    with leases.held(wanted.host.home.lease, "converge, started from the UI"):
         visit_stack(wanted, Apply(), key="converge")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from blocks import catalog
 from blocks.errors import Blocked
-from blocks.host import control, system_user, wanted
 from blocks.host import home as home_folder
+from blocks.host import system_user, wanted
 from blocks.host.home import Home
+from blocks.host.host import Host
 from blocks.host.system_user import InUse
 from blocks.resource import Apply, Change, Resource, in_order, visit_to_delete
 from blocks.spec import build_spec
@@ -80,7 +81,7 @@ def _remove_unknown(home: Home, name: str) -> None:
     """What can be found without knowing the spec: all that a stack of the default kind is made of."""
     if (home.agent / "config.json").exists():
         with step("host services"):
-            control.stop(home)
+            Host(home).stop()
     try:
         with step("system users"):
             system_user.remove(system_user.owned(home, name) | {system_user.name_for(name)}, home, name)

@@ -12,7 +12,7 @@ from blocks import backups, catalog
 from blocks.backups import Catalogue, Found, Manifest
 from blocks.host import lease as leases
 from blocks.stack import Stack
-from flows.backup import as_task, publish, rows, workspace
+from flows.backup import as_task, publish, rows
 
 
 @flow(name="expire")
@@ -24,8 +24,7 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    home = loaded.machine.home()
-    with leases.held(home.lease, "expire backups"), workspace(home) as folder:
+    with leases.held(loaded.host.home.lease, "expire backups"), loaded.host.workspace() as folder:
         catalogue = Catalogue.of(loaded, folder)
         found = catalogue.all()
         leaving = due(loaded, found)

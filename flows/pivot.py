@@ -12,7 +12,6 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from blocks.agent.spec import Condition
 from blocks.errors import Blocked
-from blocks.host import control
 from blocks.host.lease import Lease
 from blocks.server_objects import declared_deployments
 from blocks.stack import Stack
@@ -51,10 +50,10 @@ def copy(stack: Stack, temporary: TemporaryServer, lease: Lease) -> None:
 def finish(stack: Stack, temporary: TemporaryServer) -> list[Condition]:
     """Verify through the front door, resume the schedules, retire the temporary server."""
     with step("services ready"):
-        control.wait_ready(stack.machine.home(), timeout=READY_SECONDS)
+        stack.host.wait_ready(timeout=READY_SECONDS)
     with step("verify through the front door") as detail:
         versions = stack.spec.prefect_version
-        conditions = verify(stack.door, versions, pools(stack), stack.machine.observe())
+        conditions = verify(stack.door, versions, pools(stack), stack.host.observe())
         require(conditions)
         detail.text = f"{len(conditions)} checks hold"
     with step("resume schedules") as detail, stack.door.client() as client:

@@ -64,7 +64,7 @@ def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> N
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    with leases.held(loaded.machine.home().lease, f"rotate {what}"):
+    with leases.held(loaded.host.home.lease, f"rotate {what}"):
         if what == "auth":
             auth(loaded, grace_minutes)
         else:
@@ -113,7 +113,7 @@ def accept_both(stack: Stack) -> None:
     current, following = stack.secrets.read(AUTH_STRING), stack.secrets.read(AUTH_STRING_NEXT)
     keep(stack, rotation.while_rotating(further(stack), current, following))
     with step("both accepted"):
-        stack.machine.apply(rollout.take(change.current(stack), next_spec(stack), ()))
+        stack.host.apply(rollout.take(change.current(stack), next_spec(stack), ()))
         wait_until(
             lambda: _is_let_in(FrontDoor(stack.door.url, following)),
             "the running server taking the new string",
@@ -176,7 +176,7 @@ def settle(stack: Stack, kind: Kind, secret: str) -> None:
     now = change.current(stack)
     slot = active_slot(now, stack.releases[SERVER])
     secrets = replace(server_secrets(now, slot), **{kind: secret})
-    stack.machine.apply(host_spec(stack, now.generation + 1, slot, secrets))
+    stack.host.apply(host_spec(stack, now.generation + 1, slot, secrets))
 
 
 def refuse_old(stack: Stack) -> None:
@@ -209,7 +209,7 @@ def verify(stack: Stack) -> None:
 
 def told(stack: Stack, late: str = "") -> list[str]:
     """What a person must do now, as sentences; no secret is in them."""
-    file = stack.machine.home().secrets / AUTH_STRING
+    file = stack.host.home.secrets / AUTH_STRING
     ends = max((each.until for each in further(stack)), default=time.time())
     lines = [
         f"The auth string was replaced. The new one is the text of {file}.",

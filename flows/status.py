@@ -34,7 +34,7 @@ def status(stack: str | None = None) -> None:
 
 def look(stack: Stack) -> list[Condition]:
     """Every check of `blocks.verification` for this stack, and what concerns it as a whole."""
-    seen = stack.machine.observe()
+    seen = stack.host.observe()
     found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
     found.append(clients.fit(clients.callers(seen), stack.spec.prefect_version, time.time()))
     found.append(backup_is_recent(stack))
@@ -44,20 +44,20 @@ def look(stack: Stack) -> list[Condition]:
 
 def backup_is_recent(stack: Stack) -> Condition:
     """Whether the last verified backup is as young as the policy wants it, and every manifest can be read."""
-    made, now = stack.machine.home().created(), datetime.now(UTC)
+    made, now = stack.host.home.created(), datetime.now(UTC)
     return backups.recent(backup.found(stack), stack.spec.backup, made, now)
 
 
 def report(stack: Stack) -> dict[str, Any]:
     """Everything `selfhost status --json` tells; its keys are stable."""
-    seen, applied = stack.machine.observe(), stack.machine.applied()
+    seen, applied = stack.host.observe(), stack.host.applied()
     conditions = look(stack)
     return {
         "name": stack.spec.name,
         "target": stack.spec.target,
         "url": stack.spec.url,
         "api_url": stack.spec.api_url,
-        "auth_string_file": str(stack.machine.home().secrets / AUTH_STRING),
+        "auth_string_file": str(stack.host.home.secrets / AUTH_STRING),
         "prefect_version": stack.spec.prefect_version,
         "healthy": all(each.status for each in conditions),
         "generation": applied.generation if applied else 0,

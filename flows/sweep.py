@@ -45,7 +45,7 @@ def sweep(stack: str | None = None) -> None:
     with this_server() as client:
 
         def watch() -> str:
-            lease = catalog.load(stack).machine.home().lease
+            lease = catalog.load(stack).host.home.lease
             return watched(client, own, lambda: "" if leases.is_free(lease) else leases.described(lease))
 
         crashed = swept(client, watch, datetime.now(UTC))

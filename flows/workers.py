@@ -15,7 +15,6 @@ from pydantic import Field
 from blocks import catalog, git_credentials, pools, release, rollout, verification
 from blocks.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.errors import Blocked, NotReady
-from blocks.host import control
 from blocks.host import lease as leases
 from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
@@ -77,7 +76,7 @@ def workers(
 
 def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_seconds: float) -> None:
     """Change the stack's spec and then the stack, under its lease."""
-    with leases.held(catalog.load(name).machine.home().lease, f"workers {asked.action} {asked.name}"):
+    with leases.held(catalog.load(name).host.home.lease, f"workers {asked.action} {asked.name}"):
         now = catalog.load(name)
         with none_left_paused(asked, client):
             wished = as_task("plan", lambda: wish(now, asked, client))
@@ -118,7 +117,7 @@ def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
 
 def there(now: Stack, asked: Asked, client: SyncPrefectClient) -> set[str]:
     """Services of the host, with those that are on their way out, and the worker of a change that was cut short."""
-    applied, seen = now.machine.applied(), now.machine.observe()
+    applied, seen = now.host.applied(), now.host.observe()
     services = {each.name for each in (applied.services if applied else ())}
     leaving = {each.name for each in (seen.services if seen else ())}
     return services | leaving | ({asked.service} if cut_short(asked, client) else set())
@@ -159,22 +158,21 @@ def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:
 
 def _prepared(now: Stack, worker: Worker) -> Release:
     (wheel,) = now.releases[SERVER].wheels
-    home = now.machine.home()
-    reach = control.reach(home)
+    home, reach = now.host.home, now.host.reach()
     return release.prepare(now.spec.prefect_version, wheel, home.store, worker.packages, reach)
 
 
 def install(now: Stack, wished: Stack) -> None:
     """Install a new release beside the others, before anything is kept; where that fails, all is as it was."""
     with step("install") as detail:
-        seen = now.machine.observe()
+        seen = now.host.observe()
         there = set(seen.releases) if seen else set()
         new = [each.id for each in wished.releases.values() if each.id not in there]
         detail.text = f"release {new[0]}" if new else "nothing new"
         if not new:
             return
         try:
-            now.machine.apply(rollout.with_releases(change.current(now), next_spec(wished)))
+            now.host.apply(rollout.with_releases(change.current(now), next_spec(wished)))
         except Blocked:
             visit(HostServices(now), Apply())
             raise
@@ -265,7 +263,7 @@ def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
 
 def rows(stack: Stack, client: SyncPrefectClient) -> list[dict[str, Any]]:
     """What `selfhost workers list --json` tells of each worker of the spec; keys are stable."""
-    host = stack.machine.observe()
+    host = stack.host.observe()
     return [_row(each, _services(host), client) for each in stack.spec.workers]
 
 

@@ -23,10 +23,11 @@ from blocks.agent.files import make_folders
 from blocks.agent.releases import ReleaseFailed, install
 from blocks.agent.spec import Release
 from blocks.errors import Blocked, SelfhostError
-from blocks.host import control, preflight, secret_files, system_user, wanted
 from blocks.host import home as home_folder
 from blocks.host import lease as leases
+from blocks.host import preflight, secret_files, system_user, wanted
 from blocks.host.home import Home
+from blocks.host.host import Host
 from blocks.host.lease import Lease
 from blocks.host.wanted import SERVER, TOOLS, Wanted
 from blocks.spec import StackSpec, preflight_arguments
@@ -67,7 +68,7 @@ def postgres_user(spec: StackSpec) -> str:
 
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
-    wheel, reach = releases.keep(store, *build_wheel()), control.reach(home)
+    wheel, reach = releases.keep(store, *build_wheel()), Host(home).reach()
     with ThreadPoolExecutor(1) as executor:
         tools = executor.submit(releases.prepare_tools, store, reach)
         prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
 
 from blocks.errors import Blocked, SelfhostError, WrongCall
-from blocks.host import control, secret_files, wanted
 from blocks.host import lease as leases
+from blocks.host import secret_files, wanted
 from blocks.host.home import Home
+from blocks.host.host import Host
 from blocks.spec import StackSpec
 from flows.cli import launch, restore, terminal  # noqa: F401 (restore registers its verb)
 from flows.cli.maintenance import asked
@@ -73,7 +74,7 @@ def _hand_over(spec: StackSpec, home: Home, temporary: TemporaryServer, lease: l
 
     plain = spec.model_dump(mode="json")
     stack = catalog.composed(plain)
-    is_resumed = stack.machine.applied() is not None
+    is_resumed = stack.host.applied() is not None
     if is_resumed:
         launch.mend_releases(home)
         # The database must run for us to know whether it has been copied, whatever the last attempt left.
@@ -106,14 +107,14 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     terminal.changes(changes)
     done = converge.bring_in_line(stack) if changes else []
     with step("services ready"):
-        applied = stack.machine.applied()
-        control.wait_ready(home, applied.generation if applied else 0)
+        applied = stack.host.applied()
+        stack.host.wait_ready(applied.generation if applied else 0)
     with step("plan of the server's objects") as detail:
         objects = converge.plan_of_objects(stack)
         detail.text = f"{len(objects)} changes"
     terminal.changes(objects)
     if not (changes or objects):
-        return verification.quick(stack.door, spec.prefect_version, stack.machine.observe())
+        return verification.quick(stack.door, spec.prefect_version, stack.host.observe())
     converge.converge_from_outside(plain, converge.rows([each for each in done if each.action != "keep"]))
     with step("verify through the front door"):
         conditions = report.look(stack)
@@ -165,11 +166,12 @@ def start(*, where: Where = HERE) -> None:
     home = where.there()
     listen(terminal.StepLines())
     launch.take_lease(home, "start")
+    host = Host(home)
     with step("services ready") as detail:
-        control.start(home)
-        seen = control.wait_ready(home)
+        host.start()
+        seen = host.wait_ready()
         detail.text = f"{len(seen.services)} services"
-        control.require_whole(home, seen)
+        host.require_whole(seen)
 
 
 @app.command
@@ -183,11 +185,12 @@ def stop(
     home = where.there()
     listen(terminal.StepLines())
     launch.take_lease(home, "stop")
+    host = Host(home)
     if not now:
         with step("workers idle"):
-            control.wait_idle(home, wait)
+            host.wait_idle(wait)
     with step("services stopped"):
-        control.stop(home)
+        host.stop()
 
 
 @app.command
@@ -238,14 +241,14 @@ def logs(
     follow: Go on with what is written from now on.
     lines: How many of the last lines.
     """
-    home = where.there()
-    names = sorted(each.stem for each in home.logs.glob("*.log"))
+    host = Host(where.there())
+    names = host.logs()
     if service is None:
         terminal.say("\n".join(names))
         return
     if service not in names:
         raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(names)}")
-    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), str(home.logs / f"{service}.log")]
+    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), str(host.log(service))]
     os.execvp(tail[0], tail)
 
 

@@ -76,9 +76,9 @@ def restore(
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
     from flows.restore import restored, steps
 
-    temporary = launch.restoring_server(stack.spec, stack.machine.home())
+    temporary = launch.restoring_server(stack.spec, stack.host.home)
     temporary.stop()  # a killed attempt's
-    if restore_record.exists(stack.machine.home()):
+    if restore_record.exists(stack.host.home):
         steps.require_database(stack)  # it knows how far that one came; after a reboot it does not run
     found = restored.unfinished(stack)
     if found is None or backup not in ("latest", found.backup):
@@ -108,7 +108,7 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
             with temporary_settings({**reach, PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}), only_server():
                 verb.replace_database(plain, manifest.id, how.wait, how.now, how.safety, how.unsigned)
     except BaseException:
-        has_swapped = restore_record.exists(stack.machine.home())  # or may have: then the same command goes on
+        has_swapped = restore_record.exists(stack.host.home)  # or may have: then the same command goes on
         if not has_swapped:
             temporary.retire()
         raise

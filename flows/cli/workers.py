@@ -98,7 +98,7 @@ def _change(where: Where, wished: Asked, wait_minutes: int = WAIT_MINUTES) -> No
         planned(stack.spec, wished, there(stack, wished, client))
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wished).items()}
     run_deployment(stack.door, "workers/workers", {**given, "wait_minutes": wait_minutes}, terminal.say)
-    changed = catalog.composed(wanted.read(stack.machine.home()).spec)
+    changed = catalog.composed(wanted.read(stack.host.home).spec)
     _show(changed, as_json=False)
     _tell_of_file(own_file, changed)
 

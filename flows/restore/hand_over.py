@@ -38,7 +38,7 @@ def refuse(stack: Stack, backup: str, unsigned: bool) -> Manifest:
     with step("look at the backup") as detail:
         reason = f"restore {backup}, asked for in the UI"
         # Only for this look: the job takes it next.
-        with leases.held(stack.machine.home().lease, reason), tempfile.TemporaryDirectory() as folder:
+        with leases.held(stack.host.home.lease, reason), tempfile.TemporaryDirectory() as folder:
             manifest = require_restorable(stack, backup, Path(folder) / "dump", unsigned)
         detail.text = f"{manifest.id} of {manifest.made}"
     return manifest
@@ -55,7 +55,7 @@ def start_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> str:
     """
     with step("hand over to the host") as detail:
         job, since = restore_job(stack, manifest, how), time.time()
-        stack.machine.apply(rollout.with_job(change.current(stack), job))
+        stack.host.apply(rollout.with_job(change.current(stack), job))
         address = _address_once_begun(stack, job, since)
         detail.text = address or "it still looks at the backup"
     if address:
@@ -93,7 +93,7 @@ def _address_once_begun(stack: Stack, job: Job, since: float) -> str:
 
 def restore_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> Job:
     """The launcher as a job. Pure but for the run's name."""
-    home = stack.machine.home()
+    home = stack.host.home
     return Job(
         name=JOB,
         argv=(str(home.root / "bin/selfhost"), "restore", manifest.id, "--yes", *how, "--patience", str(LEASE_SECONDS)),
@@ -105,7 +105,7 @@ def restore_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> Job:
 
 def _begun(stack: Stack, job: Job, since: float) -> str:
     """The address of the temporary server which the job started."""
-    address = _address(stack.machine.home(), since)
+    address = _address(stack.host.home, since)
     if address:  # from here on the job itself may change what the host should run, and then is not listed any more
         return address
     status = change.job_status(stack, job)

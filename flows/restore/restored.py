@@ -67,7 +67,7 @@ def unfinished(stack: Stack) -> Record | None:
     and its record was left. But for the first minutes, in which the same command, killed and given again, is meant
     to come to its end.
     """
-    found = restore_record.find(stack.machine.home())
+    found = restore_record.find(stack.host.home)
     if found is None or not is_swapped(stack, found):
         return None
     return found if not has_workers(stack) or is_finishing(found, datetime.now(UTC)) else None
@@ -91,12 +91,12 @@ def is_finishing(found: Record, now: datetime) -> bool:
 def note_finishing(stack: Stack, found: Record) -> None:
     """Note that all but workers and checks is done; the first time counts."""
     if not found.finishing:
-        restore_record.write(stack.machine.home(), replace(found, finishing=datetime.now(UTC).isoformat()))
+        restore_record.write(stack.host.home, replace(found, finishing=datetime.now(UTC).isoformat()))
 
 
 def record(stack: Stack) -> Record:
     """The same where there must be one."""
-    found = restore_record.find(stack.machine.home())
+    found = restore_record.find(stack.host.home)
     if found is None:
         raise Blocked("no restore is under way in this home", "selfhost restore begins one")
     return found
@@ -124,7 +124,7 @@ def end_runs_of_then(stack: Stack, found: Record) -> Left:
 
 def has_workers(stack: Stack) -> bool:
     """Whether the host was told to run workers."""
-    applied = stack.machine.applied()
+    applied = stack.host.applied()
     return applied is not None and any(each.name.startswith(WORKER_PREFIX) for each in applied.services)
 
 
@@ -179,7 +179,7 @@ def verify(stack: Stack) -> str:
         Blocked: it does not; what was replaced is still there.
     """
     with step("verify through the front door") as detail:
-        found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.machine.observe())
+        found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.host.observe())
         waiting = [each for each in found if verification.is_note(each)]
         _require_well([each for each in found if each not in waiting])
         detail.text = f"{len(found) - len(waiting)} checks hold"

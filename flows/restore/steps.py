@@ -22,7 +22,8 @@ from blocks.agent.spec import HostSpec
 from blocks.backups import Catalogue, Manifest
 from blocks.database import SCRATCH_JOBS, Database
 from blocks.errors import Blocked, NotReady
-from blocks.host import control, restore_record
+from blocks.host import restore_record
+from blocks.host.host import START_SECONDS
 from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.resource import Apply, visit
@@ -56,7 +57,7 @@ class Laps:
 
 def folder(stack: Stack) -> Path:
     """Where files of this restore lie; made if missing, closed to others."""
-    made = stack.machine.home().restoring / "work"
+    made = stack.host.home.restoring / "work"
     made.mkdir(mode=0o700, parents=True, exist_ok=True)
     return made
 
@@ -89,14 +90,14 @@ def require_restorable(stack: Stack, wanted: str, dump: Path, unsigned: bool) ->
     _refuse(manifest, found)
     require_database(stack)
     stack.database.require_replaceable()
-    _refuse(manifest, restorable.disk_faults(manifest, stack.machine.free_bytes(), stack.database.size()))
+    _refuse(manifest, restorable.disk_faults(manifest, stack.host.free_bytes(), stack.database.size()))
     return manifest
 
 
 def facts(stack: Stack) -> Facts:
     return Facts(
         stack=stack.spec.name,
-        home=stack.machine.home().identity() or "",
+        home=stack.host.home.identity() or "",
         key=backups.key_mark(stack.secrets.read(ENCRYPTION_KEY)),
         prefect_version=stack.spec.prefect_version,
         known_revisions=schema.installed_lineage().known,
@@ -113,7 +114,7 @@ def require_database(stack: Stack) -> None:
     try:
         stack.database.schema_revision()
     except NotReady:
-        control.start(stack.machine.home())
+        stack.host.start()
         seconds = restored.DATABASE_SECONDS
         wait_until(lambda: stack.database.size() >= 0, "the database's answer", timeout=seconds, every=0.2)
 
@@ -174,7 +175,7 @@ def idle(stack: Stack, seconds: float) -> None:
     _pause_pools(stack)
     with step("workers idle"):
         try:
-            control.wait_idle(stack.machine.home(), seconds)
+            stack.host.wait_idle(seconds)
         except Blocked as error:
             raise Blocked(f"{error.what}: {_under_way(stack)}", "wait for them, or end them with --now") from error
 
@@ -234,13 +235,13 @@ def stop(stack: Stack, now: bool = False) -> None:
     """
     with step("stop server and workers"):
         if now:
-            stack.machine.apply(rollout.unguarded(change.current(stack), WORKER_PREFIX))
-        started = control.started_by_workers(stack.machine.home()) if now else []
+            stack.host.apply(rollout.unguarded(change.current(stack), WORKER_PREFIX))
+        started = stack.host.started_by_workers() if now else []
         _end(stack, (WORKER_PREFIX,))
         for each in started:  # a worker ends its flows; one that had to be killed has not
             processes.end(each)
         _end(stack, (SLOT_PREFIX, WORKER_PREFIX))
-        control.wait_ready(stack.machine.home(), change.current(stack).generation, timeout=STOP_SECONDS)
+        stack.host.wait_ready(change.current(stack).generation, timeout=STOP_SECONDS)
 
 
 @contextmanager
@@ -251,7 +252,7 @@ def undone_by_failure(stack: Stack) -> Iterator[None]:
     record of an earlier restore goes, so that one which is there afterwards is of this attempt. The error that is
     raised is the first one; what failed on the way back is a note of it.
     """
-    restore_record.remove(stack.machine.home())
+    restore_record.remove(stack.host.home)
     if not (_has_server(stack) and restored.has_workers(stack)):
         bring_host_in_line(stack)  # an attempt that was killed had stopped them
     try:
@@ -268,11 +269,11 @@ def undone_by_failure(stack: Stack) -> Iterator[None]:
 def undo(stack: Stack) -> None:
     """Bring the old service back, or where the databases were swapped, or may have been, the server without workers."""
     with step("bring the server back") as detail:
-        home, seconds = stack.machine.home(), 0.0 if _has_server(stack) else control.START_SECONDS
+        home, seconds = stack.host.home, 0.0 if _has_server(stack) else START_SECONDS
         record = restore_record.find(home)
         if record is not None:
             # Asked before it is known which database stands there: either has its server again then.
-            stack.machine.apply(_spec(stack, without=(WORKER_PREFIX,)))
+            stack.host.apply(_spec(stack, without=(WORKER_PREFIX,)))
             if restored.is_swapped(stack, record):
                 detail.text = "without workers, on the restored database: the same command goes on"
                 return
@@ -283,7 +284,7 @@ def undo(stack: Stack) -> None:
 
 def _has_server(stack: Stack) -> bool:
     """Whether the host was told to run a server."""
-    applied = stack.machine.applied()
+    applied = stack.host.applied()
     return applied is not None and any(each.name.startswith(SLOT_PREFIX) for each in applied.services)
 
 
@@ -299,7 +300,7 @@ def swap(stack: Stack, manifest: Manifest, safety: str, seconds: Mapping[str, fl
         stopped=now.isoformat(),
         seconds=dict(seconds),
     )
-    home = stack.machine.home()
+    home = stack.host.home
     restore_record.write(home, record)
     # Leases of runs which the restored database does not know would take slots away from those it does.
     shutil.rmtree(home.state / "server/concurrency_leases", ignore_errors=True)
@@ -311,11 +312,11 @@ def start_server(stack: Stack) -> None:
     """Have the server serve, without workers unless the host was told to start those; idempotent, waits."""
     with step("server ready"):
         if _has_server(stack):
-            control.wait_ready(stack.machine.home(), change.current(stack).generation)
+            stack.host.wait_ready(change.current(stack).generation)
         else:
             spec = _spec(stack, without=(WORKER_PREFIX,))
-            stack.machine.apply(spec)
-            control.wait_ready(stack.machine.home(), spec.generation)
+            stack.host.apply(spec)
+            stack.host.wait_ready(spec.generation)
 
 
 def bring_host_in_line(stack: Stack) -> None:
@@ -327,8 +328,8 @@ def start(stack: Stack) -> None:
     """Bring everything that runs on the host in line, and wait until it is ready; idempotent."""
     with step("services ready"):
         bring_host_in_line(stack)
-        applied = stack.machine.applied()
-        control.wait_ready(stack.machine.home(), applied.generation if applied else 0)
+        applied = stack.host.applied()
+        stack.host.wait_ready(applied.generation if applied else 0)
 
 
 def _end(stack: Stack, names: tuple[str, ...]) -> None:
@@ -337,8 +338,8 @@ def _end(stack: Stack, names: tuple[str, ...]) -> None:
     Whether the others are ready does not matter: a server that is not may be why there is a restore.
     """
     spec = _spec(stack, without=names)
-    stack.machine.apply(spec)
-    control.wait_alone(stack.machine.home(), {each.name for each in spec.services}, spec.generation, STOP_SECONDS)
+    stack.host.apply(spec)
+    stack.host.wait_alone({each.name for each in spec.services}, spec.generation, STOP_SECONDS)
 
 
 def _spec(stack: Stack, without: tuple[str, ...]) -> HostSpec:

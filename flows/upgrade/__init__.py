@@ -74,7 +74,7 @@ def upgrade(
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     old = catalog.load(stack)
-    lease, reason = old.machine.home().lease, f"upgrade to Prefect {to}"
+    lease, reason = old.host.home.lease, f"upgrade to Prefect {to}"
     report = Report(old.releases[SERVER].id, "", to)
     try:
         with leases.held(lease, reason):
@@ -122,13 +122,13 @@ def installed(way: Way, report: Report) -> Iterator[None]:
         timed(report, "install", lambda: upgrade_switch.install(way))
         yield
     finally:
-        way.old.machine.apply(rollout.again(change.current(way.old), before))
+        way.old.host.apply(rollout.again(change.current(way.old), before))
 
 
 def rehearse(way: Way, report: Report) -> Way:
     """Backup, drill, and the whole upgrade on the restored copy."""
-    stack, home = way.old, way.old.machine.home()
-    with backup.workspace(home) as folder:
+    stack = way.old
+    with stack.host.workspace() as folder:
         catalogue = Catalogue.of(stack, folder)
         catalogue.sweep()
         reason = f"before the upgrade to Prefect {report.version}"
@@ -147,7 +147,7 @@ def rehearse(way: Way, report: Report) -> Way:
 
 def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
     """The rehearsal as a program on the stack's host, and the files it reads."""
-    home, server = way.old.machine.home(), upgrade_switch.server_of(way.new_spec(), way.new_slot)
+    home, server = way.old.host.home, upgrade_switch.server_of(way.new_spec(), way.new_slot)
     state = home.state / "rehearsal"
     own = {"HOME": str(state), "PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
     old_python = upgrade_switch.server_of(way.old_spec(), way.old_slot).argv[0]
@@ -207,7 +207,7 @@ def still_there(way: Way, report: Report, waited: float) -> Way:
 
 def back_up(way: Way, report: Report) -> Manifest:
     """What the rehearsal began with may be days old."""
-    with backup.workspace(way.old.machine.home()) as folder:
+    with way.old.host.workspace() as folder:
         return backup.run(way.old, f"before the upgrade to Prefect {report.version}, once approved", folder)
 
 

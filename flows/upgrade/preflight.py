@@ -13,7 +13,6 @@ from blocks import catalog, clients, pools, release, verification
 from blocks.agent.spec import Artifact, Condition, Release
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
-from blocks.host import control
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.spec import StackSpec, build_spec, numbers
 from blocks.stack import Stack
@@ -63,14 +62,13 @@ def wished_form(old: Stack, to: str, wheel: str) -> Stack:
         Blocked: the version does not exist, or its requirements contradict each other.
     """
     spec = wished_spec(old.spec, to)
-    store = old.machine.home().store
+    store = old.host.home.store
     ours = release.offered_wheel(store, wheel) if wheel else old.releases[SERVER].wheels[0]
     return catalog.compose(spec, {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]})
 
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
-    home = old.machine.home()
-    reach = control.reach(home)
+    home, reach = old.host.home, old.host.reach()
     resolved = release.prepare_all(spec.prefect_version, wheel, home.store, spec.release_packages, reach)
     return {name: _as_now(each, old.releases.get(name)) for name, each in resolved.items()}
 
@@ -92,10 +90,10 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
     ]
     return Facts(
         vitals=old.database.vitals(),
-        free_bytes=old.machine.free_bytes(),
+        free_bytes=old.host.free_bytes(),
         running=pools.told(each for each in pools.all_alive(client) if str(each.id) != flow_run.id),
         strangers=tuple(online),
-        clients=clients.callers(old.machine.observe()),
+        clients=clients.callers(old.host.observe()),
         scheduler=verification.scheduler_moves(old.door),
     )
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from blocks import resource, rollout, verification
 from blocks.agent.spec import HostSpec, Job, Service
-from blocks.host import control
 from blocks.host.wanted import SERVER
 from blocks.server import schema
 from blocks.server_objects import server_objects
@@ -61,7 +60,7 @@ def drop_leftover(way: Way) -> None:
 
 def install(way: Way) -> None:
     """Install the new releases beside the old ones; what a server needs is imported once."""
-    way.old.machine.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
+    way.old.host.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
 
 
 def migration_job(way: Way, to: str = "head") -> tuple[Job, list[Any]]:
@@ -106,7 +105,7 @@ def settle(way: Way, drain_seconds: float) -> str:
         late = change.change_workers(new, wished, change.changed_workers(new, wished), client, drain_seconds)
         if late:
             # The workers of this very flow are restarted once it has ended.
-            new.machine.apply(rollout.take(change.current(new), wished, new.own_workers()))
+            new.host.apply(rollout.take(change.current(new), wished, new.own_workers()))
         else:
             resource.converge(new.resources())
         resource.converge(server_objects(new, client))
@@ -120,9 +119,9 @@ def verify(new: Stack) -> str:
     Raises:
         Blocked: the server is not as it should be.
     """
-    control.wait_ready(new.machine.home(), change.current(new).generation)
+    new.host.wait_ready(change.current(new).generation)
     version, names = new.spec.prefect_version, seen_from_outside.pools(new)
-    found = verification.verify(new.door, version, names, new.machine.observe())
+    found = verification.verify(new.door, version, names, new.host.observe())
     busy = [each for each in found if verification.is_note(each)]
     seen_from_outside.require([each for each in found if each not in busy])
     return "; ".join(f"{each.type}: {each.message}" for each in busy)
@@ -133,7 +132,7 @@ def have_new_code_finish(way: Way, wheel: str) -> str:
     place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns what is told."""
     if not wheel and way.old.releases[SERVER].wheels == way.new.releases[SERVER].wheels:
         return ""
-    home = way.new.machine.home()
+    home = way.new.host.home
     python = home.releases / way.new.releases[SERVER].id / "bin/python"
     argv = (str(python), "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
     job = Job(
@@ -144,8 +143,8 @@ def have_new_code_finish(way: Way, wheel: str) -> str:
         after=way.new.own_workers(),
         timeout=1800.0,
     )
-    way.new.machine.apply(rollout.with_job(change.current(way.new), job))
-    return f"its own code brings the rest in line once this run has ended: {home.logs / 'job-bootstrap.log'}"
+    way.new.host.apply(rollout.with_job(change.current(way.new), job))
+    return f"its own code brings the rest in line once this run has ended: {way.new.host.log('job-bootstrap')}"
 
 
 def roll_back(way: Way) -> str:

