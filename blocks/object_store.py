@@ -1,15 +1,28 @@
-"""Port: bytes by key, for release artifacts and backups."""
+"""Port: bytes by key, for release artifacts, backups and the ledger."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.resource import Resource
 
 
+@dataclass(frozen=True)
+class Versioned:
+    """An object's bytes, and the generation they are of."""
+
+    content: bytes
+    generation: int
+
+
 class ObjectStore(ABC):
-    """Objects of one stack. Keys are relative paths with `/`, such as `sha256/<digits>`."""
+    """Objects of one stack. Keys are relative paths with `/`, such as `sha256/<digits>`.
+
+    Every object has a generation: a number above 0 which grows whenever it is written, in one way or the other, and
+    also over its removal. (Google Cloud Storage: `generation`, and `ifGenerationMatch` as the precondition.)
+    """
 
     @abstractmethod
     def resources(self) -> list[Resource]:
@@ -29,6 +42,23 @@ class ObjectStore(ABC):
 
         Raises:
             Blocked: there is no such object.
+        """
+
+    @abstractmethod
+    def read(self, key: str) -> Versioned | None:
+        """A small object, whole, with its generation; None where there is none."""
+
+    @abstractmethod
+    def write(self, key: str, content: bytes, *, if_generation: int) -> int:
+        """Store a small object, whole or not at all, where it still has that generation; 0: where there is none.
+
+        Of all who write with the same precondition, in whatever process, one succeeds.
+
+        Returns:
+            Its new generation.
+
+        Raises:
+            Conflict: it has another generation by now; nothing was written.
         """
 
     @abstractmethod

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from blocks.errors import Blocked, WrongCall
+from blocks.errors import Blocked, Conflict, WrongCall
 from blocks.local.object_store import LocalObjectStore
 from blocks.object_store import ObjectStore
 from blocks.resource import Apply, visit
@@ -161,3 +162,120 @@ def test_a_reader_sees_the_old_bytes_or_the_new_ones(store: ObjectStore, tmp_pat
         seen.add((tmp_path / "target").read_bytes())
     writer.join(30)
     assert seen <= {source.read_bytes() for source in sources}
+
+
+def test_an_object_that_is_not_there_is_none(store: ObjectStore) -> None:
+    assert store.read("ledger/absent") is None
+
+
+def test_what_was_written_is_read_with_its_generation(store: ObjectStore, tmp_path: Path) -> None:
+    generation = store.write("ledger/one", b"first", if_generation=0)
+    found = store.read("ledger/one")
+    assert found is not None and generation > 0
+    assert (found.content, found.generation) == (b"first", generation)
+    store.get("ledger/one", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"first"
+    assert store.listing() == ["ledger/one"]
+
+
+def test_each_write_has_a_greater_generation_also_after_a_removal(store: ObjectStore, source: Path) -> None:
+    seen = [store.write("key", b"1", if_generation=0)]
+    for content in (b"2", b"2"):
+        seen.append(store.write("key", content, if_generation=seen[-1]))
+    store.put("key", source)
+    found = store.read("key")
+    assert found is not None
+    seen.append(found.generation)
+    store.remove("key")
+    seen.append(store.write("key", b"3", if_generation=0))
+    assert seen == sorted(set(seen))
+
+
+def test_another_generation_is_a_conflict_and_changes_nothing(store: ObjectStore) -> None:
+    first = store.write("key", b"1", if_generation=0)
+    second = store.write("key", b"2", if_generation=first)
+    for wrong in (0, first, second + 1):
+        with pytest.raises(Conflict, match="key"):
+            store.write("key", b"theirs", if_generation=wrong)
+    found = store.read("key")
+    assert found is not None and (found.content, found.generation) == (b"2", second)
+
+
+def test_one_that_was_removed_is_a_conflict_and_is_not_made_again(store: ObjectStore) -> None:
+    generation = store.write("ledger/key", b"1", if_generation=0)
+    store.remove("ledger/key")
+    with pytest.raises(Conflict):
+        store.write("ledger/key", b"2", if_generation=generation)
+    assert store.read("ledger/key") is None and store.listing() == []
+
+
+COUNTING = """
+import sys
+from pathlib import Path
+from blocks.errors import Conflict
+from blocks.local.object_store import LocalObjectStore
+store, won = LocalObjectStore(folder=Path(sys.argv[1])), 0
+print("ready", flush=True)
+sys.stdin.readline()
+while won < 40:
+    found = store.read("count")
+    try:
+        store.write("count", str(int(found.content) + 1).encode(), if_generation=found.generation)
+        won += 1
+    except Conflict:
+        pass
+"""
+"""Adds 40 to a number, each time to what it has read: a write that was lost, or won twice, is missing in the end."""
+
+
+def test_of_two_processes_that_race_one_wins_each_time(tmp_path: Path) -> None:
+    store = LocalObjectStore(folder=tmp_path / "store")
+    store.write("count", b"0", if_generation=0)
+    argv = [sys.executable, "-c", COUNTING, str(store.folder)]
+    here = Path(__file__).resolve().parents[2]
+    racing = [subprocess.Popen(argv, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for each in racing:
+        assert each.stdout is not None and each.stdout.readline() == b"ready\n"
+    for each in racing:
+        assert each.stdin is not None
+        each.stdin.write(b"\n")
+        each.stdin.flush()
+    assert [each.wait(60) for each in racing] == [0, 0]
+    found = store.read("count")
+    assert found is not None and found.content == b"80"
+
+
+@pytest.mark.parametrize("wrong", [-86_400, 86_400])
+def test_generations_grow_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    """A day back, and a day ahead and then right again."""
+    store = LocalObjectStore(folder=tmp_path / "store")
+    seen = [store.write("a", b"", if_generation=0)]
+    now = time.time_ns()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time_ns", lambda: now + int(wrong * 1e9))
+        seen += [store.write("b", b"", if_generation=0), store.write("a", b"", if_generation=seen[0])]
+    store.remove("b")
+    seen += [store.write("b", b"", if_generation=0), store.write("a", b"", if_generation=seen[2])]
+    assert seen == sorted(set(seen))
+
+
+def test_an_object_that_somebody_has_edited_is_another_generation(tmp_path: Path) -> None:
+    store = LocalObjectStore(folder=tmp_path / "store")
+    generation = store.write("key", b"1", if_generation=0)
+    (store.folder / "key").write_bytes(b"edited")
+    with pytest.raises(Conflict):
+        store.write("key", b"2", if_generation=generation)
+
+
+def test_objects_and_the_lock_are_ours_alone_to_read(tmp_path: Path) -> None:
+    """Whoever may read a file may lock it."""
+    store = LocalObjectStore(folder=tmp_path / "store")
+    store.write("key", b"1", if_generation=0)
+    assert {each.name: oct(each.stat().st_mode & 0o777) for each in store.folder.iterdir()} == {
+        "key": "0o600",
+        ".generations": "0o600",
+    }
+    with pytest.raises(WrongCall):
+        store.write(".generations", b"", if_generation=0)

@@ -289,6 +289,7 @@ def test_what_others_pass_through_has_its_mode_whatever_the_umask(home: Home, tm
         "deep/h/lease.json": "0o600",
         "deep/h/stack.json": "0o644",
         "deep/h/store": "0o755",
+        "deep/h/store/.generations": "0o600",
         "deep/h/store/sha256": "0o755",
         digest: "0o644",
         "deep/h/store/backups": "0o700",
