@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 from blocks.agent.spec import File, Folder, Health, Service
@@ -20,6 +21,15 @@ SERVER = "server"
 SLOT_PREFIX = "server-"
 WORKER_PREFIX = "worker-"
 """How the services of servers, by slot, and of workers, by name, begin."""
+
+
+class StopLevel(IntEnum):
+    """In which order the services of a stack end: nobody loses what it works with before it has ended itself."""
+
+    WORKERS = 0
+    SERVERS = 1
+    FRONT_DOOR = 2
+    DATABASE = 3
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ def server_service(spec: StackSpec, home: Home, environment: Path, slot: str, us
         health=Health("http", socket=str(state / f"server-{slot}.sock"), path="/api/ready"),
         ready_file=str(state / f"server-{slot}.json"),
         stop_timeout=45.0,
+        stop_level=StopLevel.SERVERS,
     )
 
 
@@ -134,6 +145,7 @@ def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worke
         restart="when-idle",
         # Flows it runs die with it; a drain pauses its pool first.
         stop_timeout=30.0,
+        stop_level=StopLevel.WORKERS,
     )
 
 

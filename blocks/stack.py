@@ -189,7 +189,7 @@ def other_slot(slot: str) -> str:
 def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: ServerSecrets = USUAL_SECRETS) -> HostSpec:
     """What should run on the stack's host, its server in that slot. Pure.
 
-    Services are listed in the order in which they depend on each other; they are stopped the other way round.
+    Services are listed in the order in which they depend on each other, and are stopped by their `stop_level`.
     """
     home = stack.host.home
     environment = home.releases / stack.releases[SERVER].id

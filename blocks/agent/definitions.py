@@ -13,7 +13,7 @@ from typing import Any
 from .config import AgentConfig
 from .spec import HostSpec, Job, Service
 
-_SUPERVISION = ("version", "files", "health", "restart", "reload_signal", "stop_signal", "stop_timeout")
+_SUPERVISION = ("version", "files", "health", "restart", "reload_signal", "stop_signal", "stop_timeout", "stop_level")
 """Fields which say how a service is watched and ended: a change of them needs no restart."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from .definitions import Wanted
@@ -58,4 +58,12 @@ class ServiceManager(Protocol):
         """Drop what is left of a removed service, once nothing of it runs."""
 
     def stop_all(self) -> None:
-        """End all services in the reverse of their start order, then the manager's own part. Waits."""
+        """End all services, level by level, then the manager's own part. Waits."""
+
+
+def stop_levels(known: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Names of services by their `stop_level`, those that are ended first in front."""
+    levels: dict[int, list[str]] = {}
+    for name, definition in known.items():
+        levels.setdefault(definition.get("stop_level", 0), []).append(name)
+    return [levels[level] for level in sorted(levels)]

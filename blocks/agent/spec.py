@@ -125,7 +125,9 @@ class Service:
     ready_file: str = ""
     """JSON file it writes once ready, keys `pid` and `version`; or empty."""
     after: tuple[str, ...] = ()
-    """Services that must be ready before it starts, and outlive it when all are stopped."""
+    """Services that must be ready before it starts."""
+    stop_level: int = 0
+    """When all are stopped, those of a level are ended at once, and only then those of the next higher one."""
 
 
 @dataclass(frozen=True)

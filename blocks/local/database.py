@@ -22,6 +22,7 @@ from blocks.postgres import programs as postgres
 from blocks.postgres.programs import ADMIN, DATABASE, OWNER, Cluster, Login
 from blocks.postgres.swap import Place
 from blocks.resource import Attributes, Change, Resource
+from blocks.services import StopLevel
 from blocks.waiting import wait_until
 
 MARK = "prefect-selfhost stack "
@@ -88,6 +89,7 @@ class LocalDatabase(Database):
                 user=self.user,
                 stop_signal="SIGINT",  # a fast shutdown; SIGTERM would wait for every client to leave
                 stop_timeout=60.0,
+                stop_level=StopLevel.DATABASE,
                 health=Health("tcp", port=self.port),
             )
         ]

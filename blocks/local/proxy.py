@@ -11,6 +11,7 @@ from blocks.local import nginx
 from blocks.local.folder import Folder
 from blocks.proxy import Proxy
 from blocks.resource import Resource
+from blocks.services import StopLevel
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class LocalProxy(Proxy):
                 reload_signal="SIGHUP",
                 stop_signal="SIGQUIT",
                 stop_timeout=10.0,
+                stop_level=StopLevel.FRONT_DOOR,
                 health=Health("tcp", host=self._address(), port=self.port),
             )
         ]

@@ -302,13 +302,13 @@ def test_a_job_outlives_the_spec_that_listed_it_and_its_name_runs_again(host: Ho
     assert done.exists() and [each.state for each in host.status().jobs] == ["succeeded"]
 
 
-def test_stop_ends_services_before_what_they_need_and_leaves_no_process(host: Host) -> None:
+def test_stop_ends_services_level_by_level_each_at_once_and_leaves_no_process(host: Host) -> None:
     order = host.home / "order"
     code = (
         "import signal, subprocess, sys, time\n"
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(10000)'])\n"
-        "def end(*_):\n"
-        "    time.sleep(0.1); open(sys.argv[1], 'a').write(sys.argv[2]); sys.exit()\n"
+        "def say(what): open(sys.argv[1], 'a').write(what)\n"
+        "def end(*_): say('-' + sys.argv[2]); time.sleep(0.5); say('+' + sys.argv[2]); sys.exit()\n"
         "signal.signal(getattr(signal, sys.argv[3]), end)\n"
         "while True: signal.pause()\n"
     )
@@ -319,17 +319,21 @@ def test_stop_ends_services_before_what_they_need_and_leaves_no_process(host: Ho
     deaf = Service("z", python("import signal; signal.signal(15, signal.SIG_IGN)\nwhile 1: signal.pause()"))
     host.want(
         services=(
-            service("c", after=("b",)),
-            service("b", after=("a",)),
-            service("a", "SIGINT"),
-            dataclasses.replace(deaf, stop_timeout=0.5),
+            service("a", "SIGINT", stop_level=2),
+            service("b", stop_level=1),
+            service("c"),
+            service("d", after=("a",)),
+            dataclasses.replace(deaf, stop_timeout=0.7),
         )
     )
     host.start()
     host.converged()
     time.sleep(0.2)
     assert host.agent("stop").returncode == 0
-    assert order.read_text() == "cba"
+    told = order.read_text()
+    first, rest = told[:8], told[8:]
+    assert (set(first[:4].split("-")), set(first[4:].split("+"))) == ({"", "c", "d"}, {"", "c", "d"}), "they wait"
+    assert rest == "-b+b-a+a"
     assert host.processes() == []
     assert {each.state for each in host.status().services} == {"stopped"}
     assert host.condition("Converged").reason == "Stopped"

@@ -13,9 +13,10 @@ import pytest
 
 from blocks import catalog
 from blocks.agent.config import AgentConfig
+from blocks.agent.service_manager import stop_levels
 from blocks.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
 from blocks.agent.systemd.manager import render_service, render_socket
-from blocks.agent.validation import faults, levels_of, read_spec
+from blocks.agent.validation import faults, read_spec
 from blocks.host.home import Home
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import in_order
@@ -112,9 +113,12 @@ def test_each_worker_has_a_folder_of_its_own_for_temporary_files(stack: Stack, s
 def test_services_come_in_the_order_they_depend_on_each_other(spec: HostSpec) -> None:
     names = [each.name for each in spec.services]
     assert names == ["postgres", "server-blue", "nginx", "worker-maintenance", "worker-default"]
-    place = {name: index for index, name in enumerate(names)}
-    assert all(place[need] < place[each.name] for each in spec.services for need in each.after)
-    assert sum(map(len, levels_of({each.name: each.after for each in spec.services}))) == len(names)
+
+
+def test_a_service_is_stopped_before_what_it_works_with(spec: HostSpec) -> None:
+    definitions = {each.name: {"stop_level": each.stop_level} for each in spec.services}
+    workers = ["worker-maintenance", "worker-default"]
+    assert stop_levels(definitions) == [workers, ["server-blue"], ["nginx"], ["postgres"]]
 
 
 def test_every_program_is_of_a_release_it_lists(spec: HostSpec) -> None:

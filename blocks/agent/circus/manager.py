@@ -26,9 +26,8 @@ from ..planning import ServiceProcess
 from ..processes import ProcessRecord
 from ..program import WAKE_SIGNAL
 from ..records import read_data, write_data
-from ..service_manager import ServiceManagerFailed
+from ..service_manager import ServiceManagerFailed, stop_levels
 from ..spec import Service, Socket
-from ..validation import levels_of
 from . import ini
 
 DAEMON = "circusd"
@@ -189,8 +188,8 @@ class CircusManager:
         self._end_services(self.known())
 
     def _end_services(self, known: dict[str, dict[str, Any]]) -> None:
-        """End services level by level, in the reverse of their start order. Waits for each level."""
-        for level in reversed(levels_of({name: each.get("after", ()) for name, each in known.items()})):
+        """End services level by level. Waits for each level."""
+        for level in stop_levels(known):
             self._end_level({name: known[name] for name in level})
 
     def _end_level(self, level: dict[str, dict[str, Any]]) -> None:
@@ -296,7 +295,7 @@ def _supervision(service: Service) -> dict[str, Any]:
     return {
         "stop_signal": service.stop_signal,
         "stop_timeout": service.stop_timeout,
-        "after": list(service.after),
+        "stop_level": service.stop_level,
     }
 
 

@@ -15,9 +15,8 @@ from ..definitions import Wanted, service_definition
 from ..files import ensure_file
 from ..planning import ServiceProcess
 from ..records import read_data, write_data
-from ..service_manager import ServiceManagerFailed
+from ..service_manager import ServiceManagerFailed, stop_levels
 from ..spec import Service, Socket
-from ..validation import levels_of
 
 UNIT_FOLDER = Path("/etc/systemd/system")
 PREFIX = "selfhost-"
@@ -42,8 +41,13 @@ def render_socket(socket: Socket, services: Iterable[Service]) -> str:
     )
 
 
-def render_service(service: Service, config: AgentConfig, wrapper: Sequence[str]) -> str:
-    """A `.service` unit that runs the exec wrapper; no secret is in it."""
+def render_service(
+    service: Service, config: AgentConfig, wrapper: Sequence[str], others: Iterable[Service] = ()
+) -> str:
+    """A `.service` unit that runs the exec wrapper; no secret is in it.
+
+    It is ordered after those of the `others` that outlive it: a shutdown of the machine ends units in reverse.
+    """
     command = [*wrapper, "exec", config.home, "unit", service.name]
     credentials = sorted(set(service.secrets.values()))
     body = [
@@ -64,7 +68,8 @@ def render_service(service: Service, config: AgentConfig, wrapper: Sequence[str]
         ("StandardOutput", f"append:{config.home}/logs/{service.name}.log"),
         ("StandardError", "inherit"),
     ]
-    needs = [unit_name(each) for each in service.after]
+    outlived = [each.name for each in others if each.stop_level > service.stop_level]
+    needs = sorted({unit_name(each) for each in (*service.after, *outlived)})
     head = [
         ("Description", f"{service.name} {service.version}".strip()),
         *(("After", each) for each in needs),
@@ -108,7 +113,9 @@ class SystemdManager:
     def hold(self, services: Sequence[Service], sockets: Sequence[Socket], running: frozenset[str]) -> bool:
         del running  # systemd leaves a running unit as it is until it is started again.
         units = {socket_unit_name(each.name): render_socket(each, services) for each in sockets}
-        units |= {unit_name(each.name): render_service(each, self._config, self._wrapper) for each in services}
+        units |= {
+            unit_name(each.name): render_service(each, self._config, self._wrapper, services) for each in services
+        }
         unwanted = [path for path in UNIT_FOLDER.glob(f"{PREFIX}*.socket") if path.name not in units]
         changed = [ensure_file(UNIT_FOLDER / name, text.encode(), 0o644) for name, text in units.items()]
         if unwanted:
@@ -149,14 +156,14 @@ class SystemdManager:
 
     def start(self, wanted: Wanted) -> None:
         name = wanted.service.name
-        after = {"after": list(wanted.service.after)}
-        write_data(str(self._layout.definition(name)), {**service_definition(wanted, self._config), **after})
+        level = {"stop_level": wanted.service.stop_level}
+        write_data(str(self._layout.definition(name)), {**service_definition(wanted, self._config), **level})
         if self.process(name) is None:
             self._note_started(wanted)
             _systemctl("start", "--no-block", unit_name(name))
 
     def keep_down(self, service: Service) -> None:
-        definition = {**self._definition(service.name), "go": False, "after": list(service.after)}
+        definition = {**self._definition(service.name), "go": False, "stop_level": service.stop_level}
         write_data(str(self._layout.definition(service.name)), definition)
 
     def stop(self, name: str) -> None:
@@ -178,7 +185,7 @@ class SystemdManager:
 
     def stop_all(self) -> None:
         known = self.known()
-        for level in reversed(levels_of({name: each.get("after", ()) for name, each in known.items()})):
+        for level in stop_levels(known):
             _systemctl("stop", *map(unit_name, level))
         held = [path.name for path in UNIT_FOLDER.glob(f"{PREFIX}*.socket")]
         if held:
