@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blocks.agent.spec import Service
 from blocks.host.secret_files import DATABASE_LOGIN
-from blocks.resource import Resource
+from blocks.resource import Port
 
 SCRATCH_JOBS = 2
 """Jobs which restore into a database that nobody uses before it was compared, and that is dropped where it differs."""
@@ -42,12 +42,8 @@ class Vitals:
     """Transactions that have been open for a minute or more, in words: a migration would wait for them."""
 
 
-class Database(ABC):
+class Database(Port, ABC):
     """One database, reached by the stack's server as its owner."""
-
-    @abstractmethod
-    def resources(self) -> list[Resource]:
-        """The server, role and database, in terms of what they need."""
 
     @abstractmethod
     def secrets(self) -> dict[str, Callable[[], str]]:

@@ -6,19 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from blocks.host.host import Host
-from blocks.resource import Resource
+from blocks.resource import Port
 
 
-class Machine(ABC):
+class Machine(Port, ABC):
     """One machine, converged by the host agent on it."""
 
     @abstractmethod
     def host(self) -> Host:
         """The same machine as code that runs on it sees it."""
-
-    @abstractmethod
-    def resources(self) -> list[Resource]:
-        """The machine and the host agent on it; the agent's is called `host agent`."""
 
     @abstractmethod
     def users(self) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.resource import Resource
+from blocks.resource import Port
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,12 @@ class Versioned:
     generation: int
 
 
-class ObjectStore(ABC):
+class ObjectStore(Port, ABC):
     """Objects of one stack. Keys are relative paths with `/`, such as `sha256/<digits>`.
 
     Every object has a generation: a number above 0 which grows whenever it is written, in one way or the other, and
     also over its removal. (Google Cloud Storage: `generation`, and `ifGenerationMatch` as the precondition.)
     """
-
-    @abstractmethod
-    def resources(self) -> list[Resource]:
-        """What must exist for the store to work."""
 
     @abstractmethod
     def address(self) -> str:

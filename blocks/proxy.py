@@ -6,15 +6,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from blocks.agent.spec import File, Service
-from blocks.resource import Resource
+from blocks.resource import Port
 
 
-class Proxy(ABC):
+class Proxy(Port, ABC):
     """nginx in front of the server, from one template for all targets."""
-
-    @abstractmethod
-    def resources(self) -> list[Resource]:
-        """What it is made of outside the stack's host."""
 
     @abstractmethod
     def files(self) -> list[File]:

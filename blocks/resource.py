@@ -73,6 +73,18 @@ class Resource(ABC):
         """Remove it with what it holds; called only when `find` saw it and `require_ours` let it pass."""
 
 
+class Port:
+    """What every port has: the resources it is made of, by where they stand. An adapter overrides what it has."""
+
+    def outside(self) -> list[Resource]:
+        """What stands outside the stack's host, such as at a cloud; visited by whoever makes the stack."""
+        return []
+
+    def on_host(self) -> list[Resource]:
+        """What stands on the stack's host; visited there alone."""
+        return []
+
+
 class Applier(Protocol):
     """What a walk does with a difference."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from blocks.resource import Attributes, Change, Resource
+from blocks.resource import Attributes, Change, Port, Resource
 
 
-class SecretStore(ABC):
+class SecretStore(Port, ABC):
     """Named secrets of one stack, each with a current version. Values never leave by logs or errors."""
 
     @abstractmethod

@@ -28,7 +28,7 @@ from blocks.host.wanted import SERVER, TOOLS
 from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
-from blocks.resource import Attributes, Change, Resource
+from blocks.resource import Attributes, Change, Port, Resource
 from blocks.secret_store import SecretResource, SecretStore
 from blocks.services import SLOT_PREFIX, SOCKET, USUAL_SECRETS, WORKER_PREFIX, ServerSecrets, reference
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
@@ -101,12 +101,19 @@ class Stack:
         own[AUTH_GRACE] = lambda: "[]"
         return own | self.database.secrets()
 
-    def resources(self) -> list[Resource]:
-        """Everything this stack is made of, in no particular order."""
+    def outside(self) -> list[Resource]:
+        """What of it stands outside its host, in no particular order."""
+        return [resource for part in self._parts for resource in part.outside()]
+
+    def on_host(self) -> list[Resource]:
+        """What of it stands on its host, in no particular order; visited there alone."""
         made = [SecretResource(self.secrets, name, make, ("home",)) for name, make in self.secret_makers().items()]
-        parts = (self.machine, self.objects, self.database, self.proxy)
-        own = [resource for part in parts for resource in part.resources()]
+        own = [resource for part in self._parts for resource in part.on_host()]
         return [*made, *own, HostServices(self)]
+
+    @property
+    def _parts(self) -> tuple[Port, ...]:
+        return self.machine, self.objects, self.secrets, self.database, self.proxy
 
 
 class HostServices(Resource):
@@ -117,8 +124,8 @@ class HostServices(Resource):
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         secrets = tuple(f"secret {name}" for name in stack.secret_makers())
-        cluster = tuple(each.name for each in stack.database.resources() if each.name == "database cluster")
-        users = tuple(each.name for each in stack.machine.resources() if each.name == USERS[0])
+        cluster = tuple(each.name for each in stack.database.on_host() if each.name == "database cluster")
+        users = tuple(each.name for each in stack.machine.on_host() if each.name == USERS[0])
         self.needs = ("host agent", *secrets, *cluster, *users)
 
     def find(self) -> Attributes | None:

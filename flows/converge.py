@@ -92,7 +92,7 @@ def visit_stack(
     try:
         with this_server() as client:
             kept = server_objects(stack, client, paused=first)
-            for part in (stack.resources(), kept):
+            for part in (stack.on_host(), kept):
                 done += visit_all(part, applier)
     except PartlyDone as error:
         done, failed = [*done, *error.changes], error.failed
@@ -105,7 +105,7 @@ def visit_stack(
 def bring_in_line(stack: Stack) -> list[Change]:
     """Bring what a stack is made of in line, without its server: what of the host it needs may be wrong, too."""
     changes = []
-    for resource in in_order(stack.resources()):
+    for resource in in_order(stack.on_host()):
         with step(resource.name) as detail:
             changes.append(visit(resource, Apply()))
             detail.text = changes[-1].action

@@ -37,7 +37,7 @@ def destroy(home: Home, name: str) -> list[str]:
     with step("profile") as detail:
         detail.text = "delete" if remove_profile(stack.spec) else "keep"
     in_use: list[InUse] = []
-    changes = [_delete(resource, in_use) for resource in reversed(in_order(stack.resources()))]
+    changes = [_delete(resource, in_use) for resource in reversed(in_order(stack.on_host()))]
     if in_use:
         what, hint = ("; ".join(texts) for texts in zip(*((each.what, each.hint) for each in in_use), strict=True))
         raise InUse(f"the stack {name} is gone, but {what}", hint)

@@ -199,7 +199,7 @@ def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
 def bring_users_in_line(stack: Stack) -> None:
     """Make a new worker's system user, and take away those of workers that are gone. Without root there are none."""
     with step("system users") as detail:
-        done = [visit(each, Apply()) for each in stack.machine.resources() if each.name in USERS]
+        done = [visit(each, Apply()) for each in stack.machine.on_host() if each.name in USERS]
         detail.text = ", ".join(each.resource for each in done if each.action != "keep") or "nothing to change"
 
 

@@ -67,7 +67,7 @@ class LocalDatabase(Database):
     database: str = ""
     """Another database of the same server, such as a scratch one."""
 
-    def resources(self) -> list[Resource]:
+    def on_host(self) -> list[Resource]:
         if self.url:
             return [ExternalDatabase(self)]
         return [ClusterResource(self), RoleAndDatabase(self)]

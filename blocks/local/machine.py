@@ -43,7 +43,7 @@ class LocalMachine(Machine):
         agent = AgentConfig(home=str(self.root), manager="circus", circus_python=self.circus_python)
         return Host(Home(self.root), agent)
 
-    def resources(self) -> list[Resource]:
+    def on_host(self) -> list[Resource]:
         host = self.host()
         state, command = Folder("state folder", host.home.state, 0o711), Command(host.home, self.release_python)
         return [HomeFolder(host.home, self.stack), *self._user_resources(host.home), state, HostAgent(host), command]

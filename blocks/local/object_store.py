@@ -39,7 +39,7 @@ class LocalObjectStore(ObjectStore):
     folder: Path
     """Folder of the objects on the stack's machine."""
 
-    def resources(self) -> list[Resource]:
+    def on_host(self) -> list[Resource]:
         return [Folder("object store", self.folder, 0o711)]
 
     def address(self) -> str:

@@ -33,7 +33,7 @@ class LocalProxy(Proxy):
     user: str = ""
     """System user of nginx's workers where root starts it."""
 
-    def resources(self) -> list[Resource]:
+    def on_host(self) -> list[Resource]:
         return [Folder("nginx folder", self._run_folder(), 0o711)]
 
     def files(self) -> list[File]:

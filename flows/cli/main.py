@@ -102,7 +102,7 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     plain = spec.model_dump(mode="json")
     stack = catalog.composed(plain)
     with step("plan of the host") as detail:
-        changes = resource.plan(stack.resources())
+        changes = resource.plan(stack.on_host())
         detail.text = f"{len(changes)} changes"
     terminal.changes(changes)
     done = converge.bring_in_line(stack) if changes else []
@@ -135,7 +135,7 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
         from flows import converge
 
         stack = catalog.compose(spec, releases)
-        changes = resource.plan(stack.resources())
+        changes = resource.plan(stack.on_host())
         is_there = launch.is_bootstrapped(home)
         changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
     if as_json:

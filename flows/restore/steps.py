@@ -321,7 +321,7 @@ def start_server(stack: Stack) -> None:
 
 def bring_host_in_line(stack: Stack) -> None:
     """Tell the host to run all of the stack, as after an attempt that was killed; idempotent, does not wait."""
-    visit(next(each for each in stack.resources() if each.name == "host services"), Apply())
+    visit(next(each for each in stack.on_host() if each.name == "host services"), Apply())
 
 
 def start(stack: Stack) -> None:

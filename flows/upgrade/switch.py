@@ -107,7 +107,7 @@ def settle(way: Way, drain_seconds: float) -> str:
             # The workers of this very flow are restarted once it has ended.
             new.host.apply(rollout.take(change.current(new), wished, new.own_workers()))
         else:
-            resource.converge(new.resources())
+            resource.converge(new.on_host())
         resource.converge(server_objects(new, client))
     return late
 
@@ -164,5 +164,5 @@ def roll_back(way: Way) -> str:
         change.start_server(old, before, way.old_slot)
     with this_server() as client:
         change.keep(old, client)
-    resource.converge(old.resources())
+    resource.converge(old.on_host())
     return late and f"{late}: its pool stays paused until then, and until the deployment converge is run"

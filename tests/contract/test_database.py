@@ -103,7 +103,7 @@ def database(request: pytest.FixtureRequest) -> LocalDatabase:
 
 
 def named(database: Database, name: str) -> Resource:
-    return next(each for each in database.resources() if each.name == name)
+    return next(each for each in database.on_host() if each.name == name)
 
 
 def fill(database: LocalDatabase) -> None:
@@ -115,7 +115,7 @@ def empty(database: LocalDatabase) -> None:
 
 
 def test_second_converge_changes_nothing(database: LocalDatabase) -> None:
-    assert {visit(each, Apply()).action for each in database.resources()} == {"keep"}
+    assert {visit(each, Apply()).action for each in database.on_host()} == {"keep"}
 
 
 def test_empty_until_it_has_content(database: LocalDatabase) -> None:
@@ -179,8 +179,8 @@ def test_its_services_are_ones_a_host_accepts(database: LocalDatabase) -> None:
 
 def test_its_plan_shows_no_secret(database: LocalDatabase) -> None:
     secrets = [database.secret(name) for name in database.secrets()]
-    shown = str([visit(each, Apply()) for each in database.resources()]) + str(
-        [each.find() for each in database.resources()]
+    shown = str([visit(each, Apply()) for each in database.on_host()]) + str(
+        [each.find() for each in database.on_host()]
     )
     assert not [secret for secret in secrets if secret in shown]
 

@@ -38,7 +38,7 @@ def database() -> Iterator[LocalDatabase]:
     database = LocalDatabase(stack="trial", home=folder, programs=programs, port=free_port(), user=user)
     for name, make in database.secrets().items():
         LocalSecretStore(folder=folder / "secrets").ensure(name, make)
-    cluster, role = database.resources()
+    cluster, role = database.on_host()
     visit(cluster, Apply())
     process = database.cluster().start(folder / "postgres.log")
     visit(role, Apply())
@@ -98,7 +98,7 @@ def test_who_is_in_the_way_of_a_migration_is_seen_and_can_be_ended(
 
 def test_a_converge_gives_the_owner_of_an_older_stack_its_rights(database: LocalDatabase) -> None:
     postgres.query(database.programs, database.admin(), f"REVOKE pg_signal_backend FROM {OWNER}")
-    role = database.resources()[1]
+    role = database.on_host()[1]
     assert visit(role, Apply()).action == "update"
     assert visit(role, Apply()).action == "keep"
 
@@ -132,7 +132,7 @@ def test_the_old_one_is_refused_and_its_connections_end(database: LocalDatabase)
     assert query(database, new, "SELECT current_user") == [["prefect"]]
     database.refuse_others(new)
     promote(database, new)
-    assert {visit(each, Apply()).action for each in database.resources()} == {"keep"}
+    assert {visit(each, Apply()).action for each in database.on_host()} == {"keep"}
 
 
 async def refuse_while_connected(database: LocalDatabase, old: str, new: str) -> None:
@@ -155,7 +155,7 @@ def test_a_converge_lets_the_wanted_login_in_again(database: LocalDatabase) -> N
     value = database.secret("database-login")
     user, _ = database_login.parts(value)
     postgres.query(database.programs, database.admin(), f'ALTER ROLE "{user}" NOLOGIN')
-    role = database.resources()[1]
+    role = database.on_host()[1]
     change = visit(role, Apply())
     assert (change.action, sorted(change.fields)) == ("update", ["login"])
     assert query(database, value, "SELECT current_user") == [[OWNER]]

@@ -34,11 +34,11 @@ def machine() -> Iterator[LocalMachine]:
     with tempfile.TemporaryDirectory(prefix="sh-") as folder:
         made = local_machine(Path(folder) / "home")
         home = made.host().home
-        resources = [each for each in made.resources() if set(each.needs) <= {"home"}]
+        resources = [each for each in made.on_host() if set(each.needs) <= {"home"}]
         for each in resources:
             visit(each, Apply())
         home.store.mkdir(mode=0o711)
-        agent = next(each for each in made.resources() if each.name == "host agent")
+        agent = next(each for each in made.on_host() if each.name == "host agent")
         visit(agent, Apply())
         yield made
         visit_to_delete(agent, Apply())
@@ -89,7 +89,7 @@ def test_before_the_first_spec_there_is_none(host: Host) -> None:
 
 
 def test_its_resources_need_nothing_more_once_visited(machine: LocalMachine) -> None:
-    own = [each for each in machine.resources() if each.name != "state folder"]
+    own = [each for each in machine.on_host() if each.name != "state folder"]
     assert [change for each in own for change in [visit(each, Apply())] if change.action != "keep"] == []
 
 
@@ -171,12 +171,12 @@ def test_observing_does_not_need_the_agent(host: Host) -> None:
 def test_another_stacks_machine_is_refused(machine: LocalMachine) -> None:
     theirs = replace(local_machine(machine.host().home.root), stack="other")
     with pytest.raises(Blocked, match="belongs to stack 'trial'"):
-        plan([each for each in theirs.resources() if each.name == "home"])
+        plan([each for each in theirs.on_host() if each.name == "home"])
 
 
 def test_its_resources_have_an_order(machine: LocalMachine) -> None:
-    names = [each.name for each in machine.resources()]
+    names = [each.name for each in machine.on_host()]
     assert {"home", "host agent"} <= set(names)
     assert "object store" not in names  # another port's
     with pytest.raises(Blocked, match="object store"):
-        in_order(machine.resources())
+        in_order(machine.on_host())

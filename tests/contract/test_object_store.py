@@ -24,7 +24,7 @@ ADAPTERS: dict[str, Callable[[Path], ObjectStore]] = {
 @pytest.fixture(params=ADAPTERS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     made = ADAPTERS[request.param](tmp_path)
-    for resource in made.resources():
+    for resource in made.on_host():
         visit(resource, Apply())
     return made
 

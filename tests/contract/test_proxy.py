@@ -42,7 +42,7 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[LocalProxy]:
     with tempfile.TemporaryDirectory(prefix="sh-") as folder:
         Path(folder).chmod(0o711)
         made = ADAPTERS[request.param](Path(folder))
-        for resource in made.resources():
+        for resource in made.on_host():
             visit(resource, Apply())
         yield made
 
@@ -75,9 +75,9 @@ def test_every_variable_of_the_template_is_filled_in(proxy: LocalProxy) -> None:
 
 
 def test_its_resources_are_made_once_and_removed(proxy: LocalProxy) -> None:
-    assert {visit(each, Apply()).action for each in proxy.resources()} == {"keep"}
-    assert {visit_to_delete(each, Apply()).action for each in proxy.resources()} == {"delete"}
-    assert [each.find() for each in proxy.resources()] == [None]
+    assert {visit(each, Apply()).action for each in proxy.on_host()} == {"keep"}
+    assert {visit_to_delete(each, Apply()).action for each in proxy.on_host()} == {"delete"}
+    assert [each.find() for each in proxy.on_host()] == [None]
 
 
 def test_nginx_itself_finds_nothing_wrong(proxy: LocalProxy) -> None:

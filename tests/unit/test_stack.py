@@ -260,7 +260,7 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     url = rendered(spec, "etc/server-blue/prefect.toml")["server"]["database"]["connection_url"]
     assert url == "postgresql+asyncpg://${secret:database-login}@db.example.org:5433/mine"
     assert sorted(stack.secret_makers()) == ["auth-grace", "auth-string", "database-login", "encryption-key"]
-    assert "database cluster" not in [each.name for each in stack.resources()]
+    assert "database cluster" not in [each.name for each in stack.on_host()]
 
 
 def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
@@ -274,7 +274,7 @@ def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpe
 
 
 def test_resources_have_an_order_and_come_without_looking_at_anything(stack: Stack) -> None:
-    names = [each.name for each in in_order(stack.resources())]
+    names = [each.name for each in in_order(stack.on_host())]
     place = {name: index for index, name in enumerate(names)}
     assert place["home"] < place["secret auth-string"] < place["host services"] < place["database"]
     assert place["database cluster"] < place["host services"]
