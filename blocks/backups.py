@@ -199,7 +199,7 @@ class Catalogue:
             scratch: A folder for files on their way.
         """
         owner = Owner(stack.spec.name, stack.host.home.identity() or "")
-        return cls(stack.objects, scratch, owner, stack.secrets.read(ENCRYPTION_KEY))
+        return cls(stack.objects, scratch, owner, stack.secret(ENCRYPTION_KEY))
 
     def add(self, manifest: Manifest, dump: Path) -> None:
         """The dump first: a backup without a manifest is none, and is swept."""

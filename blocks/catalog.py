@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 
-def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
-    """Put a stack together from its spec and the releases it should run. Touches nothing."""
+def compose(spec: StackSpec, releases: Mapping[str, Release], versions: Mapping[str, int]) -> Stack:
+    """Put a stack together from its spec, the releases it should run, and its secrets' versions. Touches nothing."""
     home = Home(spec.home_path)
     tools = home.releases / releases[TOOLS].id
     user = system_user.name_for(spec.name)
@@ -52,6 +52,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
     return Stack(
         spec=spec,
         releases=releases,
+        versions=versions,
         secrets=LocalSecretStore(folder=home.secrets),
         objects=LocalObjectStore(folder=home.store),
         database=LocalDatabase(
@@ -79,9 +80,10 @@ def compose(spec: StackSpec, releases: Mapping[str, Release]) -> Stack:
 
 
 def composed(spec: Mapping[str, Any]) -> Stack:
-    """The stack of a spec as plain data, with the releases which the launcher prepared in its home."""
+    """The stack of a spec as plain data, with the releases and versions which the launcher kept in its home."""
     built = build_spec(dict(spec), "the given spec")
-    return compose(built, wanted.read(Home(built.home_path)).releases)
+    kept = wanted.read(Home(built.home_path))
+    return compose(built, kept.releases, kept.secrets)
 
 
 def load(name: str | None = None) -> Stack:
@@ -101,4 +103,4 @@ def load(name: str | None = None) -> Stack:
     spec = build_spec(dict(kept.spec), "the saved spec")
     if name and name != spec.name:
         raise Blocked(f"this server belongs to the stack {spec.name!r}, not {name!r}", "leave the name out")
-    return compose(spec, kept.releases)
+    return compose(spec, kept.releases, kept.secrets)

@@ -58,7 +58,7 @@ class Database(Port, ABC):
         """SQLAlchemy URL for the server.
 
         Args:
-            login: Name of the secret with `user:password`; the URL has it as `${secret:NAME}`.
+            login: The secret with `user:password`, as `NAME@7`; the URL has it as `${secret:NAME@7}`.
         """
 
     @abstractmethod

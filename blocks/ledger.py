@@ -46,6 +46,8 @@ class Wanted:
 
     spec: Mapping[str, Any]
     releases: Mapping[str, Release]
+    secrets: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """The promoted version of each secret; of one that is not named, the first."""
     generation: int = dataclasses.field(default=0, compare=False)
     """Of the ledger's object; 0 where it was not read from there."""
     selfhost: str = dataclasses.field(default="", compare=False)
@@ -111,10 +113,18 @@ class Ledger(Leases):
         """The same for a bootstrap, which is given the spec: None where nothing is wanted, or where it is damaged."""
         return self._parsed(self._objects.read(WANTED))
 
-    def write_wanted(self, spec: Mapping[str, Any], releases: Mapping[str, Release], *, back: bool = False) -> None:
+    def write_wanted(
+        self,
+        spec: Mapping[str, Any],
+        releases: Mapping[str, Release],
+        secrets: Mapping[str, int] | None = None,
+        *,
+        back: bool = False,
+    ) -> None:
         """Make this what is wanted; nothing is written where it is.
 
         Args:
+            secrets: Promoted versions of secrets; left out, they stay as they are.
             back: Whether this takes a newer selfhost back, as an upgrade that is rolled back does.
 
         Raises:
@@ -125,12 +135,18 @@ class Ledger(Leases):
         kept = self._parsed(found)
         if kept and not back:
             refuse_older(kept, own)
-        if kept and (kept.spec, kept.releases, kept.selfhost) == (dict(spec), dict(releases), own):
+        versions = dict(secrets if secrets is not None else kept.secrets if kept else {})
+        if kept and (kept.spec, kept.releases, kept.secrets, kept.selfhost) == (
+            dict(spec),
+            dict(releases),
+            versions,
+            own,
+        ):
             return
         # Between reading and writing, as whoever takes the lease over after this look changes the generation.
         number = self.require_lease()
         plain = {name: dataclasses.asdict(each) for name, each in releases.items()}
-        content = _json({"spec": dict(spec), "releases": plain, "selfhost": own, "lease": number})
+        content = _json({"spec": dict(spec), "releases": plain, "secrets": versions, "selfhost": own, "lease": number})
         self._objects.write(WANTED, content, if_generation=found.generation if found else 0)
 
     @property
@@ -160,7 +176,8 @@ def _read_wanted(found: Versioned, where: str) -> Wanted:
         data = json.loads(found.content)
         releases = {name: from_json(Release, json.dumps(each)) for name, each in data["releases"].items()}
         marked = _marked(releases, data["spec"].get("workers", ()))
-        return Wanted(dict(data["spec"]), marked, found.generation, str(data.get("selfhost", "")))
+        versions = {str(name): int(version) for name, version in data.get("secrets", {}).items()}
+        return Wanted(dict(data["spec"]), marked, versions, found.generation, str(data.get("selfhost", "")))
     except (ValueError, KeyError, TypeError, AttributeError, InvalidSpec) as error:
         raise Blocked(f"{where} is damaged: {error}", DAMAGED) from error
 

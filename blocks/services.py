@@ -11,7 +11,6 @@ from pathlib import Path
 from blocks.agent.spec import File, Folder, Health, Service
 from blocks.database import Database
 from blocks.host.home import HOME_VARIABLE, Home
-from blocks.host.secret_files import AUTH_GRACE, AUTH_STRING, DATABASE_LOGIN, ENCRYPTION_KEY
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SOCKET = "server"
@@ -34,17 +33,15 @@ class StopLevel(IntEnum):
 
 @dataclass(frozen=True)
 class ServerSecrets:
-    """Names of the secrets a server is started with; while one is rotated, its name is another one."""
+    """Versions of the secrets that a server is started with, each as `NAME@7`."""
 
-    auth_string: str = AUTH_STRING
-    database_login: str = DATABASE_LOGIN
-
-
-USUAL_SECRETS = ServerSecrets()
+    auth_string: str
+    database_login: str
+    encryption_key: str
 
 
 def reference(secret: str) -> str:
-    """How the content of a file names a secret."""
+    """How the content of a file names a version of a secret, which is given as `NAME@7`."""
     return f"${{secret:{secret}}}"
 
 
@@ -74,7 +71,9 @@ def folders(spec: StackSpec, home: Home, users: Mapping[str, str]) -> tuple[Fold
     return tuple(found)
 
 
-def server_service(spec: StackSpec, home: Home, environment: Path, slot: str, user: str) -> Service:
+def server_service(
+    spec: StackSpec, home: Home, environment: Path, slot: str, secrets: ServerSecrets, user: str
+) -> Service:
     """The API server in a slot, from the environment of its release."""
     state = server_state(home)
     return Service(
@@ -97,7 +96,7 @@ def server_service(spec: StackSpec, home: Home, environment: Path, slot: str, us
             # Shared by both slots: with leases in memory, runs under a concurrency limit die at a switch.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         },
-        secrets={"PREFECT_SERVER_ENCRYPTION_KEY": ENCRYPTION_KEY},
+        secrets={"PREFECT_SERVER_ENCRYPTION_KEY": secrets.encryption_key},
         sockets=(SOCKET,),
         files=(str(home.etc / f"server-{slot}/prefect.toml"),),
         health=Health("http", socket=str(state / f"server-{slot}.sock"), path="/api/ready"),
@@ -171,14 +170,12 @@ def _git(python: Path, credentials: str | None) -> dict[str, str]:
     }
 
 
-def auth_grace(folder: Path, user: str) -> File:
+def auth_grace(folder: Path, secret: str, user: str) -> File:
     """Further auth strings of the server in that folder. It looks at them as it runs: they are none of its `files`."""
-    return File(path=str(folder / "auth-grace.json"), content=reference(AUTH_GRACE), user=user)
+    return File(path=str(folder / "auth-grace.json"), content=reference(secret), user=user)
 
 
-def server_toml(
-    spec: StackSpec, folder: Path, database: Database, secrets: ServerSecrets = USUAL_SECRETS, user: str = ""
-) -> File:
+def server_toml(spec: StackSpec, folder: Path, database: Database, secrets: ServerSecrets, user: str = "") -> File:
     """`prefect.toml` of a server on this database, in the working folder that server looks at.
 
     Each slot has its own, so that a server on its way out keeps what it was started with.
@@ -204,7 +201,7 @@ connection_url = "{database.connection_url(secrets.database_login)}"
     )
 
 
-def worker_toml(spec: StackSpec, home: Home, worker: Worker, user: str) -> File:
+def worker_toml(spec: StackSpec, home: Home, worker: Worker, auth_string: str, user: str) -> File:
     """`prefect.toml` of a worker, which talks to the server's port directly."""
     return File(
         path=str(home.etc / f"{WORKER_PREFIX}{worker.name}/prefect.toml"),
@@ -215,6 +212,6 @@ ui_url = "{spec.url}"  # in logs and flows; Prefect would take the port behind t
 
 [api]
 url = "http://127.0.0.1:{spec.server_port}/api"
-auth_string = "{reference(AUTH_STRING)}"
+auth_string = "{reference(auth_string)}"
 """,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,12 +18,12 @@ from blocks.host.host import Host
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
-    AUTH_STRING_NEXT,
     DATABASE_LOGIN,
-    DATABASE_LOGIN_NEXT,
     ENCRYPTION_KEY,
+    NEXT_BEFORE_VERSIONS,
     new_auth_string,
     new_encryption_key,
+    reference,
 )
 from blocks.host.wanted import SERVER, TOOLS
 from blocks.machine import Machine
@@ -30,7 +31,7 @@ from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
 from blocks.resource import Attributes, Change, Port, Resource
 from blocks.secret_store import SecretResource, SecretStore
-from blocks.services import SLOT_PREFIX, SOCKET, USUAL_SECRETS, WORKER_PREFIX, ServerSecrets, reference
+from blocks.services import SLOT_PREFIX, SOCKET, WORKER_PREFIX, ServerSecrets
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SLOTS = ("blue", "green")
@@ -71,11 +72,25 @@ class Stack:
     proxy: Proxy
     releases: Mapping[str, Release]
     """`server` → the server's release, and a worker's name → its own where it wants further packages."""
+    versions: Mapping[str, int]
+    """The promoted version of each secret by its name; of one that is not named, the first."""
 
     @property
     def door(self) -> FrontDoor:
         """How the stack's users come in."""
-        return FrontDoor(self.proxy.door_url(), self.secrets.read(AUTH_STRING))
+        return FrontDoor(self.proxy.door_url(), self.secret(AUTH_STRING))
+
+    def secret(self, name: str) -> str:
+        """The promoted value of a secret."""
+        return self.secrets.read(name, self.version(name))
+
+    def version(self, name: str) -> int:
+        """The promoted version of a secret."""
+        return self.versions.get(name, 1)
+
+    def reference(self, name: str) -> str:
+        """The same as a `HostSpec` names it, `NAME@7`."""
+        return reference(name, self.version(name))
 
     def block(self) -> StackBlock:
         """The block which its server shows of it."""
@@ -107,7 +122,10 @@ class Stack:
 
     def on_host(self) -> list[Resource]:
         """What of it stands on its host, in no particular order; visited there alone."""
-        made = [SecretResource(self.secrets, name, make, ("home",)) for name, make in self.secret_makers().items()]
+        made = [
+            SecretResource(self.secrets, name, self.version(name), make, ("home",))
+            for name, make in self.secret_makers().items()
+        ]
         own = [resource for part in self._parts for resource in part.on_host()]
         return [*made, *own, HostServices(self)]
 
@@ -162,7 +180,7 @@ def next_spec(stack: Stack) -> HostSpec:
     applied = stack.host.applied()
     generation = 1 if applied is None else applied.generation + 1
     slot = active_slot(applied, stack.releases[SERVER])
-    return host_spec(stack, generation, slot, server_secrets(applied, slot))
+    return host_spec(stack, generation, slot, server_secrets(applied, slot, promoted_secrets(stack)))
 
 
 def active_slot(applied: HostSpec | None, release: Release) -> str:
@@ -175,17 +193,31 @@ def active_slot(applied: HostSpec | None, release: Release) -> str:
     return next((each.name.removeprefix(SLOT_PREFIX) for each in (*wanted, *servers)), SLOTS[0])
 
 
-def server_secrets(applied: HostSpec | None, slot: str) -> ServerSecrets:
-    """Names of the secrets which the server in a slot has by a spec; the usual ones where there is none in it.
+def server_secrets(applied: HostSpec | None, slot: str, promoted: ServerSecrets) -> ServerSecrets:
+    """Secrets which the server in a slot has by a spec; the promoted ones where there is none in it. Pure.
 
     So a converge in the middle of a rotation leaves the server as it is.
     """
     files = applied.files if applied else ()
     text = "".join(each.content for each in files if each.path.endswith(f"/{SLOT_PREFIX}{slot}/prefect.toml"))
-    return ServerSecrets(
-        auth_string=AUTH_STRING_NEXT if reference(AUTH_STRING_NEXT) in text else AUTH_STRING,
-        database_login=DATABASE_LOGIN_NEXT if reference(DATABASE_LOGIN_NEXT) in text else DATABASE_LOGIN,
+    return dataclasses.replace(
+        promoted,
+        auth_string=_referred(text, AUTH_STRING) or promoted.auth_string,
+        database_login=_referred(text, DATABASE_LOGIN) or promoted.database_login,
     )
+
+
+def _referred(text: str, secret: str) -> str:
+    """The version of a secret that a text refers to, as `NAME@7`; empty where it says none."""
+    found = re.search(rf"\${{secret:{secret}(@\d+|{NEXT_BEFORE_VERSIONS})}}", text)
+    if found is None:
+        return ""
+    return reference(secret, 2) if found[1] == NEXT_BEFORE_VERSIONS else secret + found[1]
+
+
+def promoted_secrets(stack: Stack) -> ServerSecrets:
+    """What a server is started with where no rotation is under way."""
+    return ServerSecrets(*map(stack.reference, (AUTH_STRING, DATABASE_LOGIN, ENCRYPTION_KEY)))
 
 
 def other_slot(slot: str) -> str:
@@ -193,11 +225,15 @@ def other_slot(slot: str) -> str:
     return SLOTS[1 - SLOTS.index(slot)]
 
 
-def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: ServerSecrets = USUAL_SECRETS) -> HostSpec:
+def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: ServerSecrets | None = None) -> HostSpec:
     """What should run on the stack's host, its server in that slot. Pure.
 
     Services are listed in the order in which they depend on each other, and are stopped by their `stop_level`.
+
+    Args:
+        secrets: What its server is started with; left out, the promoted ones.
     """
+    secrets = secrets or promoted_secrets(stack)
     home = stack.host.home
     environment = home.releases / stack.releases[SERVER].id
     tools = home.releases / stack.releases[TOOLS].id
@@ -206,7 +242,7 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
         (each, home.releases / stack.release_of(each).id, users.get(WORKER_PREFIX + each.name, ""))
         for each in stack.spec.workers
     ]
-    user = users.get(services.SERVER, "")
+    user, auth_string = users.get(services.SERVER, ""), stack.reference(AUTH_STRING)
     return HostSpec(
         stack=stack.spec.name,
         generation=generation,
@@ -215,13 +251,13 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
         folders=services.folders(stack.spec, home, users),
         files=(
             services.server_toml(stack.spec, etc, stack.database, secrets, user),
-            services.auth_grace(etc, user),
-            *(services.worker_toml(stack.spec, home, worker, user) for worker, _, user in workers),
+            services.auth_grace(etc, stack.reference(AUTH_GRACE), user),
+            *(services.worker_toml(stack.spec, home, worker, auth_string, user) for worker, _, user in workers),
             *stack.proxy.files(),
         ),
         services=(
             *stack.database.services(tools),
-            services.server_service(stack.spec, home, environment, slot, user),
+            services.server_service(stack.spec, home, environment, slot, secrets, user),
             *stack.proxy.services(tools),
             *(services.worker_service(stack.spec, home, release, worker, user) for worker, release, user in workers),
         ),

@@ -92,7 +92,7 @@ def dump(stack: Stack, catalogue: Catalogue, reason: str, target: Path) -> Manif
         schema_revision=content.schema_revision,
         size=target.stat().st_size,
         sha256=backups.digest(target),
-        key=backups.key_mark(stack.secrets.read(ENCRYPTION_KEY)),
+        key=backups.key_mark(stack.secret(ENCRYPTION_KEY)),
         rows=content.rows,
         digests=content.digests,
         seconds=0.0,
@@ -116,7 +116,7 @@ def drilled(stack: Stack, catalogue: Catalogue, manifest: Manifest, copy: Path) 
     with ExitStack() as held:
         with step("drill") as detail:
             catalogue.fetch(manifest, copy)
-            key = stack.secrets.read(ENCRYPTION_KEY)
+            key = stack.secret(ENCRYPTION_KEY)
             scratch, verified = held.enter_context(backups.drilled(manifest, copy, stack.database, key))
             catalogue.update(verified)
             detail.text = f"{manifest.id} restores: every table, its rows, and its blocks can be read"

@@ -52,10 +52,23 @@ def current(stack: Stack) -> HostSpec:
     return applied
 
 
+def keep_in_home(stack: Stack) -> None:
+    """Make this the wanted form of the stack."""
+    wanted.write(stack.host.home, Wanted(stack.spec.model_dump(mode="json"), stack.releases, stack.versions))
+
+
 def keep(stack: Stack, client: SyncPrefectClient) -> None:
-    """Make this the wanted form of the stack: its block on its own server, then the copy in its home."""
+    """The same, and its block on its own server before."""
     visit(StackDocument(stack, client), Apply())
-    wanted.write(stack.host.home, Wanted(stack.spec.model_dump(mode="json"), stack.releases))
+    keep_in_home(stack)
+
+
+def promote(stack: Stack, secret: str, version: int) -> Stack:
+    """Make this version of a secret the wanted one, and the one which a person finds; idempotent. The stack with it."""
+    promoted = replace(stack, versions={**stack.versions, secret: version})
+    keep_in_home(promoted)
+    promoted.secrets.publish(secret, version)
+    return promoted
 
 
 def run_job(stack: Stack, job: Job, files: Iterable[File] = (), beside: HostSpec | None = None) -> dict[str, Any]:

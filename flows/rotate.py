@@ -1,12 +1,14 @@
 """Another auth string, or another login to the database, without one failed call.
 
-Each step finds out by itself what is done. What takes a secret's place is a secret of its own until the very end, so
-that a run which was killed anywhere is finished by another one, and a converge in between leaves all as it is.
+Each step finds out by itself what is done. The new value is a further version of the secret, which is promoted by what
+is wanted of the stack, and older ones are removed at the very end: so a run which was killed anywhere is finished by
+another one, and a converge in between leaves all as it is.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -24,17 +26,15 @@ from blocks.host import lease as leases
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
-    AUTH_STRING_NEXT,
     DATABASE_LOGIN,
-    DATABASE_LOGIN_NEXT,
-    NEXT,
     new_auth_string,
+    reference,
 )
 from blocks.host.wanted import SERVER
 from blocks.server.grace import Further, as_text, read_further
 from blocks.services import SLOT_PREFIX, ServerSecrets
 from blocks.spec import MAINTENANCE_POOL
-from blocks.stack import Stack, active_slot, host_spec, next_spec, other_slot, server_secrets
+from blocks.stack import Stack, active_slot, host_spec, next_spec, other_slot, promoted_secrets, server_secrets
 from blocks.waiting import wait_until
 from flows import change
 from flows.backup import as_task
@@ -73,61 +73,71 @@ def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> N
 
 def auth(stack: Stack, grace_minutes: int) -> None:
     """A new auth string: accepted first, then the server's own, then everybody's, and the old one ends."""
-    as_task("make the new one", lambda: stack.secrets.ensure(AUTH_STRING_NEXT, new_auth_string))
-    as_task("accept both", lambda: accept_both(stack))
-    as_task("switch servers", lambda: switch(stack, "auth_string", AUTH_STRING))
-    as_task("promote", lambda: promote(stack, AUTH_STRING))
-    late = as_task("hand out to workers", lambda: hand_out(stack, grace_minutes))
-    as_task("end the old one", lambda: end_old(stack, grace_minutes))
-    as_task("settle", lambda: settle(stack, "auth_string", AUTH_STRING))
-    as_task("verify", lambda: verify(stack))
-    as_task("forget", lambda: stack.secrets.remove(AUTH_STRING_NEXT))
-    publish(told(stack, late))
+    version = as_task("make the new one", lambda: following(stack, AUTH_STRING, new_auth_string))
+    accepting = as_task("accept both", lambda: accept_both(stack, version))
+    as_task("switch servers", lambda: switch(accepting, "auth_string", AUTH_STRING, version))
+    promoted = as_task("promote", lambda: change.promote(accepting, AUTH_STRING, version))
+    late = as_task("hand out to workers", lambda: hand_out(promoted, grace_minutes))
+    ending = as_task("end the old one", lambda: end_old(promoted, grace_minutes))
+    as_task("settle", lambda: settle(ending))
+    as_task("verify", lambda: verify(ending))
+    as_task("forget", lambda: forget(ending, AUTH_STRING, AUTH_GRACE))
+    publish(told(ending, late))
 
 
 def database(stack: Stack) -> None:
     """A new login to the database: let in beside the old one, then the server's, and the old one is refused."""
-    as_task("make the new one", lambda: stack.secrets.ensure(DATABASE_LOGIN_NEXT, stack.database.new_login))
-    as_task("accept both", lambda: stack.database.admit(stack.secrets.read(DATABASE_LOGIN_NEXT)))
-    as_task("switch servers", lambda: switch(stack, "database_login", DATABASE_LOGIN))
-    as_task("promote", lambda: promote(stack, DATABASE_LOGIN))
-    as_task("settle", lambda: settle(stack, "database_login", DATABASE_LOGIN))
-    as_task("end the old one", lambda: refuse_old(stack))
-    as_task("forget", lambda: stack.secrets.remove(DATABASE_LOGIN_NEXT))
+    version = as_task("make the new one", lambda: following(stack, DATABASE_LOGIN, stack.database.new_login))
+    as_task("accept both", lambda: stack.database.admit(stack.secrets.read(DATABASE_LOGIN, version)))
+    as_task("switch servers", lambda: switch(stack, "database_login", DATABASE_LOGIN, version))
+    promoted = as_task("promote", lambda: change.promote(stack, DATABASE_LOGIN, version))
+    as_task("settle", lambda: settle(promoted))
+    as_task("end the old one", lambda: refuse_old(promoted))
+    as_task("forget", lambda: forget(promoted, DATABASE_LOGIN))
     publish(["The server has another login to its database; the one before is refused. Nobody else needs to know."])
 
 
-def is_promoted(stack: Stack, secret: str) -> bool:
-    """Whether the new value is the secret's own already, by a run that was killed later."""
-    return stack.secrets.read(secret) == stack.secrets.read(secret + NEXT)
+def following(stack: Stack, secret: str, make: Callable[[], str]) -> int:
+    """The version that takes the promoted one's place: a further one, unless an interrupted rotation has made it.
+
+    That one may be promoted already: older versions are removed last.
+    """
+    there = stack.secrets.versions(secret)
+    if there and there != (stack.version(secret),):
+        return there[-1]
+    return stack.secrets.add_version(secret, make())
 
 
-def accept_both(stack: Stack) -> None:
-    """Have the running server take the new string too, without a restart.
+def accept_both(stack: Stack, version: int) -> Stack:
+    """Have the running server take the new string too, without a restart. The stack with what it accepts.
 
     Raises:
         NotReady: it does not, as an older one of ours.
     """
-    if is_promoted(stack, AUTH_STRING):
-        return
-    current, following = stack.secrets.read(AUTH_STRING), stack.secrets.read(AUTH_STRING_NEXT)
-    keep(stack, rotation.while_rotating(further(stack), current, following))
+    if stack.version(AUTH_STRING) == version:
+        return stack
+    current, new = stack.secret(AUTH_STRING), stack.secrets.read(AUTH_STRING, version)
+    accepting = keep(stack, rotation.while_rotating(further(stack), current, new))
     with step("both accepted"):
-        stack.host.apply(rollout.take(change.current(stack), next_spec(stack), ()))
+        stack.host.apply(rollout.take(change.current(stack), next_spec(accepting), ()))
         wait_until(
-            lambda: _is_let_in(FrontDoor(stack.door.url, following)),
+            lambda: _is_let_in(FrontDoor(stack.door.url, new)),
             "the running server taking the new string",
             timeout=ACCEPTED_SECONDS,
             every=0.1,
             hint="selfhost upgrade --self brings it a server that can",
         )
+    return accepting
 
 
-def switch(stack: Stack, kind: Kind, secret: str) -> None:
+def switch(stack: Stack, kind: Kind, secret: str, version: int) -> None:
     """Start a server with the new value beside the one that runs, and end that."""
-    if is_promoted(stack, secret):
+    if stack.version(secret) == version:
         return
-    slot, secrets = place(change.current(stack), stack.releases[SERVER], kind, secret + NEXT)
+    found = place(
+        change.current(stack), stack.releases[SERVER], promoted_secrets(stack), kind, reference(secret, version)
+    )
+    slot, secrets = found
     wished = host_spec(stack, 0, slot, secrets)
     with step(f"{SLOT_PREFIX}{slot} ready"):
         change.start_server(stack, wished, slot)
@@ -135,20 +145,20 @@ def switch(stack: Stack, kind: Kind, secret: str) -> None:
         change.drop_server(stack, wished, other_slot(slot))
 
 
-def place(now: HostSpec, release: Release, kind: Kind, name: str) -> tuple[str, ServerSecrets]:
-    """Where the server with the new value runs, or should be started, and the secrets it has. Pure."""
+def place(
+    now: HostSpec, release: Release, promoted: ServerSecrets, kind: Kind, secret: str
+) -> tuple[str, ServerSecrets]:
+    """Where the server with the new value runs, or should be started, and the secrets it has. Pure.
+
+    Args:
+        secret: The new version, as `NAME@7`.
+    """
     running = [each.name.removeprefix(SLOT_PREFIX) for each in now.services if each.name.startswith(SLOT_PREFIX)]
     for slot in running:
-        if getattr(server_secrets(now, slot), kind) == name:
-            return slot, server_secrets(now, slot)
+        if getattr(server_secrets(now, slot, promoted), kind) == secret:
+            return slot, server_secrets(now, slot, promoted)
     active = active_slot(now, release)
-    return other_slot(active), replace(server_secrets(now, active), **{kind: name})
-
-
-def promote(stack: Stack, secret: str) -> None:
-    """Make the new value the secret's own; whoever asks for it from now on gets that."""
-    if not is_promoted(stack, secret):
-        stack.secrets.add_version(secret, stack.secrets.read(secret + NEXT))
+    return other_slot(active), replace(server_secrets(now, active, promoted), **{kind: secret})
 
 
 def hand_out(stack: Stack, grace_minutes: int) -> str:
@@ -164,24 +174,29 @@ def hand_out(stack: Stack, grace_minutes: int) -> str:
     return late
 
 
-def end_old(stack: Stack, grace_minutes: int) -> None:
-    """Give every other string than the new one its deadline."""
+def end_old(stack: Stack, grace_minutes: int) -> Stack:
+    """Give every other string than the new one its deadline. The stack with what it accepts."""
     now = time.time()
     until = rotation.deadline(now, grace_minutes)
-    keep(stack, rotation.afterwards(further(stack), stack.secrets.read(AUTH_STRING), now, until))
+    return keep(stack, rotation.afterwards(further(stack), stack.secret(AUTH_STRING), now, until))
 
 
-def settle(stack: Stack, kind: Kind, secret: str) -> None:
-    """Refer to the secret by its own name again: the same bytes, so nothing restarts. Deadlines reach the server."""
-    now = change.current(stack)
-    slot = active_slot(now, stack.releases[SERVER])
-    secrets = replace(server_secrets(now, slot), **{kind: secret})
-    stack.host.apply(host_spec(stack, now.generation + 1, slot, secrets))
+def settle(stack: Stack) -> None:
+    """Give the host what it should run now: the server has its secrets already, so it is not restarted."""
+    stack.host.apply(next_spec(stack))
+
+
+def forget(stack: Stack, *secrets: str) -> None:
+    """Remove every version but the promoted ones."""
+    for secret in secrets:
+        for version in stack.secrets.versions(secret):
+            if version != stack.version(secret):
+                stack.secrets.destroy_version(secret, version)
 
 
 def refuse_old(stack: Stack) -> None:
     """Let nobody but the new login in, and see that it is so."""
-    login = stack.secrets.read(DATABASE_LOGIN)
+    login = stack.secret(DATABASE_LOGIN)
 
     def refused() -> bool:
         stack.database.refuse_others(login)
@@ -200,7 +215,7 @@ def verify(stack: Stack) -> None:
     with step("verify through the front door") as detail:
         soon = time.time() + rotation.SHORTEST_SECONDS / 2
         old = [each.auth_string for each in further(stack) if each.until > soon]
-        doors = [FrontDoor(stack.door.url, each) for each in (stack.secrets.read(AUTH_STRING), *old)]
+        doors = [FrontDoor(stack.door.url, each) for each in (stack.secret(AUTH_STRING), *old)]
         if not all(_is_let_in(each) for each in doors):
             raise Blocked("an auth string that should be accepted is refused", "selfhost logs server-blue, -green")
         require([verification.websockets(each) for each in doors])
@@ -231,17 +246,18 @@ def further(stack: Stack) -> tuple[Further, ...]:
         Blocked: the secret is damaged.
     """
     try:
-        return read_further(stack.secrets.read(AUTH_GRACE).encode())
+        return read_further(stack.secret(AUTH_GRACE).encode())
     except ValueError as error:
         raise Blocked(
             f"the secret {AUTH_GRACE} is damaged: {error}", "make it [] to accept none but the own"
         ) from error
 
 
-def keep(stack: Stack, entries: tuple[Further, ...]) -> None:
-    """Keep them; they reach the server when the host agent takes up the next spec."""
-    stack.secrets.ensure(AUTH_GRACE, lambda: "[]")
-    stack.secrets.add_version(AUTH_GRACE, as_text(entries))
+def keep(stack: Stack, entries: tuple[Further, ...]) -> Stack:
+    """Keep them; they reach the server when the host agent takes up the next spec. The stack with them."""
+    if entries == further(stack):
+        return stack
+    return change.promote(stack, AUTH_GRACE, stack.secrets.add_version(AUTH_GRACE, as_text(entries)))
 
 
 def _is_let_in(door: FrontDoor) -> bool:

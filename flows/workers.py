@@ -132,7 +132,7 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
     with step("plan") as detail:
         spec = planned(now.spec, asked, there(now, asked, client))
         require_block(asked.git_credentials, client)
-        wished = catalog.compose(spec, releases_of(now, spec))
+        wished = catalog.compose(spec, releases_of(now, spec), now.versions)
         plan(server_objects(wished, client))
         detail.text = "the spec changes" if spec != now.spec else "the spec says so already"
     return wished

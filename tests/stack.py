@@ -149,6 +149,14 @@ class Stack:
     def secret(self, name: str) -> str:
         return (self.home / "secrets" / name).read_text().strip()
 
+    def versions(self, name: str) -> list[int]:
+        """Numbers of a secret's versions."""
+        return sorted(int(each.name.partition("@")[2]) for each in (self.home / "secrets").glob(f"{name}@*"))
+
+    def promoted(self, name: str) -> int:
+        """The version of a secret that is wanted."""
+        return wanted.read(self.paths).secrets.get(name, 1)
+
     def secret_values(self) -> dict[str, str]:
         """Every text that must be seen nowhere, by what it is; a password alone counts as well."""
         found = {name: self.secret(name) for name in SECRETS}

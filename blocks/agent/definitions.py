@@ -36,11 +36,17 @@ def wanted_services(spec: HostSpec, contents: Mapping[str, bytes]) -> dict[str, 
 def _wanted(service: Service, spec: HostSpec, contents: Mapping[str, bytes]) -> Wanted:
     fields = dataclasses.asdict(service)
     process = {key: value for key, value in fields.items() if key not in (*_SUPERVISION, "ready_file", "after")}
+    process["secrets"] = {variable: _spelled(name) for variable, name in service.secrets.items()}
     process["listening"] = [dataclasses.asdict(each) for each in spec.sockets if each.name in service.sockets]
     files = {path: hashlib.sha256(contents[path]).hexdigest() for path in service.files if path in contents}
     if service.reload_signal:
         return Wanted(service, _digest(process), _digest(files))
     return Wanted(service, _digest({**process, "files": files}), "")
+
+
+def _spelled(secret: str) -> str:
+    """A reference as it was written before secrets had versions: it named the first, which is no other secret now."""
+    return secret.removesuffix("@1")
 
 
 def service_definition(wanted: Wanted, config: AgentConfig) -> dict[str, Any]:

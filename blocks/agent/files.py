@@ -15,7 +15,7 @@ from typing import BinaryIO
 from . import secret_value
 from .spec import File, Folder
 
-_SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._-]+)\}")
+_SECRET_REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9._@-]+)\}")
 _AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Trace = tuple[int, int, int, int, int]
 """What tells a file from the one we left there, without reading it."""
@@ -133,7 +133,7 @@ def trace(path: Path) -> Trace | None:
 
 
 def substitute(content: str, secret: Callable[[str], str]) -> str:
-    """Replace each `${secret:NAME}` by `secret(NAME)`."""
+    """Replace each `${secret:NAME@7}` by `secret("NAME@7")`; one without a version by `secret("NAME")`."""
     return _SECRET_REFERENCE.sub(lambda match: secret(match.group(1)), content)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from blocks.agent.files import write_atomically
@@ -26,10 +26,12 @@ TOOLS = "tools"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The spec as plain data, and release by `server` or worker's name."""
+    """The spec as plain data, release by `server` or worker's name, and version by secret's name."""
 
     spec: Mapping[str, Any]
     releases: Mapping[str, Release]
+    secrets: Mapping[str, int] = field(default_factory=dict)
+    """The promoted version of each secret; of one that is not named, the first."""
 
 
 def exists(home: Home) -> bool:
@@ -40,7 +42,7 @@ def exists(home: Home) -> bool:
 def write(home: Home, wanted: Wanted) -> None:
     """Keep it; whole or not at all."""
     releases = {name: dataclasses.asdict(each) for name, each in wanted.releases.items()}
-    text = json.dumps({"spec": wanted.spec, "releases": releases}, indent=1, sort_keys=True)
+    text = json.dumps({"spec": wanted.spec, "releases": releases, "secrets": wanted.secrets}, indent=1, sort_keys=True)
     write_atomically(home.root / FILE, text.encode(), 0o600)  # workers' environments are in it
 
 
@@ -54,7 +56,8 @@ def read(home: Home) -> Wanted:
     try:
         data = json.loads(path.read_text("utf-8"))
         releases = {name: from_json(Release, json.dumps(each)) for name, each in data["releases"].items()}
-        return Wanted(dict(data["spec"]), _marked(releases, data["spec"].get("workers", ())))
+        versions = {str(name): int(version) for name, version in data.get("secrets", {}).items()}
+        return Wanted(dict(data["spec"]), _marked(releases, data["spec"].get("workers", ())), versions)
     except FileNotFoundError as error:
         raise Blocked(f"no stack has been bootstrapped in {home.root}", "selfhost bootstrap makes one") from error
     except PermissionError as error:

@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 from blocks.agent.spec import Health, Service
 from blocks.database import SAMPLED_BLOCKS, Content, Database, Vitals
 from blocks.errors import Blocked, NotReady
+from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD, DATABASE_LOGIN, new_password
-from blocks.local.secret_store import LocalSecretStore
 from blocks.postgres import login as database_login
 from blocks.postgres import programs as postgres
 from blocks.postgres.programs import ADMIN, DATABASE, OWNER, Cluster, Login
@@ -107,7 +107,7 @@ class LocalDatabase(Database):
             raise Blocked(
                 "the database is kept by somebody else, its roles are not ours to change",
                 f"selfhost stop; change the password there and in {self.password_file}; "
-                f"remove {Home(self.home).secrets / DATABASE_LOGIN}; selfhost bootstrap",
+                f"remove {Home(self.home).secrets / DATABASE_LOGIN}*; selfhost bootstrap",
             )
         return database_login.successor(self.secret(DATABASE_LOGIN))
 
@@ -222,7 +222,7 @@ class LocalDatabase(Database):
         return next((each for each in (self.programs, *others) if each.exists()), self.programs)
 
     def secret(self, name: str) -> str:
-        return LocalSecretStore(folder=Home(self.home).secrets).read(name)
+        return secret_files.read(Home(self.home).secrets, name)
 
     def login(self) -> Login:
         """The login which acts as the database's owner."""
@@ -333,7 +333,7 @@ class ExternalDatabase(Resource):
         self._database = database
 
     def find(self) -> Attributes | None:
-        if DATABASE_LOGIN not in LocalSecretStore(folder=Home(self._database.home).secrets).names():
+        if DATABASE_LOGIN not in secret_files.names(Home(self._database.home).secrets):
             return None
         sql = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
         rows = postgres.query(self._database.programs, self._database.login(), sql)

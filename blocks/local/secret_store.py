@@ -6,36 +6,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.agent.files import write_atomically
 from blocks.host import secret_files
 from blocks.secret_store import SecretStore
-
-PREVIOUS = ".previous"
 
 
 @dataclass(frozen=True)
 class LocalSecretStore(SecretStore):
-    """One 0600 file a secret, in a 0700 folder."""
+    """One 0600 file a version, in a 0700 folder, and one with the published version under the secret's name."""
 
     folder: Path
     """Folder of the secrets on the stack's machine."""
 
-    def ensure(self, name: str, make: Callable[[], str]) -> bool:
+    def ensure(self, name: str, make: Callable[[], str]) -> int:
         return secret_files.ensure(self.folder, name, make)
 
-    def read(self, name: str) -> str:
-        return secret_files.read(self.folder, name)
+    def versions(self, name: str) -> tuple[int, ...]:
+        return secret_files.versions(self.folder, name)
 
-    def add_version(self, name: str, value: str) -> None:
-        write_atomically(self.folder / (name + PREVIOUS), self.read(name).encode(), 0o600)
-        write_atomically(self.folder / name, value.encode(), 0o600)
+    def read(self, name: str, version: int) -> str:
+        return secret_files.read(self.folder, name, version)
 
-    def names(self) -> list[str]:
-        if not self.folder.is_dir():
-            return []
-        found = (each.name for each in self.folder.iterdir() if not each.name.startswith("."))
-        return sorted(name for name in found if not name.endswith(PREVIOUS))
+    def add_version(self, name: str, value: str) -> int:
+        return secret_files.add_version(self.folder, name, value)
+
+    def published(self, name: str) -> int | None:
+        return secret_files.published(self.folder, name)
+
+    def publish(self, name: str, version: int) -> None:
+        secret_files.publish(self.folder, name, version)
+
+    def destroy_version(self, name: str, version: int) -> None:
+        secret_files.destroy_version(self.folder, name, version)
 
     def remove(self, name: str) -> None:
-        for each in (name, name + PREVIOUS):
-            (self.folder / each).unlink(missing_ok=True)
+        secret_files.remove(self.folder, name)

@@ -114,9 +114,18 @@ def keep_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     """Resolve the stack's releases and keep what is wanted in the home."""
     with step("locks and wheel") as detail:
         prepared = prepare_releases(spec, home, home.store)
-        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared))
+        known, names = versions(home), secret_files.names(home.secrets)
+        adopted = {name: secret_files.adopt(home.secrets, name) for name in names if name not in known}
+        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared, adopted | known))
         detail.text = f"release {prepared[SERVER].id}"
     return prepared
+
+
+def versions(home: Home) -> dict[str, int]:
+    """Promoted versions of secrets, as far as they are there: a home may have been lost with them."""
+    kept = wanted.find(home)
+    there = kept.secrets.items() if kept else ()
+    return {name: version for name, version in there if version in secret_files.versions(home.secrets, name)}
 
 
 def install_release(release: Release, home: Home) -> None:

@@ -134,7 +134,7 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
         from blocks import catalog, resource
         from flows import converge
 
-        stack = catalog.compose(spec, releases)
+        stack = catalog.compose(spec, releases, launch.versions(home))
         changes = resource.plan(stack.on_host())
         is_there = launch.is_bootstrapped(home)
         changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)

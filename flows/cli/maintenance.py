@@ -128,7 +128,7 @@ def rotate(
     if what == "database":
         return
     terminal.say("\n".join(verb.told(stack)))
-    if renew_profile(stack.spec, stack.secrets.read(AUTH_STRING), profiles):
+    if renew_profile(stack.spec, stack.secret(AUTH_STRING), profiles):
         terminal.say(f"The profile {stack.spec.name!r} in {profiles} has it already.")
     else:
         terminal.say(f"selfhost connect writes a Prefect profile with it; there is none of this stack in {profiles}.")

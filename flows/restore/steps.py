@@ -98,7 +98,7 @@ def facts(stack: Stack) -> Facts:
     return Facts(
         stack=stack.spec.name,
         home=stack.host.home.identity() or "",
-        key=backups.key_mark(stack.secrets.read(ENCRYPTION_KEY)),
+        key=backups.key_mark(stack.secret(ENCRYPTION_KEY)),
         prefect_version=stack.spec.prefect_version,
         known_revisions=schema.installed_lineage().known,
     )
@@ -136,7 +136,7 @@ def fill(stack: Stack, manifest: Manifest, copy: Database) -> None:
     """
     with step("restore beside") as detail:
         copy.restore(dump_file(stack), jobs=SCRATCH_JOBS)
-        wrong = backups.lacking(manifest, copy, stack.secrets.read(ENCRYPTION_KEY))
+        wrong = backups.lacking(manifest, copy, stack.secret(ENCRYPTION_KEY))
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "nothing was replaced")
         detail.text = f"{sum(manifest.rows.values())} rows in {len(manifest.rows)} tables"
@@ -149,7 +149,7 @@ def migrate(stack: Stack, copy: Database) -> bool:
         detail.text = "is there" if revision == head else f"{revision} to {head}"
         if revision == head:
             return False
-        url = copy.connection_url().replace(f"${{secret:{DATABASE_LOGIN}}}", stack.secrets.read(DATABASE_LOGIN))
+        url = copy.connection_url().replace(f"${{secret:{DATABASE_LOGIN}}}", stack.secret(DATABASE_LOGIN))
         _run_migration(url, folder(stack))
         return True
 

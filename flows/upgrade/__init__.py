@@ -24,7 +24,7 @@ from blocks.host import lease as leases
 from blocks.host.wanted import SERVER
 from blocks.services import server_toml
 from blocks.spec import StackSpec
-from blocks.stack import Stack, active_slot, other_slot
+from blocks.stack import Stack, active_slot, other_slot, promoted_secrets
 from flows import backup, change, stall
 from flows.backup import as_task
 from flows.cli.progress import step
@@ -168,7 +168,7 @@ def rehearsal_job(way: Way, copy: Database) -> tuple[Job, list[Any]]:
         secrets=server.secrets,
         timeout=3600.0,
     )
-    return job, [server_toml(way.new.spec, home.etc / "rehearsal", copy)]
+    return job, [server_toml(way.new.spec, home.etc / "rehearsal", copy, promoted_secrets(way.old))]
 
 
 def ask(report: Report, hours: int) -> None:
@@ -202,7 +202,8 @@ def still_there(way: Way, report: Report, waited: float) -> Way:
     if waited > FRESH_SECONDS:
         report.backup = timed(report, "another backup", lambda: back_up(way, report)).id
     slot = active_slot(change.current(way.old), way.old.releases[SERVER])
-    return replace(way, old_slot=slot, new_slot=other_slot(slot))
+    new = replace(way.new, versions=now.versions)  # secrets may have been rotated meanwhile
+    return replace(way, old=now, new=new, old_slot=slot, new_slot=other_slot(slot))
 
 
 def back_up(way: Way, report: Report) -> Manifest:

@@ -64,7 +64,7 @@ def wished_form(old: Stack, to: str, wheel: str) -> Stack:
     spec = wished_spec(old.spec, to)
     store = old.host.home.store
     ours = release.offered_wheel(store, wheel) if wheel else old.releases[SERVER].wheels[0]
-    return catalog.compose(spec, {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]})
+    return catalog.compose(spec, {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]}, old.versions)
 
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:

@@ -221,10 +221,10 @@ def test_where_none_answers_it_is_not_ready(home: Path, programs: Path) -> None:
 
 def test_a_wrong_password_is_told_without_showing_it(own: LocalDatabase) -> None:
     store, right = LocalSecretStore(folder=own.home / "secrets"), own.secret("database-login")
-    store.add_version("database-login", "prefect_a:open-sesame")
+    store.publish("database-login", store.add_version("database-login", "prefect_a:open-sesame"))
     with pytest.raises((Blocked, NotReady)) as caught:
         own.schema_revision()
-    store.add_version("database-login", right)
+    store.publish("database-login", store.add_version("database-login", right))
     assert "password authentication failed" in str(caught.value)
     assert "open-sesame" not in str(caught.value)
 

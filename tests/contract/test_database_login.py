@@ -58,7 +58,8 @@ def query(database: LocalDatabase, value: str, sql: str) -> list[list[str]]:
 
 
 def promote(database: LocalDatabase, value: str) -> None:
-    LocalSecretStore(folder=database.home / "secrets").add_version("database-login", value)
+    store = LocalSecretStore(folder=database.home / "secrets")
+    store.publish("database-login", store.add_version("database-login", value))
 
 
 def test_the_first_login_acts_as_the_owner_who_has_none(database: LocalDatabase) -> None:

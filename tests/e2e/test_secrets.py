@@ -19,11 +19,12 @@ HOLDERS = {
     "etc/worker-default/prefect.toml",
     "etc/worker-maintenance/prefect.toml",
     *(f"secrets/{name}" for name in SECRETS),
+    *(f"secrets/{name}@1" for name in SECRETS),
 }
 """Files which a secret's value is in."""
 MORE_HOLDERS = {
     *(f"etc/{folder}/prefect.toml" for folder in ("server-blue", "server-green", "rehearsal")),
-    *(f"secrets/{name}.previous" for name in (*SECRETS, "auth-grace")),
+    *(f"secrets/{name}@{version}" for name in (*SECRETS, "auth-grace") for version in range(2, 9)),
 }
 """The only others which one may be in: of a slot that was in use, of what a rotation replaced."""
 CLOSED = ("secrets", "agent", "run", "logs", "postgres", "postgres/data")

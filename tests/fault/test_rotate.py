@@ -40,22 +40,13 @@ def has_both(stack: Stack, _: UUID) -> bool:
 
 
 def is_promoted(secret: str) -> Boundary:
-    """The new value is the secret's own. Looked for on the disk: what is left takes less time than a call."""
+    """The new version is wanted, the old one still there. Looked for on the disk: the rest is faster than a call."""
 
     def promoted(stack: Stack, _: UUID) -> bool:
-        files = [stack.home / "secrets" / name for name in (secret, f"{secret}-next")]
-        return all(each.exists() for each in files) and files[0].read_text() == files[1].read_text()
+        there = stack.versions(secret)
+        return len(there) > 1 and there[-1] == stack.promoted(secret)
 
     return promoted
-
-
-def is_settled(secret: str) -> Boundary:
-    """Nothing that runs refers to the secret by its other name any more."""
-
-    def settled(stack: Stack, run: UUID) -> bool:
-        return is_promoted(secret)(stack, run) and f"{secret}-next" not in (stack.home / "agent/spec.json").read_text()
-
-    return settled
 
 
 BOUNDARIES: dict[str, dict[str, Boundary]] = {
@@ -73,10 +64,11 @@ BOUNDARIES: dict[str, dict[str, Boundary]] = {
         "accept both": has_task("accept both"),
         "both servers": has_both,
         "switch servers": is_promoted("database-login"),
-        "settle": is_settled("database-login"),
+        "settle": has_task("settle"),
     },
 }
 """Where runs of the deployment are killed, one run at each."""
+ROTATED = ("auth-string", "auth-grace", "database-login")
 CONVERGED = ("both servers", "switch servers")
 """Boundaries at which somebody brings the stack in line before the rotation goes on."""
 
@@ -89,7 +81,11 @@ def kill_at_every_boundary(stack: Stack, what: str, open_clients: ExitStack) -> 
         kill_at(stack, run, name, reached, CALL_SECONDS)
         assert ended(stack, run, CALL_SECONDS).state_type == StateType.CRASHED
         if name == "both servers" and what == "auth":
-            seen.append(open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string-next"), UNHURRIED)))
+            seen.append(
+                open_clients.enter_context(
+                    clients(2, stack.url, stack.secret(f"auth-string@{stack.versions('auth-string')[-1]}"), UNHURRIED)
+                )
+            )
         if name in CONVERGED:
             stack.bootstrap()
     stack.run("rotate", what, "--grace-minutes", "600")
@@ -99,7 +95,7 @@ def kill_at_every_boundary(stack: Stack, what: str, open_clients: ExitStack) -> 
 def require_well(stack: Stack) -> None:
     assert stack.plan() == []
     assert len(stack.servers()) == 1
-    assert [each.name for each in (stack.home / "secrets").iterdir() if "next" in each.name] == []
+    assert [stack.versions(each) for each in ROTATED] == [[stack.promoted(each)] for each in ROTATED]
     assert [each for each in stack.transcript if "Traceback" in each.output] == []
 
 

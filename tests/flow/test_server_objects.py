@@ -61,7 +61,7 @@ def objects(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
 
 
 def objects_of(spec: StackSpec, client: SyncPrefectClient, *, paused: bool = False) -> list[Resource]:
-    return server_objects(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}), client, paused=paused)
+    return server_objects(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {}), client, paused=paused)
 
 
 def converge(resources: list[Resource]) -> list[Change]:
@@ -311,7 +311,7 @@ def test_a_stack_is_what_its_home_says_whatever_its_block_does(
     elsewhere = dict.fromkeys(StackBlock.model_fields, str(tmp_path))
     StackBlock(**elsewhere).save("trial", overwrite=True)
     stack = catalog.load()
-    assert stack == catalog.compose(spec, releases)
+    assert stack == catalog.compose(spec, releases, {})
     assert str(tmp_path) not in repr(stack)
     with pytest.raises(Blocked, match="belongs to the stack 'trial', not 'other'"):
         catalog.load("other")

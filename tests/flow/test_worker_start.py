@@ -136,7 +136,7 @@ def started_as_in_a_stack() -> Iterator[Path]:
             {"name": WORKER, "pool": POOL, "concurrency": PLACES},
         ]
         spec = build_spec({"home": f"{folder}/home", "workers": workers}, "test")
-        services = host_spec(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}), 1).services
+        services = host_spec(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {}), 1).services
         (argv,) = [each.argv for each in services if each.name == f"worker-{WORKER}"]
         own = {"PREFECT_HOME": folder, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "TMPDIR": folder}
         log = Path(folder, "log")

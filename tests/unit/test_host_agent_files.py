@@ -52,6 +52,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert (path / "inside").read_text() == "kept" and [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_reference_names_a_version(tmp_path: Path) -> None:
+    for name, value in {"pw": "promoted", "pw@1": "first", "pw@7": "seventh"}.items():
+        (tmp_path / name).write_text(value)
+    file = File(str(tmp_path / "x.conf"), "${secret:pw@7} ${secret:pw@1} ${secret:pw}")
+    assert ensure_rendered(file, tmp_path)[1] == b"seventh first promoted"
+    with pytest.raises(UnusableSecret, match="there is no secret pw@2"):
+        ensure_rendered(File(file.path, "${secret:pw@2}"), tmp_path)
+
+
 def test_rendering_writes_only_what_differs(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     file = File(str(tmp_path / "new" / "x.conf"), "password=${secret:pw}\n$PATH ${not:this}\n", mode=0o640)

@@ -83,6 +83,14 @@ def test_what_a_process_is_made_from_changes_it(changes: dict[str, object]) -> N
     assert wanted(dataclasses.replace(SERVICE, **changes)).digest != wanted().digest  # type: ignore[arg-type]
 
 
+def test_the_first_version_of_a_secret_is_what_its_name_alone_meant_and_any_other_is_another() -> None:
+    """So nothing restarts when a stack from before secrets had versions names them."""
+    named, first, second = (
+        wanted(dataclasses.replace(SERVICE, secrets={"A": each})).digest for each in ("key", "key@1", "key@2")
+    )
+    assert named == first != second
+
+
 def test_a_release_is_needed_by_what_points_into_it() -> None:
     argv = ("/h/releases/3.8.8-a/bin/python", "-m", "x")
     assert releases_needed(argv, "/h/releases", ("3.8.8-a", "3.8.8-ab", "3.8.8")) == ("3.8.8-a",)

@@ -1,4 +1,4 @@
-"""What is decided in a rotation: which strings are accepted until when, and where the server with the new one runs."""
+"""What is decided in a rotation: strings and their ends, the version that comes next, where its server runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from dataclasses import replace
 
 import pytest
 
+from blocks import catalog
 from blocks.agent.spec import Artifact, File, HostSpec, Release, Service
+from blocks.host import secret_files, wanted
+from blocks.host.home import Home
+from blocks.host.wanted import SERVER, TOOLS
 from blocks.rotation import afterwards, deadline, while_rotating
 from blocks.server.grace import Further, as_text, read_further
 from blocks.services import ServerSecrets
-from flows.rotate import place
+from blocks.spec import build_spec
+from blocks.stack import Stack
+from flows import change
+from flows.rotate import following, forget, place
 
 OLDEST, OLD, NEW = "admin:oldest", "admin:old", "admin:new"
 RELEASE = Release("r1", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
-NEXT = "auth-string-next"
+PROMOTED = ServerSecrets("auth-string@6", "database-login@1", "encryption-key@1")
 
 
 def test_while_it_lasts_both_are_accepted_without_end_and_others_as_they_were() -> None:
@@ -48,9 +55,12 @@ def test_what_is_written_is_what_the_server_reads() -> None:
     assert "\n" not in as_text(entries)
 
 
-def running(**auth_strings: str) -> HostSpec:
-    """A host on which these slots run, each with the secret of that name."""
-    files = [File(f"/h/etc/server-{slot}/prefect.toml", f"${{secret:{name}}}") for slot, name in auth_strings.items()]
+def running(**auth_strings: int) -> HostSpec:
+    """A host on which these slots run, each with that version of the auth string."""
+    files = [
+        File(f"/h/etc/server-{slot}/prefect.toml", f"${{secret:auth-string@{version}}}")
+        for slot, version in auth_strings.items()
+    ]
     services = [Service(f"server-{slot}", ("/h/releases/r1/bin/python",)) for slot in auth_strings]
     return HostSpec("s", 1, releases=(RELEASE,), files=tuple(files), services=tuple(services))
 
@@ -58,21 +68,50 @@ def running(**auth_strings: str) -> HostSpec:
 @pytest.mark.parametrize(
     ("now", "slot"),
     [
-        (running(blue="auth-string"), "green"),
-        (running(green="auth-string"), "blue"),
-        (running(blue=NEXT), "blue"),
-        (running(blue="auth-string", green=NEXT), "green"),
-        (running(blue=NEXT, green="auth-string"), "blue"),
+        (running(blue=6), "green"),
+        (running(green=6), "blue"),
+        (running(blue=7), "blue"),
+        (running(blue=6, green=7), "green"),
+        (running(blue=7, green=6), "blue"),
     ],
 )
 def test_the_new_server_is_the_one_that_has_the_new_string_else_it_gets_the_other_slot(
     now: HostSpec, slot: str
 ) -> None:
-    assert place(now, RELEASE, "auth_string", NEXT) == (slot, ServerSecrets(NEXT))
+    expected = replace(PROMOTED, auth_string="auth-string@7")
+    assert place(now, RELEASE, PROMOTED, "auth_string", "auth-string@7") == (slot, expected)
 
 
 def test_an_unfinished_rotation_of_the_other_kind_is_carried_along() -> None:
-    now = running(blue="database-login-next")
-    assert place(now, RELEASE, "auth_string", NEXT) == ("green", ServerSecrets(NEXT, "database-login-next"))
-    both = replace(now, files=(File("/h/etc/server-blue/prefect.toml", f"${{secret:{NEXT}}} database-login-next"),))
-    assert place(both, RELEASE, "database_login", "database-login-next")[0] == "green", "a name alone is no reference"
+    text = "${secret:auth-string@6} ${secret:database-login@2}"
+    now = replace(running(blue=6), files=(File("/h/etc/server-blue/prefect.toml", text),))
+    slot, secrets = place(now, RELEASE, PROMOTED, "auth_string", "auth-string@7")
+    assert (slot, secrets.database_login) == ("green", "database-login@2")
+    name = replace(now, files=(File("/h/etc/server-blue/prefect.toml", "database-login@2"),))
+    assert place(name, RELEASE, PROMOTED, "database_login", "database-login@2")[0] == "green", "that is no reference"
+
+
+@pytest.fixture
+def stack(home: Home) -> Stack:
+    spec = build_spec({"home": str(home.root)}, "test")
+    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {"auth-string": 1})
+
+
+def test_an_interrupted_rotation_is_gone_on_with_until_older_versions_are_gone(stack: Stack) -> None:
+    assert stack.secrets.ensure("auth-string", lambda: OLD) == 1
+    assert following(stack, "auth-string", lambda: NEW) == 2
+    assert following(stack, "auth-string", lambda: pytest.fail("another value")) == 2, "the first run was killed"
+    promoted = change.promote(stack, "auth-string", 2)
+    assert following(promoted, "auth-string", lambda: pytest.fail("another value")) == 2, "killed after promotion"
+    forget(promoted, "auth-string")
+    assert following(promoted, "auth-string", lambda: "admin:newest") == 3
+    assert stack.secrets.versions("auth-string") == (2, 3)
+
+
+def test_a_promoted_version_is_wanted_and_found_by_its_name(stack: Stack, home: Home) -> None:
+    stack.secrets.ensure("auth-string", lambda: OLD)
+    version = stack.secrets.add_version("auth-string", NEW)
+    assert (stack.secret("auth-string"), secret_files.read(home.secrets, "auth-string")) == (OLD, OLD)
+    promoted = change.promote(stack, "auth-string", version)
+    assert (promoted.secret("auth-string"), secret_files.read(home.secrets, "auth-string")) == (NEW, NEW)
+    assert wanted.read(home).secrets == {"auth-string": 2}

@@ -40,7 +40,7 @@ def release(name: str) -> Release:
 def stack_of(home: Home, **data: Any) -> Stack:
     spec = build_spec({"home": str(home.root), **data}, "test")
     own = {worker.name: release(worker.name) for worker in spec.workers if worker.packages}
-    return catalog.compose(spec, {SERVER: release("3.8.8"), TOOLS: release("tools"), **own})
+    return catalog.compose(spec, {SERVER: release("3.8.8"), TOOLS: release("tools"), **own}, {})
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_no_secret_is_in_it(stack: Stack, spec: HostSpec) -> None:
 def test_every_secret_it_refers_to_is_one_the_stack_makes(stack: Stack, spec: HostSpec) -> None:
     in_files = {name for file in spec.files for name in re.findall(r"\$\{secret:([^}]+)\}", file.content)}
     in_services = {name for each in spec.services for name in each.secrets.values()}
-    assert in_files == {"auth-string", "auth-grace", "database-login"}
-    assert in_services == {"encryption-key"}
-    assert in_files | in_services <= set(stack.secret_makers())
+    assert in_files == {"auth-string@1", "auth-grace@1", "database-login@1"}
+    assert in_services == {"encryption-key@1"}
+    assert {each.partition("@")[0] for each in in_files | in_services} <= set(stack.secret_makers())
 
 
 def test_files_with_secrets_are_closed_to_others(spec: HostSpec) -> None:
@@ -140,25 +140,52 @@ def test_slots_share_a_socket_and_nothing_else(stack: Stack) -> None:
     assert blue.cwd != green.cwd
 
 
-ROTATING = ServerSecrets("auth-string-next", "database-login-next")
+PROMOTED = ServerSecrets("auth-string@1", "database-login@1", "encryption-key@1")
+ROTATING = ServerSecrets("auth-string@2", "database-login@7", "encryption-key@1")
 
 
 def test_a_server_in_rotation_has_other_secrets_and_workers_have_not(stack: Stack) -> None:
     spec = host_spec(stack, 1, "green", ROTATING)
     toml = rendered(spec, "etc/server-green/prefect.toml")["server"]
-    assert toml["api"]["auth_string"] == "${secret:auth-string-next}"
-    assert toml["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login-next}@")
-    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["auth_string"] == "${secret:auth-string}"
+    assert toml["api"]["auth_string"] == "${secret:auth-string@2}"
+    assert toml["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login@7}@")
+    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["auth_string"] == "${secret:auth-string@1}"
 
 
-@pytest.mark.parametrize("secrets", [ServerSecrets(), ROTATING, ServerSecrets("auth-string-next")])
+@pytest.mark.parametrize("secrets", [PROMOTED, ROTATING, dataclasses.replace(PROMOTED, auth_string="auth-string@2")])
 def test_a_converge_leaves_a_server_the_secrets_it_has(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, secrets: ServerSecrets
 ) -> None:
     applied = host_spec(stack, 7, "green", secrets)
-    assert (server_secrets(applied, "green"), server_secrets(applied, "blue")) == (secrets, ServerSecrets())
+    assert server_secrets(applied, "green", PROMOTED) == secrets
+    assert server_secrets(applied, "blue", PROMOTED) == PROMOTED, "no server is there"
     monkeypatch.setattr(type(stack.host), "applied", lambda _: applied)
     assert next_spec(stack) == dataclasses.replace(applied, generation=8)
+
+
+@pytest.mark.parametrize(("written", "version"), [("", 5), ("-next", 2)])
+def test_a_server_of_a_release_before_versions_keeps_its_secrets(stack: Stack, written: str, version: int) -> None:
+    """It referred to a secret by its name; to what was about to take its place, by a name of its own."""
+    promoted = dataclasses.replace(PROMOTED, auth_string="auth-string@5")
+    applied = host_spec(stack, 7, "green", promoted)
+    files = [
+        dataclasses.replace(each, content=each.content.replace("auth-string@5", f"auth-string{written}"))
+        for each in applied.files
+    ]
+    before = dataclasses.replace(applied, files=tuple(files))
+    assert before != applied
+    assert server_secrets(before, "green", promoted).auth_string == f"auth-string@{version}"
+
+
+def test_what_is_wanted_says_which_versions_are_used(home: Home) -> None:
+    stack = dataclasses.replace(stack_of(home), versions={"auth-string": 3, "encryption-key": 2})
+    spec = host_spec(stack, 1)
+    assert rendered(spec, "etc/server-blue/prefect.toml")["server"]["api"]["auth_string"] == "${secret:auth-string@3}"
+    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["auth_string"] == "${secret:auth-string@3}"
+    assert service(spec, "server-blue").secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key@2"}
+    home.secrets.mkdir(parents=True)
+    (home.secrets / "auth-string@3").write_text("admin:third")
+    assert stack.secret("auth-string") == stack.door.auth_string == "admin:third"
 
 
 def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec) -> None:
@@ -171,10 +198,10 @@ def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: 
     server = service(spec, "server-blue")
     toml = rendered(spec, "etc/server-blue/prefect.toml")
     assert server.cwd == str(Path(server.files[0]).parent)  # only the working folder's prefect.toml is read
-    assert toml["server"]["api"]["auth_string"] == "${secret:auth-string}"
+    assert toml["server"]["api"]["auth_string"] == "${secret:auth-string@1}"
     assert toml["server"]["ui"]["api_url"] == "http://127.0.0.1:4200/api"
-    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login}@")
-    assert server.secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key"}
+    assert toml["server"]["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login@1}@")
+    assert server.secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key@1"}
     assert server.env["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
 
 
@@ -258,7 +285,7 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     spec = host_spec(stack, 1)
     assert next(each.name for each in spec.services) == "server-blue"
     url = rendered(spec, "etc/server-blue/prefect.toml")["server"]["database"]["connection_url"]
-    assert url == "postgresql+asyncpg://${secret:database-login}@db.example.org:5433/mine"
+    assert url == "postgresql+asyncpg://${secret:database-login@1}@db.example.org:5433/mine"
     assert sorted(stack.secret_makers()) == ["auth-grace", "auth-string", "database-login", "encryption-key"]
     assert "database cluster" not in [each.name for each in stack.on_host()]
 
@@ -270,7 +297,7 @@ def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpe
     assert all("[Service]" in unit or "[Socket]" in unit for unit in units)
     assert not [unit for unit in units for value in SECRETS.values() if value.split(":")[-1] in unit]
     (server,) = [unit for unit in units if "Sockets=" in unit]
-    assert "LoadCredential=encryption-key:/run/secrets/encryption-key" in server
+    assert "LoadCredential=encryption-key@1:/run/secrets/encryption-key@1" in server
 
 
 def test_resources_have_an_order_and_come_without_looking_at_anything(stack: Stack) -> None:

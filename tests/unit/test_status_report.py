@@ -35,7 +35,7 @@ def stack(home: Home) -> Stack:
         },
         "test",
     )
-    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE})
+    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {})
 
 
 def test_closed_front_door_is_reported_whole(stack: Stack, home: Home) -> None:

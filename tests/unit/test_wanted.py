@@ -44,6 +44,16 @@ def test_a_release_with_a_workers_own_packages_is_untrusted_where_it_was_not_sai
     assert [name for name, each in wanted.read(home).releases.items() if each.untrusted] == ["reports"]
 
 
+def test_the_promoted_versions_of_secrets_are_kept_and_before_there_were_any_each_is_the_first(home: Home) -> None:
+    wanted.write(home, Wanted({}, {SERVER: RELEASE, TOOLS: RELEASE}, {"auth-string": 7}))
+    assert wanted.read(home).secrets == {"auth-string": 7}
+    path = home.root / wanted.FILE
+    old = json.loads(path.read_text())
+    del old["secrets"]
+    path.write_text(json.dumps(old))
+    assert wanted.read(home).secrets == {}
+
+
 def test_equal_wishes_give_equal_bytes(home: Home) -> None:
     spec = read_spec(None).model_dump(mode="json")
     wanted.write(home, Wanted(spec, {SERVER: RELEASE, TOOLS: RELEASE}))
