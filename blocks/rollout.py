@@ -64,9 +64,12 @@ def _definitions(spec: HostSpec, prefix: str) -> dict[str, tuple[Service, tuple[
 
 
 def _files(now: HostSpec, wanted: HostSpec, taken: Iterable[Service]) -> tuple[File, ...]:
-    read = {path for each in taken for path in each.files}
+    """Those of the services that are taken, new ones, and those which no service is started from: none restarts for
+    them."""
     kept = {each.path: each for each in now.files}
-    kept |= {each.path: each for each in wanted.files if each.path in read or each.path not in kept}
+    read = {path for each in taken for path in each.files}
+    left = {path for each in wanted.services for path in each.files if path in kept} - read
+    kept |= {each.path: each for each in wanted.files if each.path not in left}
     return tuple(kept.values())
 
 

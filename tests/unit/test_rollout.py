@@ -66,6 +66,15 @@ def test_a_changed_file_counts_as_a_changed_service() -> None:
     assert {each.content for each in take(OLD, edited, ["worker-a"]).files} == {"old", "old!"}
 
 
+def test_a_file_that_a_running_service_looks_at_changes_with_every_step() -> None:
+    now, wanted = (
+        replace(each, files=(*each.files, File("/etc/live", text))) for each, text in ((OLD, "1"), (NEW, "2"))
+    )
+    step = {each.path: each.content for each in take(now, wanted, ()).files}
+    assert step["/etc/live"] == "2"
+    assert step["/etc/nginx"] == step["/etc/worker-a"] == "old", "nginx and the worker would restart"
+
+
 def test_a_job_comes_with_its_files_and_goes_with_the_next_step() -> None:
     job = Job("migrate", ("/r/new/bin/python",), run="1")
     working = with_job(with_releases(OLD, NEW), job, [File("/etc/job", "x")])
