@@ -120,6 +120,7 @@ def rotate(
     """
     profiles = launch.users_profiles()
     stack = asked(where)
+    from blocks import catalog
     from flows import rotate as verb
     from flows.cli.follow import run_deployment
     from flows.cli.profile import renew_profile
@@ -127,8 +128,9 @@ def rotate(
     run_deployment(stack.door, "rotate/rotate", {"what": what, "grace_minutes": grace_minutes}, terminal.say)
     if what == "database":
         return
-    terminal.say("\n".join(verb.told(stack)))
-    if renew_profile(stack.spec, stack.secret(AUTH_STRING), profiles):
+    rotated = catalog.composed(stack.spec.model_dump(mode="json"))
+    terminal.say("\n".join(verb.told(rotated)))
+    if renew_profile(stack.spec, rotated.secret(AUTH_STRING), profiles):
         terminal.say(f"The profile {stack.spec.name!r} in {profiles} has it already.")
     else:
         terminal.say(f"selfhost connect writes a Prefect profile with it; there is none of this stack in {profiles}.")

@@ -114,6 +114,14 @@ def test_what_is_wanted_already_is_not_written_again(ledger: Ledger) -> None:
     assert ledger.wanted().generation > before
 
 
+def test_promoted_versions_of_secrets_stay_where_nobody_names_others(ledger: Ledger) -> None:
+    ledger.write_wanted(plain(), BOTH)
+    assert ledger.wanted().secrets == {}
+    ledger.write_wanted(plain(), BOTH, {"auth-string": 7})
+    ledger.write_wanted(plain(listen="0.0.0.0"), BOTH)
+    assert ledger.wanted().secrets == {"auth-string": 7}
+
+
 def test_a_release_with_a_workers_own_packages_is_untrusted_where_it_was_not_said_yet(
     ledger: Ledger, store: LocalObjectStore
 ) -> None:
