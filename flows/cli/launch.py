@@ -138,8 +138,7 @@ def install_release(release: Release, home: Home) -> None:
             done = install(dataclasses.replace(release, smoke=()), home.releases, home.store)
         except ReleaseFailed as error:
             raise SelfhostError(str(error), "the disk may be full, or the index out of reach; run it again") from error
-        shared = releases.share_bytecode(home.releases / release.id) if done else 0
-        detail.text = f"installed, byte code of {shared} files shared" if done else "is there"
+        detail.text = "installed" if done else "is there"
 
 
 def mend_releases(home: Home) -> None:

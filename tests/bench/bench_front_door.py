@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blocks.local import nginx
-from tests.front_door import NOBODY
+from tests.front_door import NOBODY, nginx_argv
 from tests.held import holding, server_environment
 from tests.postgres import free_port, running_cluster
 
@@ -89,7 +89,7 @@ def running_front_door(folder: Path, server_port: int, workers: int) -> Iterator
     site, conf = folder / "site.conf", folder / "nginx.conf"
     site.write_text(nginx.render(nginx.template_text(), variables), encoding="utf-8")
     conf.write_text(nginx.main_conf(folder, site, NOBODY, workers), encoding="utf-8")
-    child = subprocess.Popen(nginx.argv(folder, conf))
+    child = subprocess.Popen(nginx_argv(folder, conf))
     try:
         wait_answers(port)
         yield port

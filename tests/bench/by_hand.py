@@ -21,7 +21,7 @@ from blocks.local import nginx
 from tests import releases
 from tests.bench import fourteen_flows
 from tests.bench.phases import Load, Phase
-from tests.front_door import NOBODY, is_listening, wait_for
+from tests.front_door import NOBODY, is_listening, nginx_argv, wait_for
 from tests.postgres import Cluster, base_environment, free_port, running_cluster
 from tests.stack import eventually
 from tests.traffic import Traffic
@@ -124,7 +124,7 @@ def nginx_in_front(server_port: int) -> Iterator[str]:
         site.write_text(SITE.format(port=port, server_port=server_port))
         conf.write_text(nginx.main_conf(folder, site, NOBODY))
         with (folder / "log").open("wb") as log:
-            child = subprocess.Popen(nginx.argv(folder, conf), stdout=log, stderr=log)
+            child = subprocess.Popen(nginx_argv(folder, conf), stdout=log, stderr=log)
         try:
             wait_for(lambda: is_listening(port), folder / "log")
             yield f"http://127.0.0.1:{port}"

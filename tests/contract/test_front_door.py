@@ -23,6 +23,7 @@ from tests.front_door import (
     front_door,
     http_server,
     is_listening,
+    nginx_argv,
     wait_for,
     write_configuration,
 )
@@ -83,7 +84,7 @@ def assert_maintenance(answer: httpx.Response) -> None:
 
 def test_nginx_accepts_the_production_configuration(tmp_path: Path) -> None:
     conf = write_configuration(tmp_path, nginx.variables("127.0.0.1", free_port(), "127.0.0.1", 4201))
-    done = subprocess.run(nginx.check_argv(tmp_path, conf), capture_output=True, text=True, timeout=10)
+    done = subprocess.run([*nginx_argv(tmp_path, conf), "-t"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr
 
@@ -93,14 +94,14 @@ def test_nginx_runs_unprivileged(upstream: Upstream) -> None:
     with tempfile.TemporaryDirectory(prefix="front-door-") as name:
         folder, port = Path(name), free_port()
         folder.chmod(0o755)
-        binary = shutil.copy(nginx.argv(folder, folder)[0], folder / "nginx")
+        binary = shutil.copy(nginx_argv(folder, folder)[0], folder / "nginx")
         write_configuration(folder, nginx.variables("127.0.0.1", port, "127.0.0.1", upstream.port))
         (folder / "run").mkdir()
         shutil.chown(folder / "run", "nobody")
         conf = folder / "nginx.conf"
         conf.write_text(nginx.main_conf(folder / "run", folder / "site.conf"), encoding="utf-8")
         with (folder / "log").open("wb") as log:
-            argv = [binary, *nginx.argv(folder / "run", conf)[1:]]
+            argv = [binary, *nginx_argv(folder / "run", conf)[1:]]
             child = subprocess.Popen(argv, user="nobody", group="nogroup", stderr=log)
         try:
             wait_for(lambda: is_listening(port), folder / "log")

@@ -132,10 +132,3 @@ def test_main_conf_keeps_everything_inside_the_run_folder() -> None:
 
 def test_main_conf_names_no_user_when_unprivileged() -> None:
     assert "\nuser " not in "\n" + nginx.main_conf(Path("/r"), Path("/s"))
-
-
-def test_argv_is_the_packaged_nginx_in_the_foreground() -> None:
-    argv = nginx.argv(Path("/r"), Path("/r/nginx.conf"))
-    assert os.access(argv[0], os.X_OK)
-    assert argv[1:] == ("-p", "/r/", "-e", "stderr", "-c", "/r/nginx.conf")
-    assert nginx.check_argv(Path("/r"), Path("/r/nginx.conf")) == (*argv, "-t")
