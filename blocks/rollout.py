@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from blocks.agent.spec import File, HostSpec, Job, Service
+from blocks.agent.spec import File, Folder, HostSpec, Job, Service
 
 
 def take(now: HostSpec, wanted: HostSpec, names: Collection[str]) -> HostSpec:
@@ -26,15 +26,20 @@ def take(now: HostSpec, wanted: HostSpec, names: Collection[str]) -> HostSpec:
     )
 
 
-def again(now: HostSpec, before: HostSpec) -> HostSpec:
+def as_before(now: HostSpec, before: HostSpec) -> HostSpec:
     """What the host had before, after `now`."""
     return replace(before, generation=now.generation + 1, jobs=())
 
 
-def with_job(now: HostSpec, job: Job, files: Iterable[File] = ()) -> HostSpec:
-    """`now` with this one job, and the files it reads."""
-    kept = {each.path: each for each in (*now.files, *files)}
-    return replace(now, generation=now.generation + 1, files=tuple(kept.values()), jobs=(job,))
+def with_job(now: HostSpec, job: Job, files: Iterable[File] = (), folders: Iterable[Folder] = ()) -> HostSpec:
+    """`now` with this one job, the files it reads and the folders it writes to."""
+    return replace(
+        now,
+        generation=now.generation + 1,
+        folders=tuple({each.path: each for each in (*now.folders, *folders)}.values()),
+        files=tuple({each.path: each for each in (*now.files, *files)}.values()),
+        jobs=(job,),
+    )
 
 
 def with_releases(now: HostSpec, wanted: HostSpec) -> HostSpec:

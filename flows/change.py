@@ -17,7 +17,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 
 from blocks import pools, rollout
-from blocks.agent.spec import File, HostSpec, Job, JobStatus, ServiceStatus
+from blocks.agent.spec import File, Folder, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.host import wanted
 from blocks.host.wanted import Wanted
@@ -71,7 +71,13 @@ def promote(stack: Stack, secret: str, version: int) -> Stack:
     return promoted
 
 
-def run_job(stack: Stack, job: Job, files: Iterable[File] = (), beside: HostSpec | None = None) -> dict[str, Any]:
+def run_job(
+    stack: Stack,
+    job: Job,
+    files: Iterable[File] = (),
+    folders: Iterable[Folder] = (),
+    beside: HostSpec | None = None,
+) -> dict[str, Any]:
     """Run a program on the stack's host, once, and wait for its end; what its last line of output says, as JSON.
 
     Args:
@@ -81,7 +87,7 @@ def run_job(stack: Stack, job: Job, files: Iterable[File] = (), beside: HostSpec
         Blocked: it failed; the text has the last line it wrote.
     """
     once = replace(job, run=uuid.uuid4().hex)
-    stack.host.apply(rollout.with_job(beside or current(stack), once, files))
+    stack.host.apply(rollout.with_job(beside or current(stack), once, files, folders))
     status = wait_until(
         lambda: _ended(stack, once), f"the end of the job {job.name}", timeout=job.timeout + 60, every=EVERY
     )

@@ -19,7 +19,7 @@ PATIENCE = 120.0
 
 
 @dataclass
-class Seen:
+class Stall:
     """What one client saw: calls, those that failed, the longest wait in seconds."""
 
     calls: int = 0
@@ -31,9 +31,9 @@ class Seen:
 
 
 @contextmanager
-def watched(door: FrontDoor) -> Iterator[Seen]:
+def watched(door: FrontDoor) -> Iterator[Stall]:
     """Call the front door all the time while the context lasts."""
-    seen, ended = Seen(), threading.Event()
+    seen, ended = Stall(), threading.Event()
     watcher = threading.Thread(target=_watch, args=(door, seen, ended), daemon=True)
     watcher.start()
     try:
@@ -43,7 +43,7 @@ def watched(door: FrontDoor) -> Iterator[Seen]:
         watcher.join(PATIENCE)
 
 
-def _watch(door: FrontDoor, seen: Seen, ended: threading.Event) -> None:
+def _watch(door: FrontDoor, seen: Stall, ended: threading.Event) -> None:
     with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
         while not ended.wait(EVERY):
             began = time.monotonic()

@@ -39,20 +39,20 @@ class Facts:
     """What the verification at the end wants, and would be rolled back for."""
 
 
-def wished_spec(now: StackSpec, to: str) -> StackSpec:
+def wanted_spec(now: StackSpec, to: str) -> StackSpec:
     """The stack's spec with the other version.
 
     Raises:
         WrongCall: it is no version, below the floor, not known to work, or a downgrade.
     """
-    wished = build_spec({**now.model_dump(mode="json"), "prefect_version": to}, "upgrade")
-    if wished.version_parts < now.version_parts:
+    wanted = build_spec({**now.model_dump(mode="json"), "prefect_version": to}, "upgrade")
+    if wanted.version_parts < now.version_parts:
         hint = "selfhost restore brings back a backup which was made with the older version"
         raise WrongCall(f"{to} is older than {now.prefect_version}, which runs: there is no downgrade", hint)
-    return wished
+    return wanted
 
 
-def wished_form(old: Stack, to: str, wheel: str) -> Stack:
+def wanted_form(old: Stack, to: str, wheel: str) -> Stack:
     """The stack as it would be: its releases resolved, their locks and our wheel kept in its store.
 
     Args:
@@ -61,7 +61,7 @@ def wished_form(old: Stack, to: str, wheel: str) -> Stack:
     Raises:
         Blocked: the version does not exist, or its requirements contradict each other.
     """
-    spec = wished_spec(old.spec, to)
+    spec = wanted_spec(old.spec, to)
     store = old.host.home.store
     ours = release.offered_wheel(store, wheel) if wheel else old.releases[SERVER].wheels[0]
     return catalog.compose(spec, {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]}, old.versions)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.stall import Stall
+
 Rehearsal = Mapping[str, Any]
 """What `blocks.server.rehearse` printed."""
 
@@ -23,7 +25,10 @@ class Report:
     rehearsal: Rehearsal | None = None
     steps: list[tuple[str, float, str]] = field(default_factory=list)
     """Name, seconds, how it ended."""
-    stall: str = ""
+    stall: Stall | None = None
+    """How long a client of the front door had to wait, as far as is seen yet."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of a run that came to its end; empty ones do not count."""
     outcome: str = "interrupted before its end: the same upgrade started again finishes it"
 
 
@@ -35,7 +40,7 @@ def markdown(report: Report) -> str:
         *_section("What was checked", [f"- {each}" for each in report.checked]),
         *_section("Rehearsal on a restored copy", rehearsed(report.rehearsal)),
         *_section("Steps", _table(report.steps)),
-        *_section("Seen from outside", [report.stall] if report.stall else []),
+        *_section("Seen from outside", [str(report.stall)] if report.stall else []),
         *_section("What it would be rolled back to", _back(report)),
     ]
     return "\n\n".join(parts) + "\n"

@@ -23,7 +23,7 @@ LEASE_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class Way:
+class Transition:
     """From one form of a stack to another, and the slots their servers run in."""
 
     old: Stack
@@ -47,26 +47,26 @@ class Way:
         return self.old.releases == self.new.releases
 
 
-def way_to(old: Stack, new: Stack) -> Way:
+def transition(old: Stack, new: Stack) -> Transition:
     """Where the servers of both forms run, or would, as the host stands now."""
     slot = active_slot(change.current(old), old.releases[SERVER])
-    return Way(old, new, slot, other_slot(slot), schema.installed_lineage().head)
+    return Transition(old, new, slot, other_slot(slot), schema.installed_lineage().head)
 
 
-def drop_leftover(way: Way) -> None:
+def drop_leftover(transition: Transition) -> None:
     """End a server which a killed run left in the other slot: two for long would do background work twice."""
-    change.drop_server(way.old, way.old_spec(), way.new_slot)
+    change.drop_server(transition.old, transition.old_spec(), transition.new_slot)
 
 
-def install(way: Way) -> None:
+def install(transition: Transition) -> None:
     """Install the new releases beside the old ones; what a server needs is imported once."""
-    way.old.host.apply(rollout.with_releases(change.current(way.old), way.new_spec()))
+    transition.old.host.apply(rollout.with_releases(change.current(transition.old), transition.new_spec()))
 
 
-def migration_job(way: Way, to: str = "head") -> tuple[Job, list[Any]]:
+def migration_job(transition: Transition, to: str = "head") -> tuple[Job, list[Any]]:
     """The migration of the stack's own database, by the new release, which knows the way back too."""
-    spec = way.new_spec()
-    server = server_of(spec, way.new_slot)
+    spec = transition.new_spec()
+    server = server_of(spec, transition.new_slot)
     argv = (server.argv[0], "-P", "-m", "blocks.server.migrate", "--to", to)
     job = Job("migrate", argv, "", server.cwd, user=server.user, env=server.env, secrets=server.secrets, timeout=3600.0)
     return job, [each for each in spec.files if each.path in server.files]
@@ -77,35 +77,35 @@ def server_of(spec: HostSpec, slot: str) -> Service:
     return next(each for each in spec.services if each.name == SLOT_PREFIX + slot)
 
 
-def switch(way: Way) -> None:
+def switch(transition: Transition) -> None:
     """Move the schema, start the new server beside the old one.
 
     Where the old server cannot live on the new schema it goes first, and calls wait in the held socket. From then on
     the host finishes alone, should this run be killed: its new server serves once the schema is there.
     """
-    drop_leftover(way)
-    install(way)  # again, in a moment: their files are there since the rehearsal
-    if way.rolling:
-        change.run_job(way.old, *migration_job(way))
+    drop_leftover(transition)
+    install(transition)  # again, in a moment: their files are there since the rehearsal
+    if transition.rolling:
+        change.run_job(transition.old, *migration_job(transition))
     else:
-        change.drop_server(way.old, way.new_spec(), way.old_slot)
-        begun = rollout.take(change.current(way.old), way.new_spec(), [SLOT_PREFIX + way.new_slot])
-        change.run_job(way.old, *migration_job(way), beside=begun)
-    change.start_server(way.old, way.new_spec(), way.new_slot)
+        change.drop_server(transition.old, transition.new_spec(), transition.old_slot)
+        begun = rollout.take(change.current(transition.old), transition.new_spec(), [SLOT_PREFIX + transition.new_slot])
+        change.run_job(transition.old, *migration_job(transition), beside=begun)
+    change.start_server(transition.old, transition.new_spec(), transition.new_slot)
 
 
-def settle(way: Way, drain_seconds: float) -> str:
+def settle(transition: Transition, drain_seconds: float) -> str:
     """Make the new form the wanted one, and bring everything else to it. Returns which workers go on as before, in
     words."""
-    new, slot = way.new, active_slot(change.current(way.new), way.new.releases[SERVER])
-    wished = host_spec(new, 0, slot)
+    new, slot = transition.new, active_slot(change.current(transition.new), transition.new.releases[SERVER])
+    wanted = host_spec(new, 0, slot)
     with this_server() as client:
         change.keep(new, client)
-        change.drop_server(new, wished, other_slot(slot))
-        late = change.change_workers(new, wished, change.changed_workers(new, wished), client, drain_seconds)
+        change.drop_server(new, wanted, other_slot(slot))
+        late = change.change_workers(new, wanted, change.changed_workers(new, wanted), client, drain_seconds)
         if late:
             # The workers of this very flow are restarted once it has ended.
-            new.host.apply(rollout.take(change.current(new), wished, new.own_workers()))
+            new.host.apply(rollout.take(change.current(new), wanted, new.own_workers()))
         else:
             resource.converge(new.on_host())
         resource.converge(server_objects(new, client))
@@ -127,41 +127,41 @@ def verify(new: Stack) -> str:
     return "; ".join(f"{each.type}: {each.message}" for each in busy)
 
 
-def have_new_code_finish(way: Way, wheel: str) -> str:
+def have_new_code_finish(transition: Transition, wheel: str) -> str:
     """Another wheel of ours brings deployments, automations and a host agent of its own, which its own code puts in
     place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns what is told."""
-    if not wheel and way.old.releases[SERVER].wheels == way.new.releases[SERVER].wheels:
+    if not wheel and transition.old.releases[SERVER].wheels == transition.new.releases[SERVER].wheels:
         return ""
-    home = way.new.host.home
-    python = home.releases / way.new.releases[SERVER].id / "bin/python"
+    home = transition.new.host.home
+    python = home.releases / transition.new.releases[SERVER].id / "bin/python"
     argv = (str(python), "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
     job = Job(
         "bootstrap",
         (*argv, "--patience", str(LEASE_SECONDS)),
         uuid.uuid4().hex,
         env={"HOME": str(Path.home())},
-        after=way.new.own_workers(),
+        after=transition.new.own_workers(),
         timeout=1800.0,
     )
-    way.new.host.apply(rollout.with_job(change.current(way.new), job))
-    return f"its own code brings the rest in line once this run has ended: {way.new.host.log('job-bootstrap')}"
+    transition.new.host.apply(rollout.with_job(change.current(transition.new), job))
+    return f"its own code brings the rest in line once this run has ended: {transition.new.host.log('job-bootstrap')}"
 
 
-def roll_back(way: Way) -> str:
+def roll_back(transition: Transition) -> str:
     """Bring the old form back the other way round: its workers, which must never be newer than their server, then the
     server, then the schema where that moved. Returns which workers are still of the new form, in words: their pools
     stay paused until they are idle."""
-    old, before = way.old, way.old_spec()
+    old, before = transition.old, transition.old_spec()
     with this_server() as client:
         changed = change.changed_workers(old, before)
         late = change.change_workers(old, before, changed, client, change.SERVER_SECONDS, held=True)
-    if way.rolling:
-        change.start_server(old, before, way.old_slot)
-    change.drop_server(old, before, way.new_slot)
-    if old.database.schema_revision() != way.revision:
-        change.run_job(old, *migration_job(way, way.revision))
-    if not way.rolling:
-        change.start_server(old, before, way.old_slot)
+    if transition.rolling:
+        change.start_server(old, before, transition.old_slot)
+    change.drop_server(old, before, transition.new_slot)
+    if old.database.schema_revision() != transition.revision:
+        change.run_job(old, *migration_job(transition, transition.revision))
+    if not transition.rolling:
+        change.start_server(old, before, transition.old_slot)
     with this_server() as client:
         change.keep(old, client)
     resource.converge(old.on_host())

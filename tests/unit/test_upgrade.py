@@ -11,7 +11,7 @@ from blocks.agent.spec import Condition
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
 from blocks.spec import read_spec
-from flows.upgrade.preflight import Facts, faults, notes, require, wished_spec
+from flows.upgrade.preflight import Facts, faults, notes, require, wanted_spec
 from flows.upgrade.report import Report, markdown
 
 GB = 1_000_000_000
@@ -30,10 +30,10 @@ REHEARSED: dict[str, Any] = {
 
 def test_another_version_is_the_only_difference() -> None:
     now = read_spec(None, {"prefect_version": "3.8.3"})
-    wished = wished_spec(now, "3.8.8")
-    assert wished.prefect_version == "3.8.8"
-    assert wished.model_copy(update={"prefect_version": "3.8.3"}) == now
-    assert wished_spec(now, "3.8.3") == now
+    wanted = wanted_spec(now, "3.8.8")
+    assert wanted.prefect_version == "3.8.8"
+    assert wanted.model_copy(update={"prefect_version": "3.8.3"}) == now
+    assert wanted_spec(now, "3.8.3") == now
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_another_version_is_the_only_difference() -> None:
 )
 def test_a_version_is_refused_with_the_reason(to: str, told: str) -> None:
     with pytest.raises(WrongCall, match=told):
-        wished_spec(read_spec(None, {"prefect_version": "3.8.5"}), to)
+        wanted_spec(read_spec(None, {"prefect_version": "3.8.5"}), to)
 
 
 def test_nothing_is_in_the_way_of_a_stack_that_is_well() -> None:
