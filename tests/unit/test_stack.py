@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from blocks import catalog
+from blocks import catalog, rollout
 from blocks.agent.config import AgentConfig
 from blocks.agent.service_manager import stop_levels
 from blocks.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
@@ -23,6 +23,8 @@ from blocks.resource import in_order
 from blocks.services import ServerSecrets
 from blocks.spec import build_spec
 from blocks.stack import Stack, StackBlock, host_spec, next_spec, server_secrets
+from flows.upgrade.steps import rehearsal_job
+from flows.upgrade.switch import Transition
 
 SECRETS = {
     "auth-string": "admin:open-sesame-1",
@@ -368,3 +370,17 @@ def test_server_and_workers_write_to_folders_of_their_own(stack: Stack, spec: Ho
         files = [each for each in spec.files if each.path in service(spec, name).files]
         assert {service(spec, name).user, *(each.user for each in files)} == {user}
     assert (os.geteuid() == 0) == bool(users), "as root none of them is root; else all are one"
+
+
+def test_a_rehearsal_runs_as_the_server_does_in_a_folder_of_that_user(stack: Stack) -> None:
+    newer = dataclasses.replace(stack, releases={**stack.releases, SERVER: release("3.8.9")})
+    transition = Transition(stack, newer, "blue", "green", "")
+    job, (settings,), (folder,) = rehearsal_job(transition, stack.database)
+    server = service(transition.new_spec(), "server-green")
+    assert job.argv[0] == server.argv[0]
+    assert {job.user, settings.user, folder.user} == {server.user}
+    assert job.cwd == str(Path(settings.path).parent)
+    assert {job.env["HOME"], job.argv[job.argv.index("--run-dir") + 1]} == {folder.path}
+    given = rollout.with_job(transition.old_spec(), job, [settings], [folder])
+    assert list(faults(dataclasses.replace(given, jobs=(dataclasses.replace(job, run="1"),)))) == []
+    assert (given.files[-1], given.folders[-1]) == (settings, folder)
