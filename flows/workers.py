@@ -16,11 +16,10 @@ from blocks import catalog, git_credentials, pools, release, rollout, verificati
 from blocks.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.errors import Blocked, NotReady
 from blocks.host import lease as leases
-from blocks.host.wanted import SERVER
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.services import WORKER_PREFIX
-from blocks.spec import GIT_CREDENTIALS, StackSpec, Worker
+from blocks.spec import GIT_CREDENTIALS, SERVER, StackSpec, Worker
 from blocks.stack import USERS, HostServices, Stack, next_spec
 from blocks.workers import Action, Asked, planned
 from flows import change
@@ -132,7 +131,7 @@ def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
     with step("plan") as detail:
         spec = planned(now.spec, asked, there(now, asked, client))
         require_block(asked.git_credentials, client)
-        wished = catalog.compose(spec, releases_of(now, spec), now.versions)
+        wished = catalog.compose(spec, releases_of(now, spec), now.site, now.versions)
         plan(server_objects(wished, client))
         detail.text = "the spec changes" if spec != now.spec else "the spec says so already"
     return wished

@@ -27,6 +27,7 @@ from blocks.host.home import Home
 from blocks.postgres import login as database_login
 from blocks.postgres import programs as postgres
 from blocks.postgres.programs import Login
+from blocks.spec import TOOLS
 
 COMMAND = (sys.executable, "-m", "flows.cli")
 """`selfhost` of the environment the tests run in."""
@@ -165,7 +166,7 @@ class Stack:
     @property
     def programs(self) -> Path:
         """PostgreSQL's programs of the stack's own tools."""
-        return postgres.programs(self.home / "releases" / wanted.read(self.paths).releases[wanted.TOOLS].id)
+        return postgres.programs(self.home / "releases" / wanted.read(self.paths).releases[TOOLS].id)
 
     @property
     def login(self) -> Login:

@@ -44,6 +44,8 @@ class Release:
     """Our own wheel and, where the host has no way out, all others; installed with `--no-deps`."""
     smoke: tuple[str, ...] = ()
     """Modules which must import before the release counts as installed."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Package → its version, of the programs in it which a status names."""
     untrusted: bool = False
     """Whether there are packages in it which anybody may have chosen: root never executes anything of it."""
 

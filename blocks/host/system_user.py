@@ -26,13 +26,11 @@ class InUse(Blocked):
 
 
 def name_for(stack: str, role: str = "") -> str:
-    """The user for a part of a stack: one of its own for root, else the user who runs us (empty).
+    """The user of its own for a part of a stack which root runs. Pure.
 
     Args:
         role: Such as `server` or `w-reports`; empty for PostgreSQL.
     """
-    if os.geteuid() != 0:
-        return ""
     if not role:
         return f"selfhost-{stack}"[:LONGEST]
     name = f"selfhost-{stack}-{role}"

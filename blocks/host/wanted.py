@@ -18,10 +18,6 @@ from blocks.errors import Blocked
 from blocks.host.home import Home
 
 FILE = "wanted.json"
-SERVER = "server"
-"""Key of the server's release among a stack's releases; a worker with packages of its own has one by its name."""
-TOOLS = "tools"
-"""Key of the release with PostgreSQL, nginx and the service manager."""
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,7 @@ class LocalProxy(Proxy):
         return [Folder("nginx folder", self._run_folder(), 0o711)]
 
     def files(self) -> list[File]:
-        site = nginx.render(
-            nginx.template_text(), nginx.variables(self.listen, self.port, "127.0.0.1", self.server_port)
-        )
+        site = nginx.render(nginx.template_text(), nginx.variables(self.listen, self.port, *self.upstream()))
         main = nginx.main_conf(self._run_folder(), self._conf("site.conf"), user=self.user)
         return [
             File(str(self._conf("site.conf")), site, 0o644),
@@ -66,6 +64,9 @@ class LocalProxy(Proxy):
 
     def url(self) -> str:
         return self.public_url
+
+    def upstream(self) -> tuple[str, int]:
+        return "127.0.0.1", self.server_port
 
     def door_url(self) -> str:
         return f"http://{self._address()}:{self.port}"

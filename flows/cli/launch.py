@@ -29,8 +29,9 @@ from blocks.host import preflight, secret_files, system_user, wanted
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.host.lease import Lease
-from blocks.host.wanted import SERVER, TOOLS, Wanted
-from blocks.spec import StackSpec, preflight_arguments
+from blocks.host.wanted import Wanted
+from blocks.site import all_users, here, listening, postgres_user, url
+from blocks.spec import SERVER, TOOLS, StackSpec
 from blocks.temporary.server import TemporaryServer
 from blocks.wheel import build_wheel
 from flows.cli.progress import step
@@ -42,28 +43,24 @@ flow that ends: one whose server has died, or has no room left, would go on for 
 
 def check(spec: StackSpec) -> None:
     """Refuse with all faults together, before anything is touched."""
-    faults = preflight.faults(*preflight_arguments(spec))
+    site = here(spec)
+    faults = preflight.faults(Home(site.home), spec.name, listening(spec), all_users(spec, site))
     if faults:
         raise Blocked("; ".join(faults), "nothing was changed")
 
 
 def prepare_home(spec: StackSpec) -> Home:
     """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
-    home = Home(spec.home_path)
+    home = Home(here(spec).home)
     home_folder.claim(home, spec.name)
     home_folder.sweep(home)
-    user = postgres_user(spec)
+    user = postgres_user(spec.name, here(spec))
     if user:
         system_user.ensure(user, home, spec.name)
     home.store.mkdir(mode=0o711, exist_ok=True)
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
     secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
     return home
-
-
-def postgres_user(spec: StackSpec) -> str:
-    """System user of the PostgreSQL servers we start."""
-    return system_user.name_for(spec.name)
 
 
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
@@ -79,7 +76,9 @@ def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Rele
 
 def _as_saved(release: Release, saved: Release | None) -> Release:
     """The same release is no change where only another environment's uv would make it now."""
-    return saved if saved and saved.id == release.id and Path(saved.uv).exists() else release
+    if saved and saved.id == release.id and Path(saved.uv).exists():
+        return dataclasses.replace(saved, versions=release.versions)
+    return release
 
 
 def refuse_version_change(spec: StackSpec, home: Home) -> None:
@@ -183,11 +182,11 @@ def users_profiles() -> Path:
 
 def use_own_server(spec: StackSpec, home: Home) -> None:
     """Set this process's Prefect, which is not imported yet, to the stack's own server, past the front door."""
-    use_server(f"http://127.0.0.1:{spec.server_port}", home)
-    os.environ["PREFECT_UI_URL"] = spec.url
+    use_server(f"http://127.0.0.1:{spec.local.ports.of_server}", home)
+    os.environ["PREFECT_UI_URL"] = url(spec)
 
 
-def use_server(url: str, home: Home, retries: int | None = None) -> None:
+def use_server(address: str, home: Home, retries: int | None = None) -> None:
     """Set this process's Prefect, which is not imported yet, to a server of the stack's.
 
     No setting of the caller's shell, profile or working folder comes along, and nothing is logged to the terminal:
@@ -203,7 +202,7 @@ def use_server(url: str, home: Home, retries: int | None = None) -> None:
     spared = {"127.0.0.1", "localhost", *filter(None, os.environ.get("NO_PROXY", "").split(","))}
     os.environ |= {
         "NO_PROXY": ",".join(sorted(spared)),  # a company's proxy does not know this machine's loopback
-        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_API_URL": f"{address}/api",
         "PREFECT_HOME": str(state),
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -217,12 +216,12 @@ def use_server(url: str, home: Home, retries: int | None = None) -> None:
 
 def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
     """The temporary server of a bootstrap of this home, running or not."""
-    return TemporaryServer(home, postgres_user(spec), home.bootstrap)
+    return TemporaryServer(home, postgres_user(spec.name, here(spec)), home.bootstrap)
 
 
 def restoring_server(spec: StackSpec, home: Home) -> TemporaryServer:
     """The temporary server of a restore in this home, running or not."""
-    return TemporaryServer(home, postgres_user(spec), home.restoring)
+    return TemporaryServer(home, postgres_user(spec.name, here(spec)), home.restoring)
 
 
 def is_bootstrapped(home: Home) -> bool:

@@ -18,7 +18,8 @@ from blocks.host import lease as leases
 from blocks.host import secret_files, wanted
 from blocks.host.home import Home
 from blocks.host.host import Host
-from blocks.spec import StackSpec
+from blocks.site import here, url
+from blocks.spec import SERVER, StackSpec
 from flows.cli import launch, restore, terminal  # noqa: F401 (restore registers its verb)
 from flows.cli.maintenance import asked
 from flows.cli.progress import listen, step
@@ -36,7 +37,7 @@ app.command(workers)
 def bootstrap(*, where: Where = HERE, patience: Patience = 0.0) -> None:
     """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
     spec = where.wish()
-    home = Home(spec.home_path)
+    home = Home(here(spec).home)
     launch.check(spec)
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap", patience)
@@ -52,7 +53,7 @@ def bootstrap(*, where: Where = HERE, patience: Patience = 0.0) -> None:
 def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
     """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
     if launch.has_other_prefect(spec):
-        launch.become(launch.keep_wanted(spec, home)[wanted.SERVER], home, lease)
+        launch.become(launch.keep_wanted(spec, home)[SERVER], home, lease)
     temporary = launch.temporary_server(spec, home)
     with step("temporary server started"):
         url = temporary.start_server()
@@ -61,7 +62,7 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
         database = background.submit(launch.start_database, temporary, home)
         releases = launch.keep_wanted(spec, home)
         # The flow's `host services` waits for it, and tells where it fails.
-        background.submit(launch.install_release, releases[wanted.SERVER], home)
+        background.submit(launch.install_release, releases[SERVER], home)
         database.result()
         launch.use_server(url, home, launch.TEMPORARY_RETRIES)
         return _hand_over(spec, home, temporary, lease)
@@ -92,7 +93,7 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     launch.temporary_server(spec, home).retire()  # what a kill in the midst of its removal left
     releases = launch.keep_wanted(spec, home)
     if launch.has_other_prefect(spec):
-        launch.become(releases[wanted.SERVER], home, lease)
+        launch.become(releases[SERVER], home, lease)
     launch.use_own_server(spec, home)
 
     from blocks import catalog, resource, verification
@@ -126,15 +127,15 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
 def plan(*, where: Where = HERE, as_json: Json = False) -> None:
     """Show what a bootstrap would change, and change nothing."""
     spec = where.wish()
-    home = Home(spec.home_path)
+    home = Home(here(spec).home)
     if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[wanted.SERVER], home)  # a client may not be newer than its server
+        launch.become(wanted.read(home).releases[SERVER], home)  # a client may not be newer than its server
     with launch.prepared(spec, home) as releases:
         launch.use_own_server(spec, home)
         from blocks import catalog, resource
         from flows import converge
 
-        stack = catalog.compose(spec, releases, launch.versions(home))
+        stack = catalog.compose(spec, releases, here(spec), launch.versions(home))
         changes = resource.plan(stack.on_host())
         is_there = launch.is_bootstrapped(home)
         changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
@@ -221,7 +222,7 @@ def connect(*, where: Where = HERE) -> None:
     terminal.say(f"profile {spec.name!r} is written to {path} and in use: prefect flow-run ls")
     terminal.say(f"another laptop, or CI, needs the server's Prefect or an older one (from {clients.OLDEST} on), and:")
     terminal.say(f"  pip install '{clients.requirement(spec.prefect_version)}'")
-    terminal.say(f"  export PREFECT_API_URL={spec.api_url}")
+    terminal.say(f"  export PREFECT_API_URL={url(spec)}/api")
     terminal.say(f"  export PREFECT_API_AUTH_STRING=...   # the text of {file}; keep it in the CI's secret store")
 
 
@@ -256,8 +257,8 @@ def logs(
 def open_ui(*, where: Where = HERE) -> None:
     """Open the UI in a browser."""
     spec, home = where.saved()
-    terminal.say(f"{spec.url}, {terminal.login(home)}")
-    webbrowser.open(spec.url)
+    terminal.say(f"{url(spec)}, {terminal.login(home)}")
+    webbrowser.open(url(spec))
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from blocks.errors import WrongCall
 from blocks.host import lease as leases
 from blocks.host import wanted
 from blocks.host.secret_files import AUTH_STRING
+from blocks.spec import SERVER
 from blocks.wheel import build_wheel
 from flows.cli import launch, terminal
 from flows.cli.where import HERE, Json, Where, Yes, app
@@ -150,7 +151,7 @@ def asked(where: Where) -> Stack:
     """The stack that is there, for a verb that is a run on its own server."""
     spec, home = where.saved()
     if launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[wanted.SERVER], home)
+        launch.become(wanted.read(home).releases[SERVER], home)
     launch.use_own_server(spec, home)
     from blocks import catalog
 

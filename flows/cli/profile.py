@@ -16,6 +16,7 @@ from prefect.settings import (
 )
 
 from blocks.errors import Blocked
+from blocks.site import url
 from blocks.spec import StackSpec
 
 
@@ -32,7 +33,7 @@ def write_profile(spec: StackSpec, auth_string: str) -> Path:
     profiles = load_profiles()
     if spec.name in profiles.names and not _is_ours(profiles, spec):
         raise Blocked(f"the profile {spec.name!r} in {path} is for another server", "prefect profile rename it first")
-    settings = {PREFECT_API_URL: spec.api_url, PREFECT_API_AUTH_STRING: auth_string}
+    settings = {PREFECT_API_URL: f"{url(spec)}/api", PREFECT_API_AUTH_STRING: auth_string}
     _drop(profiles, spec.name)
     profiles.add_profile(Profile(name=spec.name, settings=settings))
     profiles.set_active(spec.name)
@@ -66,7 +67,7 @@ def remove_profile(spec: StackSpec) -> bool:
 
 
 def _is_ours(profiles: ProfilesCollection, spec: StackSpec) -> bool:
-    return profiles[spec.name].settings.get(PREFECT_API_URL) == spec.api_url
+    return profiles[spec.name].settings.get(PREFECT_API_URL) == f"{url(spec)}/api"
 
 
 def _drop(profiles: ProfilesCollection, name: str) -> None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from blocks.errors import WrongCall
 from blocks.host import restore_record, wanted
-from blocks.spec import StackSpec
+from blocks.spec import SERVER, TOOLS, StackSpec
 from flows.cli import launch, terminal
 from flows.cli.progress import listen, step
 from flows.cli.where import HERE, Patience, Where, Yes, app
@@ -62,7 +62,7 @@ def restore(
     lease = launch.take_lease(home, f"restore {backup or '--drop-old'}", patience)
     spec, _ = where.saved()  # whoever had the lease before may have changed it
     if launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[wanted.SERVER], home, lease)
+        launch.become(wanted.read(home).releases[SERVER], home, lease)
     launch.use_own_server(spec, home)
     from blocks import catalog
 
@@ -128,7 +128,7 @@ def _start(spec: StackSpec, temporary: TemporaryServer) -> str:
         url = temporary.start_server()
     terminal.say(f"  watch it at {url}, {terminal.login(temporary.home)}")
     with step("temporary server's database"):
-        tools = wanted.read(temporary.home).releases[wanted.TOOLS]
+        tools = wanted.read(temporary.home).releases[TOOLS]
         temporary.start_database(temporary.home.releases / tools.id)
     with step("temporary server ready"):
         temporary.wait_ready()

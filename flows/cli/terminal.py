@@ -20,6 +20,7 @@ from blocks.errors import SelfhostError, WrongCall
 from blocks.host.home import Home
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
 from blocks.resource import Change
+from blocks.site import url
 from blocks.spec import StackSpec
 from flows.cli.progress import Step
 
@@ -171,7 +172,7 @@ def done(spec: StackSpec, home: Home) -> None:
     """The last panel of a bootstrap."""
     command = home.root / "bin/selfhost"
     text = f"""\
-[bold]{spec.url}[/bold]
+[bold]{url(spec)}[/bold]
 {login(home)}
 
 Keep a copy of {home.secrets / ENCRYPTION_KEY} on another machine:

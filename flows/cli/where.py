@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -14,7 +14,8 @@ from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import trusted, wanted
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.release import PROJECT
-from blocks.spec import StackSpec, build_spec, default_home, read_spec
+from blocks.site import default_home, here
+from blocks.spec import StackSpec, build_spec, overlaid, read_spec
 
 app = App(
     name="selfhost",
@@ -47,7 +48,7 @@ class SpecFile:
     @property
     def home(self) -> Path | None:
         """The stack's home; None where the file leaves it out."""
-        return Path(self.spec.home) if self.spec.home else None
+        return Path(self.spec.local.home) if self.spec.local.home else None
 
 
 @Parameter(name="*")
@@ -82,13 +83,14 @@ class Where:
         self._require_one_stack(home, owner, file)
         options = {
             "name": self.name or owner,
-            "home": str(home.root) if self.home else None,
-            "ports.public": self.port,
+            "local.home": str(home.root) if self.home else None,
+            "local.ports.public": self.port,
         }
         if file:
-            return build_spec(_overlaid(file.spec.model_dump(mode="json", exclude_unset=True), options), str(file.path))
+            return build_spec(overlaid(file.spec.model_dump(mode="json", exclude_unset=True), options), str(file.path))
         if wanted.exists(home):
-            return build_spec(_overlaid(dict(wanted.read(home).spec), options), "the saved spec")
+            kept = _saved_spec(home).model_dump(mode="json", exclude_unset=True)
+            return build_spec(overlaid(kept, options), "the saved spec")
         return read_spec(None, options)
 
     def there(self) -> Home:
@@ -142,7 +144,7 @@ class Where:
 
     def _default_home(self, file: SpecFile | None) -> Path:
         name = self.name or (file.name if file else None)
-        return default_home(name) if name else read_spec(None).home_path
+        return default_home(name) if name else here(read_spec(None)).home
 
     def _require_one_stack(self, home: Home, owner: str | None, file: SpecFile | None) -> None:
         if file and file.home and file.home.resolve() != home.root.resolve():
@@ -159,7 +161,7 @@ class Where:
         if self.port is None:
             return
         try:
-            found = _saved_spec(home).ports.public
+            found = _saved_spec(home).local.ports.public
         except SelfhostError:
             return
         if self.port != found:
@@ -173,13 +175,6 @@ def _owner(home: Home) -> str | None:
 
 def _saved_spec(home: Home) -> StackSpec:
     return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}")
-
-
-def _overlaid(spec: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    given = {key: value for key, value in options.items() if value is not None}
-    port = given.pop("ports.public", None)
-    ports = spec.get("ports", {})
-    return {**spec, **given, "ports": {**ports, "public": port} if port is not None else ports}
 
 
 HERE = Where()

@@ -13,8 +13,7 @@ from blocks import catalog, clients, pools, release, verification
 from blocks.agent.spec import Artifact, Condition, Release
 from blocks.database import Vitals
 from blocks.errors import Blocked, WrongCall
-from blocks.host.wanted import SERVER, TOOLS
-from blocks.spec import StackSpec, build_spec, numbers
+from blocks.spec import SERVER, TOOLS, StackSpec, build_spec, numbers
 from blocks.stack import Stack
 
 RELEASE_BYTES = 700_000_000
@@ -64,7 +63,8 @@ def wanted_form(old: Stack, to: str, wheel: str) -> Stack:
     spec = wanted_spec(old.spec, to)
     store = old.host.home.store
     ours = release.offered_wheel(store, wheel) if wheel else old.releases[SERVER].wheels[0]
-    return catalog.compose(spec, {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]}, old.versions)
+    releases = {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]}
+    return catalog.compose(spec, releases, old.site, old.versions)
 
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:

@@ -20,8 +20,8 @@ from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.host import lease as leases
 from blocks.host.lease import Lease
-from blocks.host.wanted import SERVER
 from blocks.services import server_toml
+from blocks.spec import SERVER
 from blocks.stack import Stack, active_slot, other_slot, promoted_secrets
 from flows import backup, change, stall
 from flows.backup import as_task
@@ -246,7 +246,7 @@ def rehearsal_job(transition: Transition, copy: Database) -> tuple[Job, list[Fil
         timeout=3600.0,
     )
     secrets = promoted_secrets(transition.old)
-    settings = server_toml(transition.new.spec, home.etc / "rehearsal", copy, secrets, server.user)
+    settings = server_toml(transition.new.proxy, home.etc / "rehearsal", copy, secrets, server.user)
     return job, [settings], [Folder(str(state), user=server.user)]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from blocks import resource, rollout, verification
 from blocks.agent.spec import HostSpec, Job, Service
-from blocks.host.wanted import SERVER
 from blocks.server import schema
 from blocks.server_objects import server_objects
 from blocks.services import SLOT_PREFIX
+from blocks.spec import SERVER
 from blocks.stack import Stack, active_slot, host_spec, other_slot
 from flows import change
 from flows import status as seen_from_outside

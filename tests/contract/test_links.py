@@ -29,9 +29,9 @@ from blocks import front_door as doors
 from blocks.agent.spec import Artifact, Release
 from blocks.automations import automations
 from blocks.host.home import Home
-from blocks.host.wanted import SERVER, TOOLS
 from blocks.services import server_toml, worker_toml
-from blocks.spec import Alerts, build_spec
+from blocks.site import here
+from blocks.spec import SERVER, TOOLS, Alerts, build_spec
 from blocks.stack import promoted_secrets
 from tests.front_door import FrontDoor, front_door
 from tests.held import holding, server_environment
@@ -97,10 +97,10 @@ def put_files(folder: Path, server: Path, client: Path, port: int) -> None:
     """The `prefect.toml` of a stack whose server has that port, with the secrets which the host agent would put in."""
     ports = {"public": free_port(), "server": port}
     spec = build_spec({"home": str(folder / "home"), "public_url": PUBLIC, "ports": ports}, "test")
-    stack = catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {})
+    stack = catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, here(spec), {})
     for file, where in (
-        (server_toml(spec, server, stack.database, promoted_secrets(stack)), server),
-        (worker_toml(spec, Home(folder), spec.workers[0], stack.reference("auth-string"), ""), client),
+        (server_toml(stack.proxy, server, stack.database, promoted_secrets(stack)), server),
+        (worker_toml(stack.proxy, Home(folder), spec.workers[0], stack.reference("auth-string"), ""), client),
     ):
         (where / "prefect.toml").write_text(file.content.replace("${secret:auth-string@1}", AUTH))
 

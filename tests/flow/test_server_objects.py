@@ -30,10 +30,11 @@ from blocks.automations import MARK
 from blocks.errors import Blocked
 from blocks.host import wanted
 from blocks.host.home import Home
-from blocks.host.wanted import SERVER, TOOLS, Wanted
+from blocks.host.wanted import Wanted
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
 from blocks.server_objects import DECLARED_SLUG, server_objects
-from blocks.spec import StackSpec, build_spec
+from blocks.site import here
+from blocks.spec import SERVER, TOOLS, StackSpec, build_spec
 from blocks.stack import StackBlock
 
 FORMER_BLOCKS = {
@@ -61,7 +62,8 @@ def objects(spec: StackSpec, client: SyncPrefectClient) -> list[Resource]:
 
 
 def objects_of(spec: StackSpec, client: SyncPrefectClient, *, paused: bool = False) -> list[Resource]:
-    return server_objects(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {}), client, paused=paused)
+    stack = catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, here(spec), {})
+    return server_objects(stack, client, paused=paused)
 
 
 def converge(resources: list[Resource]) -> list[Change]:
@@ -305,13 +307,13 @@ def test_a_stack_is_what_its_home_says_whatever_its_block_does(
 ) -> None:
     """Whoever has the auth string may edit the block; what it names would be executed with the stack's rights."""
     releases = {SERVER: RELEASE, TOOLS: RELEASE}
-    spec.home_path.mkdir()
-    wanted.write(Home(spec.home_path), Wanted(spec.model_dump(mode="json"), releases))
-    monkeypatch.setenv("SELFHOST_HOME", str(spec.home_path))
+    here(spec).home.mkdir()
+    wanted.write(Home(here(spec).home), Wanted(spec.model_dump(mode="json"), releases))
+    monkeypatch.setenv("SELFHOST_HOME", str(here(spec).home))
     elsewhere = dict.fromkeys(StackBlock.model_fields, str(tmp_path))
     StackBlock(**elsewhere).save("trial", overwrite=True)
     stack = catalog.load()
-    assert stack == catalog.compose(spec, releases, {})
+    assert stack == catalog.compose(spec, releases, here(spec), {})
     assert str(tmp_path) not in repr(stack)
     with pytest.raises(Blocked, match="belongs to the stack 'trial', not 'other'"):
         catalog.load("other")

@@ -20,10 +20,10 @@ from prefect.states import Cancelling, Completed, Paused, Pending, Running, Sche
 from blocks import catalog, worker_start
 from blocks.agent.program import reset_dispositions
 from blocks.errors import NotReady
-from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import Apply, visit
 from blocks.server_objects import Deployment, WorkPool, deployments
-from blocks.spec import build_spec
+from blocks.site import here
+from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import host_spec
 from blocks.waiting import wait_until
 from tests.flow.test_server_objects import RELEASE
@@ -136,7 +136,7 @@ def started_as_in_a_stack() -> Iterator[Path]:
             {"name": WORKER, "pool": POOL, "concurrency": PLACES},
         ]
         spec = build_spec({"home": f"{folder}/home", "workers": workers}, "test")
-        services = host_spec(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {}), 1).services
+        services = host_spec(catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, here(spec), {}), 1).services
         (argv,) = [each.argv for each in services if each.name == f"worker-{WORKER}"]
         own = {"PREFECT_HOME": folder, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "TMPDIR": folder}
         log = Path(folder, "log")

@@ -19,8 +19,8 @@ from blocks.errors import WrongCall
 from blocks.host import lease as leases
 from blocks.host import secret_files, wanted
 from blocks.host.home import Home, claim
-from blocks.host.wanted import SERVER, TOOLS, Wanted
-from blocks.spec import read_spec
+from blocks.host.wanted import Wanted
+from blocks.spec import SERVER, TOOLS, read_spec
 from flows.cli import main as cli
 from flows.cli.where import Where
 from tests.in_process import selfhost
@@ -47,7 +47,7 @@ def in_a_process(*arguments: str, folder: Path) -> subprocess.CompletedProcess[s
 def saved(home: Home, **data: object) -> None:
     """Make a home look like one that was bootstrapped with this spec."""
     claim(home, str(data.get("name", "prefect")))
-    spec = read_spec(None, {"home": str(home.root), **data})
+    spec = read_spec(None, {"local.home": str(home.root), **data})
     wanted.write(home, Wanted(spec.model_dump(mode="json"), {SERVER: RELEASE, TOOLS: RELEASE}))
 
 
@@ -88,7 +88,7 @@ def test_unknown_key_of_the_spec_is_refused_with_its_path(tmp_path: Path) -> Non
     (tmp_path / "stack.toml").write_text("[ports]\npublik = 1\n")
     done = selfhost("bootstrap", folder=tmp_path)
     assert done.returncode == 2
-    assert "error: stack.toml: ports.publik: unknown key" in done.stderr
+    assert "error: stack.toml: local.ports.publik: unknown key" in done.stderr
 
 
 def test_unsupported_version_says_why(tmp_path: Path) -> None:
@@ -210,42 +210,42 @@ def test_saved_spec_counts_where_nothing_else_is_said(
     home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    saved(home, name="trial", **{"ports.public": 5000})
-    assert Where(home=home.root).wish().ports.public == 5000
+    saved(home, name="trial", **{"local.ports.public": 5000})
+    assert Where(home=home.root).wish().local.ports.public == 5000
     changed = Where(home=home.root, port=6000).wish()
-    assert (changed.name, changed.ports.public, changed.server_port) == ("trial", 6000, 6001)
+    assert (changed.name, changed.local.ports.public, changed.local.ports.of_server) == ("trial", 6000, 6001)
 
 
 def test_spec_file_of_the_folder_counts_before_the_saved_one(
     home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    saved(home, **{"ports.public": 5000})
+    saved(home, **{"local.ports.public": 5000})
     (tmp_path / "stack.toml").write_text("[ports]\npublic = 7000\n")
-    assert Where(home=home.root).wish().ports.public == 7000
+    assert Where(home=home.root).wish().local.ports.public == 7000
     (tmp_path / "other.toml").write_text("[ports]\npublic = 8000\n")
-    assert Where(spec=Path("other.toml"), home=home.root).wish().ports.public == 8000
+    assert Where(spec=Path("other.toml"), home=home.root).wish().local.ports.public == 8000
 
 
 def test_verbs_of_a_stack_that_is_there_use_what_it_was_made_with(
     home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    saved(home, **{"ports.public": 5000})
+    saved(home, **{"local.ports.public": 5000})
     (tmp_path / "stack.toml").write_text("[ports]\npublic = 7000\n")
     spec, found = Where(home=home.root).saved()
-    assert (spec.ports.public, found) == (5000, home)
+    assert (spec.local.ports.public, found) == (5000, home)
 
 
 def test_a_relative_home_is_one_below_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Where(home=Path("here")).wish().home_path == tmp_path / "here"
+    assert Where(home=Path("here")).wish().local.home == str(tmp_path / "here")
 
 
 def test_wrong_option_over_the_saved_spec_is_a_wrong_call(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(home)
     monkeypatch.chdir(home.root)
-    with pytest.raises(WrongCall, match=r"ports\.public"):
+    with pytest.raises(WrongCall, match=r"local\.ports\.public"):
         Where(home=home.root, port=0).wish()
 
 

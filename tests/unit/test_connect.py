@@ -14,7 +14,7 @@ SCRIPT = """
 import sys
 from blocks.spec import read_spec
 from flows.cli.profile import write_profile
-spec = read_spec(None, {"name": "trial", "ports.public": 4300, "public_url": sys.argv[1] or None})
+spec = read_spec(None, {"name": "trial", "local.ports.public": 4300, "public_url": sys.argv[1] or None})
 print(write_profile(spec, sys.stdin.read()))
 """
 

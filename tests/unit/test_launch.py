@@ -19,10 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, sys
 from blocks.host.home import Home
+from blocks.site import here
 from blocks.spec import read_spec
 from flows.cli import launch
 spec = read_spec(None, {"home": sys.argv[1], "public_url": sys.argv[2]})
-launch.use_own_server(spec, Home(spec.home_path))
+launch.use_own_server(spec, Home(here(spec).home))
 from prefect.settings import get_current_settings
 print(json.dumps([get_current_settings().api.url, get_current_settings().ui_url]))
 """

@@ -14,10 +14,9 @@ import pytest
 from blocks import lease as leases
 from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked, Conflict
-from blocks.host.wanted import SERVER, TOOLS
 from blocks.ledger import WANTED, Ledger, Wanted
 from blocks.local.object_store import LocalObjectStore
-from blocks.spec import build_spec, read_spec
+from blocks.spec import SERVER, TOOLS, build_spec, read_spec
 
 RELEASE = Release("3.8.8-0123", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
 BOTH = {SERVER: RELEASE, TOOLS: RELEASE}
@@ -171,7 +170,7 @@ def test_an_older_selfhost_is_refused_but_for_taking_a_newer_one_back(ledger: Le
         ledger.write_wanted(plain(listen="0.0.0.0"), BOTH)
     assert "bin/selfhost" in caught.value.hint
     ledger.write_wanted(plain(listen="0.0.0.0"), BOTH, back=True)
-    assert ledger.wanted().spec["listen"] == "0.0.0.0"
+    assert ledger.wanted().spec["local"]["listen"] == "0.0.0.0"
     rewrite(store, selfhost="0.0.1")
     ledger.write_wanted(plain(), BOTH)
 
@@ -197,7 +196,7 @@ def test_what_is_written_for_a_lease_that_was_lost_is_refused(ledger: Ledger, st
         taken_over(store)
         with pytest.raises(Conflict, match="was lost: it is held by me@elsewhere"):
             ledger.write_wanted(plain(listen="0.0.0.0"), BOTH)
-    assert ledger.wanted().spec["listen"] == "127.0.0.1"
+    assert ledger.wanted().spec["local"]["listen"] == "127.0.0.1"
     assert ledger.holder()["owner"] == "me@elsewhere"  # to give back what was lost takes nothing from another
 
 

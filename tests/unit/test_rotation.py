@@ -11,11 +11,11 @@ from blocks import catalog
 from blocks.agent.spec import Artifact, File, HostSpec, Release, Service
 from blocks.host import secret_files, wanted
 from blocks.host.home import Home
-from blocks.host.wanted import SERVER, TOOLS
 from blocks.rotation import afterwards, deadline, while_rotating
 from blocks.server.grace import Further, as_text, read_further
 from blocks.services import ServerSecrets
-from blocks.spec import build_spec
+from blocks.site import here
+from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack
 from flows import change
 from flows.rotate import following, forget, place
@@ -94,7 +94,7 @@ def test_an_unfinished_rotation_of_the_other_kind_is_carried_along() -> None:
 @pytest.fixture
 def stack(home: Home) -> Stack:
     spec = build_spec({"home": str(home.root)}, "test")
-    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {"auth-string": 1})
+    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, here(spec), {"auth-string": 1})
 
 
 def test_an_interrupted_rotation_is_gone_on_with_until_older_versions_are_gone(stack: Stack) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from blocks.errors import WrongCall
-from blocks.host import system_user
-from blocks.spec import build_spec, default_home, preflight_arguments, read_spec
+from blocks.spec import StackSpec, build_spec, read_spec
 from tests.spec_table import keys
 
 MAINTENANCE = {"name": "maintenance", "pool": "maintenance"}
@@ -24,34 +22,45 @@ def refused(data: dict[str, Any]) -> str:
     return caught.value.what
 
 
+def ports_of(spec: StackSpec) -> tuple[int, int, int]:
+    ports = spec.local.ports
+    return ports.public, ports.of_server, ports.of_database
+
+
 def test_defaults_are_a_whole_stack() -> None:
     spec = read_spec(None)
-    assert (spec.name, spec.target, spec.listen, spec.url) == ("prefect", "local", "127.0.0.1", "http://127.0.0.1:4200")
-    assert (spec.ports.public, spec.server_port, spec.database_port) == (4200, 4201, 4202)
+    assert (spec.name, spec.target, spec.local.listen) == ("prefect", "local", "127.0.0.1")
+    assert ports_of(spec) == (4200, 4201, 4202)
     assert [(worker.name, worker.pool) for worker in spec.workers] == [
         ("maintenance", "maintenance"),
         ("default", "default"),
     ]
-    assert spec.api_url == "http://127.0.0.1:4200/api"
 
 
 def test_options_lie_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "stack.toml"
-    path.write_text('name = "from-file"\n[ports]\npublic = 5000\ndatabase = 6000\n')
-    spec = read_spec(path, {"name": "from-option", "ports.public": 5100, "home": None})
+    path.write_text('name = "from-file"\n[local.ports]\npublic = 5000\ndatabase = 6000\n')
+    spec = read_spec(path, {"name": "from-option", "local.ports.public": 5100, "local.home": None})
     assert spec.name == "from-option"
-    assert (spec.ports.public, spec.server_port, spec.database_port) == (5100, 5101, 6000)
+    assert ports_of(spec) == (5100, 5101, 6000)
 
 
 def test_option_makes_the_table_it_lies_in() -> None:
-    assert read_spec(None, {"ports.public": 4300}).server_port == 4301
+    assert ports_of(read_spec(None, {"local.ports.public": 4300})) == (4300, 4301, 4302)
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
         ({"colour": "red"}, "stack.toml: colour: unknown key"),
-        ({"ports": {"publik": 1}}, "ports.publik: unknown key"),
+        ({"ports": {"publik": 1}}, "local.ports.publik: unknown key"),
+        ({"local": {"publik": 1}}, "local.publik: unknown key"),
+        ({"local": 5}, "local: Input should be a valid dictionary"),
+        ({"local": 5, "home": "/x"}, "local: Input should be a valid dictionary"),
+        ({"local": {"home": "/x"}, "home": "/x"}, "home is given twice: at the top, where it was once, and in [local]"),
+        ({"local": {"store": "backups"}}, "local.store: 'backups' is not an absolute path"),
+        ({"local": {"home": "/x", "store": "/x/store"}}, "store /x/store lies in the home /x"),
+        ({"store": "/x"}, "store: unknown key"),
         ({"workers": [MAINTENANCE, {"name": "x", "pool": "x", "queue": "y"}]}, "workers.1.queue: unknown key"),
         ({"ports": {"public": "4200"}}, "ports.public: Input should be a valid integer (given: '4200')"),
         ({"ports": {"public": True}}, "ports.public: Input should be a valid integer"),
@@ -151,7 +160,7 @@ def test_refuses_a_public_url_under_which_the_ui_does_not_work(url: str, why: st
 )
 def test_takes_a_public_url_and_drops_its_slash(url: str, origin: str) -> None:
     spec = build_spec({"public_url": url}, "test")
-    assert (spec.url, spec.api_url) == (origin, f"{origin}/api")
+    assert spec.public_url == origin
 
 
 @pytest.mark.parametrize(
@@ -209,21 +218,24 @@ def test_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_is_frozen() -> None:
     spec = read_spec(None)
     with pytest.raises(ValidationError, match="frozen"):
-        spec.ports.public = 1  # type: ignore[misc]
+        spec.local.ports.public = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("listen", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:4200"),
-        ("0.0.0.0", "http://127.0.0.1:4200"),
-        ("192.0.2.7", "http://192.0.2.7:4200"),
-    ],
-)
-def test_without_a_public_url_it_is_where_it_listens(listen: str, url: str) -> None:
-    spec = build_spec({"listen": listen}, "test")
-    assert (spec.url, spec.api_url) == (url, f"{url}/api")
-    assert build_spec({"listen": listen, "public_url": "https://x"}, "test").url == "https://x"
+def test_reads_files_and_saved_specs_from_before_there_were_sections(tmp_path: Path) -> None:
+    """Stacks that were made before December 2026 have them, and so have the files of those who made them."""
+    path = tmp_path / "stack.toml"
+    path.write_text('home = "/srv/prefect"\nlisten = "0.0.0.0"\n[ports]\npublic = 5000\n')
+    now = {"home": "/srv/prefect", "listen": "0.0.0.0", "ports": {"public": 5000}}
+    assert read_spec(path) == build_spec({"local": now}, "now")
+    assert ports_of(read_spec(path, {"local.ports.public": 5100})) == (5100, 5101, 5102)
+    saved = {
+        "name": "trial",
+        "home": None,
+        "listen": "127.0.0.1",
+        "ports": {"public": 1, "server": None, "database": None},
+    }
+    assert build_spec(saved, "saved") == read_spec(None, {"name": "trial", "local.ports.public": 1})
+    assert build_spec({**saved, "local": {"store": "/backups"}}, "saved").local.store == "/backups"
 
 
 def test_two_workers_of_one_slot_each_serve_the_maintenance_pool() -> None:
@@ -242,28 +254,6 @@ def test_survives_the_way_through_json(name: str, port: int, days: int, env: dic
     data = {"name": name, "ports": {"public": port}, "server": {"retention_days": days}, "workers": [worker]}
     spec = build_spec(data, "test")
     assert build_spec(spec.model_dump(mode="json"), "JSON") == spec
-
-
-def test_home_of_its_own_name() -> None:
-    assert read_spec(None, {"name": "trial"}).home_path == default_home("trial")
-    assert default_home("trial").name == "trial"
-
-
-def test_preflight_is_asked_about_every_port_that_is_ours() -> None:
-    _, stack, ports, users = preflight_arguments(build_spec({"listen": "0.0.0.0"}, "test"))
-    roles = ("", "server", "nginx", "w-default") if os.geteuid() == 0 else ()
-    assert (stack, users) == ("prefect", tuple(system_user.name_for("prefect", each) for each in roles))
-    assert ports == {
-        "front door": ("0.0.0.0", 4200),
-        "server": ("127.0.0.1", 4201),
-        "database": ("127.0.0.1", 4202),
-    }
-
-
-def test_preflight_leaves_somebody_elses_database_alone() -> None:
-    database = {"url": "postgresql://u@h:1/d", "password_file": "/p"}
-    _, _, ports, _ = preflight_arguments(build_spec({"database": database}, "test"))
-    assert sorted(ports) == ["front door", "server"]
 
 
 def test_every_key_is_explained() -> None:

@@ -18,10 +18,10 @@ from blocks.agent.spec import Artifact, File, HostSpec, Release, Service, from_j
 from blocks.agent.systemd.manager import render_service, render_socket
 from blocks.agent.validation import faults, read_spec
 from blocks.host.home import Home
-from blocks.host.wanted import SERVER, TOOLS
 from blocks.resource import in_order
 from blocks.services import ServerSecrets
-from blocks.spec import build_spec
+from blocks.site import here
+from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack, StackBlock, host_spec, next_spec, server_secrets
 from flows.upgrade.steps import rehearsal_job
 from flows.upgrade.switch import Transition
@@ -42,7 +42,7 @@ def release(name: str) -> Release:
 def stack_of(home: Home, **data: Any) -> Stack:
     spec = build_spec({"home": str(home.root), **data}, "test")
     own = {worker.name: release(worker.name) for worker in spec.workers if worker.packages}
-    return catalog.compose(spec, {SERVER: release("3.8.8"), TOOLS: release("tools"), **own}, {})
+    return catalog.compose(spec, {SERVER: release("3.8.8"), TOOLS: release("tools"), **own}, here(spec), {})
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_what_is_wanted_says_which_versions_are_used(home: Home) -> None:
 
 def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec) -> None:
     (socket,) = spec.sockets
-    assert (socket.name, socket.host, socket.port) == ("server", "127.0.0.1", stack.spec.server_port)
+    assert (socket.name, socket.host, socket.port) == ("server", "127.0.0.1", 4201)
     assert socket.backlog >= 1024
 
 

@@ -11,8 +11,8 @@ from blocks import catalog
 from blocks.agent.spec import Artifact, Condition, Release
 from blocks.errors import Blocked
 from blocks.host.home import Home
-from blocks.host.wanted import SERVER, TOOLS
-from blocks.spec import build_spec
+from blocks.site import here
+from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack
 from flows.status import pools, report, require
 from tests.postgres import free_port
@@ -35,7 +35,7 @@ def stack(home: Home) -> Stack:
         },
         "test",
     )
-    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, {})
+    return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, here(spec), {})
 
 
 def test_closed_front_door_is_reported_whole(stack: Stack, home: Home) -> None:

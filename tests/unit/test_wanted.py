@@ -10,8 +10,8 @@ from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked
 from blocks.host import wanted
 from blocks.host.home import Home
-from blocks.host.wanted import SERVER, TOOLS, Wanted
-from blocks.spec import build_spec, read_spec
+from blocks.host.wanted import Wanted
+from blocks.spec import SERVER, TOOLS, build_spec, read_spec
 
 RELEASE = Release("3.8.8-0123", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
 

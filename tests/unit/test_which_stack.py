@@ -64,7 +64,7 @@ def folder(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with two stacks below it: ours in `home`, and another one in `another`."""
     for each, name, port in ((home, OURS, 5000), (Home(home.root.parent / "another"), THEIRS, 6000)):
         each.root.parent.mkdir(exist_ok=True)
-        saved(each, name=name, **{"ports.public": port})
+        saved(each, name=name, **{"local.ports.public": port})
     folder = home.root.parent
     (folder / "theirs.toml").write_text(f'name = "{THEIRS}"\n')
     (folder / "elsewhere.toml").write_text(f'name = "{OURS}"\nhome = "{folder}/another"\n')
@@ -160,10 +160,10 @@ def test_what_fits_the_stack_is_taken(folder: Path, home: Home) -> None:
     (folder / "any.toml").write_text("[ports]\npublic = 7000\n")
     for spec in ("fits.toml", "any.toml"):
         where = Where(spec=Path(spec), name=OURS, home=home.root, port=5000)
-        assert (where.there(), where.saved()[0].ports.public) == (home, 5000), "what is there counts, not a wish"
-        assert where.wish().ports.public == 5000
+        assert (where.there(), where.saved()[0].local.ports.public) == (home, 5000), "what is there counts, not a wish"
+        assert where.wish().local.ports.public == 5000
         wish = Where(spec=Path(spec), home=home.root).wish()
-        assert (wish.name, wish.ports.public) == (OURS, 7000)
+        assert (wish.name, wish.local.ports.public) == (OURS, 7000)
 
 
 def test_a_spec_file_alone_says_which_stack(folder: Path, home: Home) -> None:
