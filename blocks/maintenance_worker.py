@@ -33,6 +33,7 @@ from pydantic import PrivateAttr
 from blocks.errors import Blocked
 from blocks.server_objects import declared_deployments
 from blocks.spec import MAINTENANCE_POOL
+from blocks.woken import Woken
 from blocks.worker_start import clean_up
 
 
@@ -86,7 +87,9 @@ class FixedConfiguration(ProcessJobConfiguration):
         return fixed
 
 
-class MaintenanceWorker(ProcessWorker, ABC):  # as an abstract one it is not registered in the place of its parent
+class MaintenanceWorker(
+    Woken, ProcessWorker, ABC
+):  # as an abstract one it is not registered in the place of its parent
     """A process worker that starts nothing but our own flows."""
 
     job_configuration = FixedConfiguration

@@ -130,8 +130,7 @@ def worker_service(spec: StackSpec, home: Home, environment: Path, worker: Worke
         **({HOME_VARIABLE: str(home.root)} if worker.pool == MAINTENANCE_POOL else {}),
         # No root imports a package of its own, and so nobody has put byte code beside it.
         **({"PYTHONPYCACHEPREFIX": str(state / "bytecode")} if worker.packages and user else {}),
-        # A run started from the UI begins within 1 s instead of 10; the query costs the server about 5 ms.
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": str(worker.query_seconds),
     }
     return Service(
         name=WORKER_PREFIX + worker.name,

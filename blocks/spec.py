@@ -156,6 +156,13 @@ class Worker(_Part):
         le=1000,
         description="Flow runs at one time: what it adds to the concurrency limit of its pool. More wait in the pool.",
     )
+    query_seconds: int = Field(
+        10,
+        ge=1,
+        le=15,
+        description="Seconds after which it asks for runs although nothing was heard of its pool; Prefect's default. "
+        "What happens there is heard within a second.",
+    )
     packages: tuple[str, ...] = Field(
         (), description="Further requirements for the flows it runs, such as `pandas==2.2.3`; pinned with hashes."
     )

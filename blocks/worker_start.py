@@ -2,7 +2,7 @@
 
 A worker that was killed leaves runs behind which nobody ends: those it had begun stay Running, and one whose process
 had not begun stays Pending for ever. So a worker first ends its own earlier runs whose process is gone, and then goes
-on, in the same process, as `prefect worker start` with the same arguments.
+on, in the same process, as `prefect worker start` with the same arguments; its workers are those of `blocks.woken`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import os
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -38,8 +39,20 @@ def main() -> None:
     parser.add_argument("--pool", required=True)
     asked, _ = parser.parse_known_args()
     clean_up(asked.name, asked.pool)
+    wake_process_workers()
     sys.argv = ["prefect", "worker", "start", *sys.argv[1:]]
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+
+
+def wake_process_workers() -> None:
+    """Have `prefect worker start --type process` start one of `blocks.woken`: the last class of a type counts."""
+    from prefect.workers.process import ProcessWorker
+
+    from blocks.woken import Woken
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it takes another's place
+        type("WokenProcessWorker", (Woken, ProcessWorker), {})
 
 
 def clean_up(worker: str, pool: str) -> None:

@@ -57,7 +57,7 @@ def _added(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dic
     found = _find(spec, asked.name)
     if wished["pool"] == MAINTENANCE_POOL:
         raise WrongCall(f"the pool {MAINTENANCE_POOL} has its worker", "selfhost workers scale gives it more runs")
-    if found is not None and _plain(found) != wished:
+    if found is not None and _plain(found) != _plain(found) | wished:
         raise WrongCall(f"the name {asked.name!r} is taken by a worker on the pool {found.pool!r}", "choose another")
     return [_plain(each) for each in spec.workers] + ([] if found else [wished])
 

@@ -32,7 +32,7 @@ SERVER_SECONDS = 240.0
 DRAIN_SECONDS = 60.0
 """Time the old server gets to be gone: it drains for 8 s and lets calls in flight finish."""
 SETTLE_SECONDS = 3.0
-"""After a pool was paused, what its workers were given by their last query (one a second) has become a run."""
+"""After a pool was paused, what its workers were given by their last query has become a run."""
 IDLE_SECONDS = 15.0
 """What a worker gets beside the time of its flows, to be seen idle: its host looks for 2 s."""
 WORKER_SECONDS = 120.0
