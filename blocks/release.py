@@ -25,10 +25,9 @@ from blocks.agent.files import make_folders, write_atomically
 from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked
 from blocks.host import interpreter
+from blocks.host.disused import OFFERED
 
 PROJECT = "prefect-selfhost"
-OFFERED = "offered-wheel"
-"""File in the store with the sha256 of the wheel which `selfhost upgrade --self` brought last."""
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the site-packages folder where we are installed from a wheel."""
 SMOKE = ("prefect.server.api.server",)

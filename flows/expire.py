@@ -1,4 +1,4 @@
-"""Dropping the backups that the policy no longer keeps."""
+"""Dropping what is no longer kept: backups by the policy, and releases that nothing refers to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from blocks.backups import Catalogue, Found, Manifest
 from blocks.host import lease as leases
 from blocks.stack import Stack
 from flows.backup import as_task, publish, rows
+from flows.cli.progress import step
 
 
 @flow(name="expire")
 def expire(only_show: bool = False, stack: str | None = None) -> None:
-    """Show the backups which the policy no longer keeps, then drop them. The last verified one always stays.
+    """Show the backups which the policy no longer keeps, then drop them; the last verified one always stays. Then
+    remove the releases, and the locks and wheels in the store, that nothing refers to any more.
 
     Args:
         only_show: Leave the table and drop nothing.
@@ -33,11 +35,23 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
             for each in leaving:
                 as_task(f"drop {each.id}", partial(catalogue.remove, each))
             publish(catalogue.all())
+            as_task("disused releases", partial(drop_disused, loaded))
 
 
 def due(stack: Stack, found: Found) -> list[Manifest]:
     """What the policy no longer keeps of these, the oldest first; never a foreign one, or one that cannot be read."""
     return backups.expired(found, stack.spec.backup, datetime.now(UTC))
+
+
+def drop_disused(stack: Stack) -> str:
+    """Remove the releases which nothing refers to, and what of the store only they were made from; says what that
+    was. The lease must be held."""
+    with step("disused releases") as detail:
+        found = stack.host.disused(stack.releases.values())
+        freed = f"removed {found}" if found else "all that is there is in use"
+        found.remove()
+        detail.text = f"{freed}; {stack.host.free_bytes() / 1e9:.1f} GB are free"
+        return detail.text
 
 
 def publish_due(leaving: Found) -> None:

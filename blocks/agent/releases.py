@@ -139,21 +139,19 @@ def _normal(name: str) -> str:
 
 
 def _stage(release: Release, artifact: Artifact, staged: Path, store: Path) -> Path:
-    """Copy an artifact out of the store under its own name, checking what is copied."""
+    """Give an artifact its own name beside the others, as a link into the store, once it has been checked there."""
     source, target = store / "sha256" / artifact.sha256, staged / artifact.name
-    digest = hashlib.sha256()
     try:
-        with source.open("rb") as reader, target.open("wb") as writer:
-            while block := reader.read(1 << 20):
-                digest.update(block)
-                writer.write(block)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise ReleaseFailed(f"release {release.id}: {artifact.name} is not in the store ({source})") from error
-    if digest.hexdigest() != artifact.sha256:
+    if digest != artifact.sha256:
         raise ReleaseFailed(
-            f"release {release.id}: {artifact.name} is damaged: its sha256 is {digest.hexdigest()}, "
+            f"release {release.id}: {artifact.name} is damaged: its sha256 is {digest}, "
             f"not {artifact.sha256}; put it into the store again"
         )
+    target.symlink_to(source)
     return target
 
 

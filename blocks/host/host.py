@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from blocks.agent import processes
 from blocks.agent.config import AgentConfig
 from blocks.agent.files import write_atomically
 from blocks.agent.processes import ProcessRecord
-from blocks.agent.spec import HostSpec, HostStatus, InvalidSpec, ServiceStatus, from_json, to_json
+from blocks.agent.spec import HostSpec, HostStatus, InvalidSpec, Release, ServiceStatus, from_json, to_json
 from blocks.errors import Blocked, Conflict, NotReady
-from blocks.host import reach, restore_record
+from blocks.host import disused, reach, restore_record
 from blocks.host.bundle import build_agent
+from blocks.host.disused import Disused
 from blocks.host.home import Home
 from blocks.host.interpreter import base_python
 from blocks.waiting import wait_until
@@ -273,6 +275,20 @@ class Host:
         except FileNotFoundError:
             return "nothing"
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "nothing")
+
+    def disused(self, listed: Iterable[Release]) -> Disused:
+        """Releases that neither these, nor what the host was given, nor any process needs; the lease is held.
+
+        Nothing is, where what the host was given cannot be read.
+        """
+        applied = self.applied()
+        if applied is None:
+            return Disused((), ())
+        return disused.find(self.home.releases, self.home.store, [*listed, *applied.releases])
+
+    def keeping(self, releases: Iterable[Release]) -> AbstractContextManager[None]:
+        """Installed releases count as used while the context lasts, though nothing lists them."""
+        return disused.kept(self.home.releases, {each.id for each in releases})
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:

@@ -60,5 +60,6 @@ def upgrade(
             run.roll_back(error)
             raise
         run.finish()
+        run.remove_disused()
     finally:
         run.end()

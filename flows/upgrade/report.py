@@ -27,6 +27,8 @@ class Report:
     """Name, seconds, how it ended."""
     stall: Stall | None = None
     """How long a client of the front door had to wait, as far as is seen yet."""
+    disk: str = ""
+    """What was removed at the end, and how much is free."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of a run that came to its end; empty ones do not count."""
     outcome: str = "interrupted before its end: the same upgrade started again finishes it"
@@ -41,6 +43,7 @@ def markdown(report: Report) -> str:
         *_section("Rehearsal on a restored copy", rehearsed(report.rehearsal)),
         *_section("Steps", _table(report.steps)),
         *_section("Seen from outside", [str(report.stall)] if report.stall else []),
+        *_section("Disk", [report.disk] if report.disk else []),
         *_section("What it would be rolled back to", _back(report)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -81,4 +84,4 @@ def _table(steps: Sequence[tuple[str, float, str]]) -> list[str]:
 
 def _back(report: Report) -> list[str]:
     copy = f", backup `{report.backup}`" if report.backup else ""
-    return [f"release `{report.old}`, which stays installed{copy}"]
+    return [f"release `{report.old}`, which is installed as long as this run lasts{copy}"]

@@ -27,6 +27,7 @@ from flows import backup, change, stall
 from flows.backup import as_task
 from flows.cli.progress import step
 from flows.converge import this_server
+from flows.expire import drop_disused
 from flows.upgrade import preflight, switch
 from flows.upgrade.report import Report, markdown, rehearsed
 from flows.upgrade.switch import Transition
@@ -129,8 +130,9 @@ class Upgrade:
         self.withdraw()
         self.give_lease_back()
         publish(replace(self.report, outcome="rehearsed, waits for a person"))
-        self._await_approval(hours)
-        self.take_lease(switch.LEASE_SECONDS)
+        with self._old.host.keeping(self.transition.new.releases.values()):
+            self._await_approval(hours)
+            self.take_lease(switch.LEASE_SECONDS)
         self._look_again(time.monotonic() - began)
 
     def _await_approval(self, hours: int) -> None:
@@ -199,6 +201,10 @@ class Upgrade:
         """Have new code of ours bring the rest in line, and call it done."""
         self.report.notes.append(switch.have_new_code_finish(self.transition, self._wheel))
         self.report.outcome = "; ".join(filter(None, ("done", *self.report.notes)))
+
+    def remove_disused(self) -> None:
+        """Releases before the one that was upgraded from: that one runs this very flow, and goes by the next expiry."""
+        self.report.disk = self._timed("disused releases", lambda: drop_disused(self.transition.new))
 
     def end(self) -> None:
         """However it has come to its end: no more is installed than is wanted, the lease is free, and the report is
