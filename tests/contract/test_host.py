@@ -1,4 +1,7 @@
-"""Every host behaves the same: the real one, with its agent and real processes; written from its docstrings."""
+"""Every host behaves the same: with the shipped agent, and with the one that stands for it in tests of decisions.
+
+Written from its docstrings.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ import pytest
 
 from blocks.agent.spec import Artifact, Health, HostSpec, HostStatus, Release, Service
 from blocks.errors import Blocked, Conflict, NotReady
+from blocks.host.bundle import build_agent
 from blocks.host.host import Host
 from blocks.local.machine import LocalMachine
 from blocks.resource import Apply, in_order, plan, visit, visit_to_delete
 from blocks.waiting import wait_until
+from tests import fake_agent
 
 SLEEPER = ("/bin/sleep", "1000000")
 QUICK = Health("none", interval=0.1)
@@ -28,10 +33,15 @@ def local_machine(home: Path) -> LocalMachine:
     return LocalMachine(stack="trial", root=home, circus_python=sys.executable, release_python=sys.executable)
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[LocalMachine]:
+AGENTS = {"real agent": build_agent, "fake agent": fake_agent.archive}
+
+
+@pytest.fixture(scope="module", params=AGENTS)
+def machine(request: pytest.FixtureRequest) -> Iterator[LocalMachine]:
     """A machine with its agent and no spec; everything of it is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sh-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sh-") as folder, pytest.MonkeyPatch.context() as patch:
+        for place in fake_agent.PLACES:
+            patch.setattr(place, AGENTS[request.param])
         made = local_machine(Path(folder) / "home")
         home = made.host().home
         resources = [each for each in made.on_host() if set(each.needs) <= {"home"}]
