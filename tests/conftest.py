@@ -43,11 +43,22 @@ class Lanes(LoadScopeScheduling):
         return file if file in ALONE else next((each for each in SHARED if file.startswith(each)), file)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slice", metavar="K/N", help="Of the chosen tests every Nth, from the Kth on.")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
     return Lanes(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)  # after markers have chosen
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = config.getoption("--slice")
+    if chosen:
+        place, number = map(int, chosen.split("/"))
+        mine = sorted(items, key=lambda each: each.nodeid)[place::number]
+        config.hook.pytest_deselected(items=[each for each in items if each not in mine])
+        items[:] = mine
     items.sort(key=_place)
 
 

@@ -28,14 +28,15 @@ START_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running PostgreSQL on loopback, which scram lets in `OWNER`, a superuser."""
+    """A running PostgreSQL on loopback, which scram lets in `admin`, a superuser."""
 
     port: int
     password: str
+    admin: str = OWNER
 
     def url(self, database: str) -> str:
         """Connection URL in the form Prefect wants it."""
-        return f"postgresql+asyncpg://{OWNER}:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+asyncpg://{self.admin}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Run one statement in a connection of its own; returns its rows."""
@@ -96,13 +97,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """initdb and start in a folder of its own under the system's temporary folder; removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="selfhost-pg-"))
+def running_cluster(admin: str = OWNER, at: Path | None = None) -> Iterator[Cluster]:
+    """initdb and start in a folder of its own under the system's temporary folder, or at a place; removed afterwards.
+
+    Args:
+        admin: Its superuser.
+        at: A folder that is there, its data in `data` below that.
+    """
+    folder = at or Path(tempfile.mkdtemp(prefix="selfhost-pg-"))
     try:
         identity = _identity()
         programs = _programs(folder, identity)
-        cluster = Cluster(free_port(), secrets.token_urlsafe(18))
+        cluster = Cluster(free_port(), secrets.token_urlsafe(18), admin)
         _initialise(folder, programs, cluster, identity)
         with _started(folder, programs, cluster, identity):
             yield cluster
@@ -138,7 +144,7 @@ def _initialise(folder: Path, programs: Path, cluster: Cluster, identity: dict[s
     if identity:
         shutil.chown(data, SYSTEM_USER, "nogroup")
         shutil.chown(password, SYSTEM_USER)
-    argv = [programs / "initdb", "--pgdata", data, "--username", OWNER, "--pwfile", password, "--no-sync"]
+    argv = [programs / "initdb", "--pgdata", data, "--username", cluster.admin, "--pwfile", password, "--no-sync"]
     options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
     subprocess.run([*argv, *options], cwd=data, check=True, capture_output=True, timeout=60, **identity)
     password.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -66,14 +65,16 @@ class Undisturbed:
 
 
 def settled(stack: Stack) -> dict[str, Any]:
-    """Its facts once they no longer change: some of it (schedules, block types) a new server does by itself."""
-    seen, since = facts(stack), time.monotonic()
-    while time.monotonic() - since < SETTLED_SECONDS:
-        time.sleep(1)
-        now = facts(stack)
-        if now != seen:
-            seen, since = now, time.monotonic()
-    return seen
+    """Its facts, once the server has done what it does by itself: every schedule has runs, every worker is known."""
+    active = f"{LISTS['schedules']} WHERE s.active AND NOT d.paused"
+
+    def has_runs() -> bool:
+        scheduled = {name for (name,) in stack.query(LISTS["scheduled"])}
+        return {name for name, *_ in stack.query(active)} <= scheduled and not stack.query(LISTS["runs in limbo"])
+
+    eventually(has_runs, "runs of every schedule", SETTLED_SECONDS, every=0.5)
+    eventually(lambda: len(stack.query(LISTS["workers"])) == 2, "both workers", SETTLED_SECONDS)
+    return facts(stack)
 
 
 def require_equal(stack: Stack, undisturbed: Undisturbed) -> None:

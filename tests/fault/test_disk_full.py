@@ -100,7 +100,7 @@ def require_well(stack: Stack) -> None:
         pytest.param("temporary server ready", ("restore", "latest", "--yes"), marks=pytest.mark.rare),
         ("install", ("workers", "add", "ours", "--packages", "iniconfig")),
         pytest.param("both accepted", ("rotate", "auth"), marks=pytest.mark.rare),
-        ("drill and rehearsal", ("upgrade", "--to", prefect.__version__)),
+        pytest.param("drill and rehearsal", ("upgrade", "--to", prefect.__version__), marks=pytest.mark.rare),
     ],
 )
 def test_a_change_under_which_the_disk_fills_up(changing: Stack, step: str, argv: tuple[str, ...]) -> None:

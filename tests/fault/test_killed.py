@@ -39,6 +39,18 @@ def attempt(stack: Stack, is_time: Callable[[str], bool], delay: float = 0.0) ->
     return (killed[0] if killed else None), done
 
 
+COMMITS = ("host services", "stop the temporary server", "copy its database", "services ready")
+"""Steps on either side of which a bootstrap is another one: the host has its spec; the pivot; workers run."""
+
+
+def test_killed_on_either_side_of_each_commit_point(disturbed: Stack, undisturbed: Undisturbed) -> None:
+    for step in COMMITS:
+        kill(disturbed, step)
+    disturbed.bootstrap()
+    require_equal(disturbed, undisturbed)
+
+
+@pytest.mark.rare
 def test_killed_at_every_step_boundary(disturbed: Stack, undisturbed: Undisturbed) -> None:
     """One home: each attempt is killed at the first boundary that no attempt before has passed."""
     seen: set[str] = set()

@@ -77,6 +77,7 @@ def variables(stack: Stack) -> list[list[str]]:
 BOTH = [["after_the_backup"], ["in_the_backup"]]
 
 
+@pytest.mark.rare
 def test_killed_at_every_step_boundary(prepared: tuple[Stack, dict[str, set[str]]]) -> None:
     """Each attempt is killed at the first step that none before has passed; a database is always in its place."""
     stack, kept = prepared
@@ -194,14 +195,14 @@ def test_a_restore_killed_while_the_server_is_stopped_is_not_started_and_is_fini
 ) -> None:
     """As by a reboot: whoever starts the stack is told that nothing serves, and by what command it does again."""
     stack, kept = prepared
-    killed: list[str] = []
+    before = variables(stack)
 
-    def kill(step: str, process: subprocess.Popen[str]) -> None:
-        if step == "swap":
-            process.kill()
-            killed.append(step)
+    def killed_after(last: str) -> Result:
+        return attempt(stack, lambda step, process: process.kill() if step == last else None)
 
-    assert attempt(stack, kill).status == -signal.SIGKILL
+    assert killed_after("stop server and workers").status == -signal.SIGKILL
+    assert variables(stack) == before
+    assert killed_after("swap").status == -signal.SIGKILL
     for pid in stack.processes():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

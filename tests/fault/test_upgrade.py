@@ -43,8 +43,8 @@ from tests.traffic import UNHURRIED, Traffic, clients
 
 pytestmark = pytest.mark.fault
 
-FIRST, SECOND, THIRD, FOURTH, LAST = "3.8.3", "3.8.4", "3.8.5", "3.8.6", "3.8.8"
-"""The schema moves in each of these steps but the second."""
+FIRST, SECOND, THIRD, FOURTH, FIFTH, LAST = "3.8.3", "3.8.4", "3.8.5", "3.8.6", "3.8.7", "3.8.8"
+"""The schema moves in each of the first steps but the second, and before the last."""
 CLIENTS = 2
 Fault = Callable[[Stack], AbstractContextManager[None]]
 
@@ -92,8 +92,8 @@ def has_both(stack: Stack, _: UUID) -> bool:
     return len(servers(stack)) == 2
 
 
-def is_kept(stack: Stack, _: UUID) -> bool:
-    return bool(json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == LAST)
+def is_kept(version: str) -> Boundary:
+    return lambda stack, _: json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == version
 
 
 def is_paused(stack: Stack, _: UUID) -> bool:
@@ -270,45 +270,54 @@ def waiting(stack: Stack) -> FlowRun | None:
     return run if run is not None and run.state_name == "Paused" else None
 
 
-BOUNDARIES: dict[str, Boundary] = {
+BEFORE: dict[str, Boundary] = {
     "preflight": has_task("preflight"),
     "install": is_installing,
     "rehearsal": has_job("rehearse"),
     "migration": has_job("migrate"),
-    "both servers": has_both,
-    "new form kept": is_kept,
-    "pools paused": is_paused,
-    "verification": has_task("verify"),
 }
+AFTER: dict[str, Boundary] = {"pools paused": is_paused, "verification": has_task("verify")}
 
 
-def test_killed_at_every_step_boundary_it_is_finished_by_the_next_run(old: Stack) -> None:
+def commits(to: str) -> dict[str, Boundary]:
+    """On either side of which an upgrade is another one."""
+    return {"both servers": has_both, "new form kept": is_kept(to)}
+
+
+@pytest.mark.parametrize(
+    ("to", "boundaries"),
+    [
+        pytest.param(FIFTH, BEFORE | commits(FIFTH) | AFTER, id="at every boundary", marks=pytest.mark.rare),
+        pytest.param(LAST, commits(LAST), id="at the commit points"),
+    ],
+)
+def test_killed_it_is_finished_by_the_next_run(old: Stack, to: str, boundaries: dict[str, Boundary]) -> None:
     with served(old):
         (slot,) = servers(old)
         serving = old.pids()[slot]
-        for name, reached in BOUNDARIES.items():
-            run = begun(old, "upgrade/upgrade", to=LAST)
+        for name, reached in boundaries.items():
+            run = begun(old, "upgrade/upgrade", to=to)
             if name == "new form kept":  # the run before was killed with both servers up
                 eventually(lambda: old.jobs() == ["migrate"], "the migration", MOST_SECONDS)
                 assert old.pids()[slot] == serving, "what was wanted served until the new form was"
             kill_at(old, run, name, reached, MOST_SECONDS)
             found = ended(old, run)
             assert found.state is not None and found.state.is_crashed(), (name, found.state)
-        other = begun(old, "upgrade/upgrade", to=LAST)
-        assert_holder_is_told(old, other)
+        other = begun(old, "upgrade/upgrade", to=to)
+        assert_holder_is_told(old, other, to)
         found = ended(old, other)
         assert found.state is not None and found.state.is_completed(), found.state
-    assert version(old) == LAST
+    assert version(old) == to
     require_tidy(old)
     assert old.status()["healthy"]
 
 
-def assert_holder_is_told(stack: Stack, run: UUID) -> None:
+def assert_holder_is_told(stack: Stack, run: UUID, to: str) -> None:
     """While one upgrade runs, whoever else wants to change the stack is told so."""
     eventually(lambda: not leases.is_free(stack.paths.lease), "the lease of the upgrade")
     done = stack.call("stop", *stack.where)
     assert done.status == 1
-    assert "the lease is held by" in done.stderr and f"upgrade to Prefect {LAST}" in done.stderr, done.output
+    assert "the lease is held by" in done.stderr and f"upgrade to Prefect {to}" in done.stderr, done.output
 
 
 SHIPPED = ("flows", "blocks", "nginx", "prefect.yaml", "pyproject.toml")

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.fault
 NAME = "ours"
 POOL = "theirs"
 ADD = ("add", NAME, "--pool", POOL, "--packages", "iniconfig")
+COMMITS = ["install", "keep the spec"]
+"""Before it a change is none, after it the same command finishes it."""
 STEPS = ["plan", "install", "keep the spec", "pools and probes", "drain and change", "verify"]
 
 
@@ -119,8 +121,13 @@ def is_paused_by_us(stack: Stack) -> bool:
         return is_marked(client.read_work_pool(POOL))
 
 
-def test_an_addition_killed_at_every_step_is_finished_by_the_same_command(stack: Stack) -> None:
-    for step in STEPS:
+@pytest.mark.parametrize(
+    "steps", [pytest.param(COMMITS, id="commit points"), pytest.param(STEPS, id="every step", marks=pytest.mark.rare)]
+)
+def test_an_addition_killed_at_steps_is_finished_by_the_same_command(stack: Stack, steps: list[str]) -> None:
+    if NAME in listed(stack):
+        workers(stack, "remove", NAME)
+    for step in steps:
         killed_after(stack, step, *ADD)
     workers(stack, *ADD)
     require_well(stack, NAME)
