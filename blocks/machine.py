@@ -1,16 +1,18 @@
-"""Port: the machine a stack's services run on."""
+"""Port: the machine a stack's services run on, as it is seen from anywhere."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
+from blocks.agent.spec import HostStatus
 from blocks.host.host import Host
 from blocks.resource import Port
 
 
 class Machine(Port, ABC):
-    """One machine, converged by the host agent on it."""
+    """One machine, converged by the host agent on it. Its resource for that agent is called `host agent`."""
 
     @abstractmethod
     def host(self) -> Host:
@@ -22,8 +24,29 @@ class Machine(Port, ABC):
         `worker-NAME`. Empty where all run as one."""
 
     @abstractmethod
+    def run(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the host carry out a verb of `blocks.host.verbs` and wait for its answer. Both ways plain data travels.
+
+        Raises:
+            SelfhostError: what the verb raised on the host, of the same kind and with the same hint.
+            NotReady: the host did not answer in time; it may still carry it out.
+        """
+
+    @abstractmethod
+    def observe(self) -> HostStatus | None:
+        """What the host agent last reported; None before the first report. Does not wait."""
+
+    def log(self, service: str, lines: int) -> list[str]:
+        """The last lines of the log of a service, a job (`job-NAME`) or the agent (`agent`).
+
+        Raises:
+            WrongCall: there is no such log; the hint names those there are.
+        """
+        return list(self.run("log", {"service": service, "lines": lines})["lines"])
+
+    @abstractmethod
     def start(self) -> None:
-        """Start the agent and with it all services, as after a reboot; idempotent."""
+        """Start the machine, its agent and with it all services, as after a reboot; idempotent."""
 
     @abstractmethod
     def stop(self) -> None:

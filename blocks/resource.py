@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from blocks.errors import Blocked
 
@@ -37,6 +37,11 @@ class Change:
         """The change as a row of a table or of `--json`: resource, action, fields {name: [now, wanted]}."""
         fields = {name: list(pair) for name, pair in sorted(self.fields.items())}
         return {"resource": self.resource, "action": self.action, "fields": fields}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Change:
+        """The change which a row tells."""
+        return cls(row["resource"], row["action"], {name: (now, then) for name, (now, then) in row["fields"].items()})
 
 
 class Resource(ABC):

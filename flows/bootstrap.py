@@ -15,13 +15,11 @@ from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
 from blocks import catalog
-from blocks.errors import NotReady
+from blocks.errors import Blocked, NotReady
 from blocks.resource import Apply
-from blocks.spec import build_spec
 from blocks.waiting import wait_until
-from flows.cli import launch
 from flows.cli.progress import step
-from flows.converge import RUNNER, plan_of_objects, this_server, visit_stack
+from flows.converge import RUNNER, make_stack, plan_of_objects, rows, this_server, visit_all
 
 STORED_SECONDS = 60.0
 """Time the temporary server gets to store the last task runs: they reach it as events, in a second or two."""
@@ -34,14 +32,18 @@ def bootstrap(spec: dict[str, Any]) -> None:
     Args:
         spec: The stack's spec, without secrets.
     """
+    stack = catalog.composed(spec)
+    before = rows(visit_all(stack.outside(), Apply()))
     preflight(spec)
-    visit_stack(catalog.composed(spec), Apply(), key="bootstrap", first=True)
+    make_stack(stack, key="bootstrap", before=before, first=True)
 
 
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE)
 def preflight(spec: dict[str, Any]) -> None:
-    """Refuse with all faults together, before anything is touched."""
-    launch.check(build_spec(spec, "flow parameter"))
+    """Have the host refuse with all faults together, before anything on it is touched."""
+    faults = catalog.composed(spec).machine.run("preflight", {"spec": spec})["faults"]
+    if faults:
+        raise Blocked("; ".join(faults), "nothing was changed")
 
 
 def run(spec: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -54,7 +55,9 @@ def converge_from_outside(spec: dict[str, Any], done: list[dict[str, Any]]) -> N
         spec: The stack's spec, without secrets.
         done: What the launcher had to change on the host before this server could be asked, as rows of the table.
     """
-    visit_stack(catalog.composed(spec), Apply(), key="converge", before=done)
+    stack = catalog.composed(spec)
+    before = [*done, *rows(visit_all(stack.outside(), Apply()))]
+    make_stack(stack, key="converge", before=before)
 
 
 @flow(name="drift", task_runner=RUNNER)
@@ -78,22 +81,39 @@ class PartlyDone(SelfhostError):
         self.changes, self.failed = changes, failed
 
 
-def visit_stack(
-    stack: Stack, applier: Apply | Record, *, key: str, before: Sequence[dict[str, Any]] = (), first: bool = False
-) -> list[Change]:
-    """Visit what a stack is made of, then what its server keeps; leave the table under `key`, however it ends.
+def visit_stack(stack: Stack, applier: Apply | Record, *, key: str) -> list[Change]:
+    """Visit, on the host, what stands there, then what the server keeps; leave the table under `key`."""
+    with this_server() as client:
+        kept = server_objects(stack, client)
+        return _in_turn(stack, key, (), lambda: visit_all(stack.on_host(), applier), lambda: visit_all(kept, applier))
+
+
+def make_stack(stack: Stack, *, key: str, before: Sequence[dict[str, Any]], first: bool = False) -> list[Change]:
+    """Have the host bring in line what stands there, then what its server keeps; leave the table under `key`.
 
     Args:
         before: Rows of the table that were done before.
         first: Whether the server is a temporary one: schedules are made paused.
     """
+    with this_server() as client:
+        kept = server_objects(stack, client, paused=first)
+        return _in_turn(stack, key, before, lambda: bring(stack), lambda: visit_all(kept, Apply()))
+
+
+def bring(stack: Stack, *, mend: bool = False) -> list[Change]:
+    """Have the host bring in line all that stands there, see `flows.requests.bring`."""
+    return [Change.from_row(each) for each in stack.machine.run("bring", {"mend": mend})["changes"]]
+
+
+def _in_turn(
+    stack: Stack, key: str, before: Sequence[dict[str, Any]], *parts: Callable[[], list[Change]]
+) -> list[Change]:
+    """One part after the other; the table is left however it ends."""
     done: list[Change] = []
     failed: Sequence[str] = ()
     try:
-        with this_server() as client:
-            kept = server_objects(stack, client, paused=first)
-            for part in (stack.on_host(), kept):
-                done += visit_all(part, applier)
+        for part in parts:
+            done += part()
     except PartlyDone as error:
         done, failed = [*done, *error.changes], error.failed
         raise
@@ -110,6 +130,16 @@ def bring_in_line(stack: Stack) -> list[Change]:
             changes.append(visit(resource, Apply()))
             detail.text = changes[-1].action
     return changes
+
+
+def plan_of_parts(stack: Stack) -> list[Change]:
+    """What would change of all that the stack is made of, as its releases are here: outside first, then on the host."""
+    if plan(stack.machine.outside()):  # not made yet, so that there is nobody to ask
+        return [*plan(stack.outside()), *(Change(each.name, "create") for each in in_order(stack.on_host()))]
+    releases = {name: dataclasses.asdict(each) for name, each in stack.releases.items()}
+    wanted = {"spec": stack.spec.model_dump(mode="json"), "releases": releases, "versions": dict(stack.versions)}
+    answer = stack.machine.run("plan", wanted)
+    return [*plan(stack.outside()), *map(Change.from_row, answer["changes"])]
 
 
 def plan_of_objects(stack: Stack) -> list[Change]:
@@ -151,6 +181,8 @@ def visit_all(resources: Sequence[Resource], applier: Apply | Record) -> list[Ch
     Raises:
         SelfhostError: some failed; all failures in one text. What does not need them was carried out.
     """
+    if not resources:
+        return []
     progress = cast(UUID, create_progress_artifact(progress=0.0, key="resources", description="Resources visited"))
     futures: dict[str, PrefectFuture[Change]] = {}
     for resource in in_order(resources):

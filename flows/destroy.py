@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from blocks import catalog
 from blocks.errors import Blocked
 from blocks.host import home as home_folder
@@ -37,12 +40,30 @@ def destroy(home: Home, name: str) -> list[str]:
         return []
     with step("profile") as detail:
         detail.text = "delete" if remove_profile(stack.spec) else "keep"
+    answer = stack.machine.run("destroy", {})
+    changes = [_delete(resource, []) for resource in reversed(in_order(stack.outside()))]
+    if home.owner() == name:  # where the host is elsewhere, the launcher has a folder of its own
+        home_folder.remove(home, name)
+    if answer["in_use"]:
+        what, hint = ("; ".join(texts) for texts in zip(*answer["in_use"], strict=True))
+        raise InUse(f"the stack {name} is gone, but {what}", hint)
+    return [*answer["left"], *_left(changes)]
+
+
+def remove_from_host(stack: Stack) -> dict[str, Any]:
+    """Remove what stands on the host, from the host.
+
+    Returns:
+        `left`: what carries another's mark and was left as it is, each a sentence; `in_use`: system users which
+        processes run as, each as what and hint.
+    """
     in_use: list[InUse] = []
     changes = [_delete(resource, in_use) for resource in reversed(in_order(stack.on_host()))]
-    if in_use:
-        what, hint = ("; ".join(texts) for texts in zip(*((each.what, each.hint) for each in in_use), strict=True))
-        raise InUse(f"the stack {name} is gone, but {what}", hint)
-    return [f"{each.resource} was left as it is: {each.why}" for each in changes if each.action == "leave"]
+    return {"left": _left(changes), "in_use": [[each.what, each.hint] for each in in_use]}
+
+
+def _left(changes: Sequence[Change]) -> list[str]:
+    return [f"{each.resource} was left as it is: {each.why}" for each in changes if each.action == "leave" and each.why]
 
 
 def _delete(resource: Resource, in_use: list[InUse]) -> Change:

@@ -12,7 +12,6 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from blocks.agent.spec import Condition
 from blocks.errors import Blocked
-from blocks.host.lease import Lease
 from blocks.server_objects import declared_deployments
 from blocks.stack import Stack
 from blocks.temporary.server import TemporaryServer
@@ -20,6 +19,8 @@ from blocks.verification import remove_check_schedules, verify
 from flows.cli.progress import step
 from flows.status import pools, require
 
+DUMP = "pivot/dump"
+"""Key of the temporary server's dump on its way to the host."""
 READY_SECONDS = 120.0
 """Time the stack's services get once their database is there: 2 s on a quiet machine."""
 
@@ -30,30 +31,48 @@ def is_copied(stack: Stack) -> bool:
     Raises:
         NotReady: the database does not answer, so that nobody knows.
     """
-    return stack.database.schema_revision() is not None
+    return bool(stack.machine.run("has_records", {})["found"])
 
 
-def copy(stack: Stack, temporary: TemporaryServer, lease: Lease) -> None:
-    """Stop the temporary server and copy its database; its PostgreSQL and its files stay."""
+def copy(stack: Stack, temporary: TemporaryServer) -> None:
+    """Stop the temporary server and have the host restore its dump; its PostgreSQL and its files stay."""
     with step("stop the temporary server"):
         temporary.stop_server()
     with step("copy its database") as detail:
         dump = temporary.folder / "pivot.dump"
         temporary.dump(dump)
         before = temporary.row_counts()
-        if not is_copied(stack):
-            stack.database.restore(dump, keep_open=(lease.descriptor,))
-        _require_all_rows(before, stack.database.row_counts())
+        stack.objects.put(DUMP, dump)
+        stack.machine.run("receive", {"key": DUMP, "rows": before})
+        stack.objects.remove(DUMP)
         detail.text = f"{sum(before.values())} rows in {len(before)} tables"
+
+
+def receive(stack: Stack, key: str, rows: Mapping[str, int]) -> None:
+    """Restore a dump from the object store into the stack's database, on its host; it shows all at once, or not at all.
+
+    Args:
+        rows: Rows by table that must be there afterwards.
+
+    Raises:
+        Blocked: the database holds a server's records already, or rows are missing.
+    """
+    if stack.database.schema_revision() is not None:
+        hint = "selfhost bootstrap adopts the stack that is there; nothing was replaced"
+        raise Blocked("the database already holds a server's records: the dump was not restored", hint)
+    with stack.host.workspace() as folder:
+        stack.objects.get(key, folder / "dump")
+        stack.database.restore(folder / "dump", keep_open=stack.host.locks())
+    _require_all_rows(rows, stack.database.row_counts())
 
 
 def finish(stack: Stack, temporary: TemporaryServer) -> list[Condition]:
     """Verify through the front door, resume the schedules, retire the temporary server."""
     with step("services ready"):
-        stack.host.wait_ready(timeout=READY_SECONDS)
+        stack.machine.run("ready", {"timeout": READY_SECONDS})
     with step("verify through the front door") as detail:
         versions = stack.spec.prefect_version
-        conditions = verify(stack.door, versions, pools(stack), stack.host.observe())
+        conditions = verify(stack.door, versions, pools(stack), stack.machine.observe())
         require(conditions)
         detail.text = f"{len(conditions)} checks hold"
     with step("resume schedules") as detail, stack.door.client() as client:

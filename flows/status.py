@@ -34,7 +34,7 @@ def status(stack: str | None = None) -> None:
 
 def look(stack: Stack) -> list[Condition]:
     """Every check of `blocks.verification` for this stack, and what concerns it as a whole."""
-    seen = stack.host.observe()
+    seen = stack.machine.observe()
     found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
     found.append(clients.fit(clients.callers(seen), stack.spec.prefect_version, time.time()))
     found.append(backup_is_recent(stack))
@@ -50,7 +50,7 @@ def backup_is_recent(stack: Stack) -> Condition:
 
 def report(stack: Stack) -> dict[str, Any]:
     """Everything `selfhost status --json` tells; its keys are stable."""
-    seen, applied = stack.host.observe(), stack.host.applied()
+    seen, applied = stack.machine.observe(), stack.host.applied()
     conditions = look(stack)
     return {
         "name": stack.spec.name,

@@ -290,6 +290,15 @@ class Host:
         """Installed releases count as used while the context lasts, though nothing lists them."""
         return disused.kept(self.home.releases, {each.id for each in releases})
 
+    def locks(self) -> tuple[int, ...]:
+        """Descriptors of this process on the home's lease: a program that inherits them is known to be at work."""
+        found = []
+        for each in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if each.samefile(self.home.lease):
+                    found.append(int(each.name))
+        return tuple(found)
+
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """A closed folder for dumps on their way. An interrupted run's is removed first: the lease is held."""

@@ -6,13 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from blocks.agent import processes
 from blocks.agent.config import AgentConfig
 from blocks.agent.files import make_folders, write_atomically
-from blocks.agent.spec import to_json
+from blocks.agent.spec import HostStatus, to_json
 from blocks.errors import Blocked
 from blocks.host import home as home_folder
+from blocks.host import verbs
 from blocks.host.bundle import build_agent
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.host import Host
@@ -26,13 +28,13 @@ from blocks.resource import Attributes, Change, Resource
 class LocalMachine(Machine):
     """The machine this runs on."""
 
-    stack: str
-    """Name of the stack."""
     root: Path
     """The stack's home folder."""
-    circus_python: str
+    stack: str = ""
+    """Name of the stack; it and what follows may be left out by whoever only talks to what is there."""
+    circus_python: str = ""
     """Interpreter which has Circus, the service manager."""
-    release_python: str
+    release_python: str = ""
     """Interpreter of the server's release, which has this project."""
     system_user: str = ""
     """System user of our own PostgreSQL; empty for the one who runs us."""
@@ -61,11 +63,17 @@ class LocalMachine(Machine):
     def users(self) -> Mapping[str, str]:
         return self.service_users
 
+    def run(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return verbs.carry_out(self.root, verb, arguments)
+
+    def observe(self) -> HostStatus | None:
+        return self.host().observe()
+
     def start(self) -> None:
-        self.host().start()
+        Host(Home(self.root)).start()
 
     def stop(self) -> None:
-        self.host().stop()
+        Host(Home(self.root)).stop()
 
 
 class HomeFolder(Resource):

@@ -140,18 +140,6 @@ def install_release(release: Release, home: Home) -> None:
         detail.text = "installed" if done else "is there"
 
 
-def mend_releases(home: Home) -> None:
-    """What an attempt on a full disk may have left in the releases.
-
-    Root skips releases with a worker's own packages: their byte code may be made to harm whoever reads it. The worker
-    cannot write to its release, so that none is cut short there.
-    """
-    with step("byte code whole") as detail:
-        readable = [each for each in wanted.read(home).releases.values() if not each.untrusted or os.geteuid() != 0]
-        cut = sum(releases.drop_cut_bytecode(home.releases / each.id) for each in readable)
-        detail.text = f"{cut} files were cut short" if cut else ""
-
-
 def start_database(temporary: TemporaryServer, home: Home) -> None:
     """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
     tools = releases.prepare_tools(home.store)
@@ -184,6 +172,11 @@ def use_own_server(spec: StackSpec, home: Home) -> None:
     """Set this process's Prefect, which is not imported yet, to the stack's own server, past the front door."""
     use_server(f"http://127.0.0.1:{spec.local.ports.of_server}", home)
     os.environ["PREFECT_UI_URL"] = url(spec)
+
+
+def silence_prefect() -> None:
+    """Have Prefect, which is not imported yet, log nothing to the terminal: steps are shown instead."""
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 
 
 def use_server(address: str, home: Home, retries: int | None = None) -> None:

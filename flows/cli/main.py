@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
 
+from blocks import targets
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import lease as leases
 from blocks.host import secret_files, wanted
@@ -65,26 +66,25 @@ def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
         background.submit(launch.install_release, releases[SERVER], home)
         database.result()
         launch.use_server(url, home, launch.TEMPORARY_RETRIES)
-        return _hand_over(spec, home, temporary, lease)
+        return _hand_over(spec, temporary)
 
 
-def _hand_over(spec: StackSpec, home: Home, temporary: TemporaryServer, lease: leases.Lease) -> Sequence[Condition]:
+def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Condition]:
     from blocks import catalog
     from flows import bootstrap as verb
     from flows import converge, pivot
 
     plain = spec.model_dump(mode="json")
     stack = catalog.composed(plain)
-    is_resumed = stack.host.applied() is not None
+    is_resumed = stack.machine.observe() is not None
     if is_resumed:
-        launch.mend_releases(home)
         # The database must run for us to know whether it has been copied, whatever the last attempt left.
-        converge.bring_in_line(stack)
+        converge.bring(stack, mend=True)
     if not (is_resumed and pivot.is_copied(stack)):
         with step("temporary server ready"):
             temporary.wait_ready()
         verb.run(plain)
-        pivot.copy(stack, temporary, lease)
+        pivot.copy(stack, temporary)
     return pivot.finish(stack, temporary)
 
 
@@ -103,19 +103,18 @@ def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Conditi
     plain = spec.model_dump(mode="json")
     stack = catalog.composed(plain)
     with step("plan of the host") as detail:
-        changes = resource.plan(stack.on_host())
+        changes = converge.plan_of_parts(stack)
         detail.text = f"{len(changes)} changes"
     terminal.changes(changes)
-    done = converge.bring_in_line(stack) if changes else []
+    done = [*resource.converge(stack.outside()), *converge.bring(stack)] if changes else []
     with step("services ready"):
-        applied = stack.host.applied()
-        stack.host.wait_ready(applied.generation if applied else 0)
+        stack.machine.run("ready", {})
     with step("plan of the server's objects") as detail:
         objects = converge.plan_of_objects(stack)
         detail.text = f"{len(objects)} changes"
     terminal.changes(objects)
     if not (changes or objects):
-        return verification.quick(stack.door, spec.prefect_version, stack.host.observe())
+        return verification.quick(stack.door, spec.prefect_version, stack.machine.observe())
     converge.converge_from_outside(plain, converge.rows([each for each in done if each.action != "keep"]))
     with step("verify through the front door"):
         conditions = report.look(stack)
@@ -132,11 +131,11 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
         launch.become(wanted.read(home).releases[SERVER], home)  # a client may not be newer than its server
     with launch.prepared(spec, home) as releases:
         launch.use_own_server(spec, home)
-        from blocks import catalog, resource
+        from blocks import catalog
         from flows import converge
 
         stack = catalog.compose(spec, releases, here(spec), launch.versions(home))
-        changes = resource.plan(stack.on_host())
+        changes = converge.plan_of_parts(stack)
         is_there = launch.is_bootstrapped(home)
         changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
     if as_json:
@@ -167,12 +166,10 @@ def start(*, where: Where = HERE) -> None:
     home = where.there()
     listen(terminal.StepLines())
     launch.take_lease(home, "start")
-    host = Host(home)
+    machine = targets.machine_at(home.root)
     with step("services ready") as detail:
-        host.start()
-        seen = host.wait_ready()
-        detail.text = f"{len(seen.services)} services"
-        host.require_whole(seen)
+        machine.start()
+        detail.text = f"{machine.run('ready', {})['services']} services"
 
 
 @app.command
@@ -186,12 +183,12 @@ def stop(
     home = where.there()
     listen(terminal.StepLines())
     launch.take_lease(home, "stop")
-    host = Host(home)
+    machine = targets.machine_at(home.root)
     if not now:
         with step("workers idle"):
-            host.wait_idle(wait)
+            machine.run("idle", {"timeout": wait})
     with step("services stopped"):
-        host.stop()
+        machine.stop()
 
 
 @app.command
@@ -203,6 +200,7 @@ def destroy(*, where: Where = HERE, yes: Yes = False) -> None:
         terminal.confirm(f"Remove the stack {name} in {home.root}, its database and its secrets?")
     listen(terminal.StepLines())
     launch.take_lease(home, "destroy")
+    launch.silence_prefect()
     from flows.destroy import destroy as remove
 
     for each in remove(home, name):
@@ -242,15 +240,16 @@ def logs(
     follow: Go on with what is written from now on.
     lines: How many of the last lines.
     """
-    host = Host(where.there())
-    names = host.logs()
+    home = where.there()
+    machine = targets.machine_at(home.root)
     if service is None:
-        terminal.say("\n".join(names))
+        terminal.say("\n".join(machine.run("logs", {})["names"]))
         return
-    if service not in names:
-        raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(names)}")
-    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), str(host.log(service))]
-    os.execvp(tail[0], tail)
+    last = machine.log(service, lines)  # or it says which there are
+    if follow:
+        tail = ["tail", f"--lines={lines}", "--follow=name", str(Host(home).log(service))]
+        os.execvp(tail[0], tail)
+    print("\n".join(last))
 
 
 @app.command(name="open")

@@ -13,7 +13,7 @@ import pytest
 from blocks.agent.spec import Artifact, Release
 from blocks.host import interpreter, wanted
 from blocks.host.home import Home
-from flows.cli import launch
+from flows import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -51,6 +51,6 @@ def test_root_reads_no_byte_code_of_a_workers_own_packages(
         cut[name].parent.mkdir(parents=True)
         cut[name].touch()
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    launch.mend_releases(home)
+    requests.mend_releases(home)
     assert not cut["server"].exists()
     assert cut["reports"].exists() is not reads

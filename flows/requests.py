@@ -1,0 +1,86 @@
+"""What a host does with its whole stack when it is asked to: the verbs of `blocks.host.verbs` which need all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from blocks import catalog, release, resource
+from blocks.agent.spec import Release, from_json
+from blocks.host import preflight as host_preflight
+from blocks.host import wanted
+from blocks.host.home import Home
+from blocks.host.verbs import Answer
+from blocks.resource import Apply
+from blocks.site import all_users, at, listening
+from blocks.spec import build_spec
+from blocks.stack import Stack
+from flows import pivot
+from flows.cli.progress import step
+from flows.converge import bring_in_line, visit_all
+from flows.destroy import remove_from_host
+
+
+def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:
+    """What would be in the way of a stack here: `faults`, each a sentence."""
+    built, site = build_spec(dict(spec), "the given spec"), at(home.root)
+    return {"faults": host_preflight.faults(home, built.name, listening(built), all_users(built, site))}
+
+
+def plan(home: Home, spec: Mapping[str, Any], releases: Mapping[str, Any], versions: Mapping[str, int]) -> Answer:
+    """What `bring` would change once that spec, releases and versions of secrets are wanted: `changes`, as rows."""
+    parsed = {name: from_json(Release, json.dumps(each)) for name, each in releases.items()}
+    stack = catalog.compose(build_spec(dict(spec), "the given spec"), parsed, at(home.root), versions)
+    return {"changes": [each.as_row() for each in resource.plan(stack.on_host())]}
+
+
+def bring(home: Home, *, mend: bool = False) -> Answer:
+    """Bring all that stands on the host in line with what is wanted: `changes`, as rows.
+
+    Args:
+        mend: Whether an attempt was interrupted here, such as by a full disk.
+    """
+    if mend:
+        mend_releases(home)
+    stack = _stack(home)
+    # In a flow's process each resource is a task of its own, for people to see.
+    changes = visit_all(stack.on_host(), Apply()) if flow_run.get_id() else bring_in_line(stack)
+    return {"changes": [each.as_row() for each in changes]}
+
+
+def mend_releases(home: Home) -> None:
+    """Drop byte code that an attempt on a full disk has cut short.
+
+    Root skips releases with a worker's own packages: their byte code may be made to harm whoever reads it. The worker
+    cannot write to its release, so that none is cut short there.
+    """
+    with step("byte code whole") as detail:
+        readable = [each for each in wanted.read(home).releases.values() if not each.untrusted or os.geteuid() != 0]
+        cut = sum(release.drop_cut_bytecode(home.releases / each.id) for each in readable)
+        detail.text = f"{cut} files were cut short" if cut else ""
+
+
+def has_records(home: Home) -> Answer:
+    """Whether the database holds a server's records: `found`. Waits for none."""
+    return {"found": _stack(home).database.schema_revision() is not None}
+
+
+def receive(home: Home, key: str, rows: Mapping[str, int]) -> Answer:
+    """Fill the empty database from the dump under that key of the object store; see `pivot.receive`."""
+    pivot.receive(_stack(home), key, rows)
+    return {}
+
+
+def destroy(home: Home) -> Answer:
+    """Remove what stands on the host: what was `left` as it is another's, and what is `in_use`, as what and hint."""
+    return remove_from_host(_stack(home))
+
+
+def _stack(home: Home) -> Stack:
+    """The stack as it is wanted in that home."""
+    kept = wanted.read(home)
+    return catalog.compose(build_spec(dict(kept.spec), "the saved spec"), kept.releases, at(home.root), kept.secrets)
