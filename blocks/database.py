@@ -50,6 +50,10 @@ class Database(Port, ABC):
         """Secrets it needs: name → what makes the first version."""
 
     @abstractmethod
+    def with_versions(self, versions: Mapping[str, int]) -> Database:
+        """The same database, which is logged in to with these versions of its secrets."""
+
+    @abstractmethod
     def services(self, release: Path) -> list[Service]:
         """What runs on the stack's host for it, from the release's folder; none where the cloud runs it."""
 
@@ -62,20 +66,31 @@ class Database(Port, ABC):
         """
 
     @abstractmethod
-    def new_login(self) -> str:
-        """`user:password` that can take the current one's place; not let in yet.
+    def faults(self) -> list[str]:
+        """Why a stack cannot be kept in it, each a sentence, before anything is touched; empty where it can."""
+
+    @abstractmethod
+    def require_rotatable(self) -> None:
+        """See that another login can take the current one's place; changes nothing.
 
         Raises:
             Blocked: the database's roles are not ours to change; the hint says who does it, and how.
         """
 
     @abstractmethod
+    def new_login(self) -> str:
+        """`user:password` that can take the current one's place; not let in yet."""
+
+    @abstractmethod
     def admit(self, login: str) -> None:
         """Let this `user:password` in beside others, as the owner; idempotent."""
 
     @abstractmethod
-    def refuse_others(self, login: str) -> None:
-        """Let nobody but this `user:password` in, and end the connections of the others; idempotent.
+    def refuse_others(self, login: str) -> str:
+        """Let no other login of ours in than this `user:password`, and end their connections; idempotent.
+
+        Returns:
+            Who is still let in, and what to do about it, in sentences; empty where nobody is.
 
         Raises:
             NotReady: another one is still connected.
@@ -115,10 +130,10 @@ class Database(Port, ABC):
 
     @abstractmethod
     def scratch(self, name: str) -> AbstractContextManager[Database]:
-        """An empty database beside this one, dropped at the end; so is, at the start, what a killed caller left.
+        """An empty database beside this one, dropped at the end; those of interrupted callers are dropped first.
 
-        Each has a name of its own that begins with `name`: what a killed caller still has running, such as a
-        rehearsal, must not find its way into the next one.
+        Each has a name of its own that begins with `name`: an interrupted caller's rehearsal may still run, and must
+        not find its way into the next one.
 
         Raises:
             Blocked: the role may not create databases.
@@ -135,7 +150,7 @@ class Database(Port, ABC):
 
     @abstractmethod
     def size(self) -> int:
-        """Bytes it takes on the stack's host; 0 where it is kept elsewhere."""
+        """Bytes it takes of the stack's host's disk; 0 where another machine keeps it, whose disk nobody here knows."""
 
     @abstractmethod
     def require_replaceable(self) -> None:

@@ -143,9 +143,10 @@ class HostServices(Resource):
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         secrets = tuple(f"secret {name}" for name in stack.secret_makers())
-        cluster = tuple(each.name for each in stack.database.on_host() if each.name == "database cluster")
+        # PostgreSQL is started on its folder, and no server on a database which is not known to be ours.
+        database = tuple(each.name for each in stack.database.on_host() if self.name not in each.needs)
         users = tuple(each.name for each in stack.machine.on_host() if each.name == USERS[0])
-        self.needs = ("host agent", *secrets, *cluster, *users)
+        self.needs = ("host agent", *secrets, *database, *users)
 
     def find(self) -> Attributes | None:
         host = self._stack.host

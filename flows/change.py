@@ -65,7 +65,8 @@ def keep(stack: Stack, client: SyncPrefectClient) -> None:
 
 def promote(stack: Stack, secret: str, version: int) -> Stack:
     """Make this version of a secret the wanted one, and the one which a person finds; idempotent. The stack with it."""
-    promoted = replace(stack, versions={**stack.versions, secret: version})
+    versions = {**stack.versions, secret: version}
+    promoted = replace(stack, versions=versions, database=stack.database.with_versions(versions))
     keep_in_home(promoted)
     promoted.secrets.publish(secret, version)
     return promoted

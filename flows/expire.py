@@ -14,6 +14,7 @@ from blocks.host import lease as leases
 from blocks.stack import Stack
 from flows.backup import as_task, publish, rows
 from flows.cli.progress import step
+from flows.status import kept_databases
 
 
 @flow(name="expire")
@@ -30,7 +31,7 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
         catalogue = Catalogue.of(loaded, folder)
         found = catalogue.all()
         leaving = due(loaded, found)
-        publish_due(found.only(leaving))
+        publish_due(found.only(leaving), kept_databases(loaded).message)
         if not only_show:
             for each in leaving:
                 as_task(f"drop {each.id}", partial(catalogue.remove, each))
@@ -54,7 +55,12 @@ def drop_disused(stack: Stack) -> str:
         return detail.text
 
 
-def publish_due(leaving: Found) -> None:
-    """Leave what is to go as a table."""
+def publish_due(leaving: Found, databases: str) -> None:
+    """Leave what is to go as a table.
+
+    Args:
+        databases: What restores have kept, in words: dropping it is a person's to say.
+    """
     table = rows(leaving, datetime.now(UTC))
-    create_table_artifact(table=table, key="expire", description="Backups the policy no longer keeps.")
+    description = f"Backups the policy no longer keeps. Databases: {databases}."
+    create_table_artifact(table=table, key="expire", description=description)

@@ -28,7 +28,8 @@ from flows.destroy import remove_from_host
 def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:
     """What would be in the way of a stack here: `faults`, each a sentence."""
     built, site = build_spec(dict(spec), "the given spec"), at(home.root)
-    return {"faults": host_preflight.faults(home, built.name, listening(built), all_users(built, site))}
+    faults = host_preflight.faults(home, built.name, listening(built), all_users(built, site))
+    return {"faults": faults + catalog.database(built, site, {}).faults()}
 
 
 def plan(home: Home, spec: Mapping[str, Any], releases: Mapping[str, Any], versions: Mapping[str, int]) -> Answer:

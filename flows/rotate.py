@@ -86,14 +86,16 @@ def auth(stack: Stack, grace_minutes: int) -> None:
 
 def database(stack: Stack) -> None:
     """A new login to the database: let in beside the old one, then the server's, and the old one is refused."""
+    as_task("see that it can be done", stack.database.require_rotatable)
     version = as_task("make the new one", lambda: following(stack, DATABASE_LOGIN, stack.database.new_login))
     as_task("accept both", lambda: stack.database.admit(stack.secrets.read(DATABASE_LOGIN, version)))
     as_task("switch servers", lambda: switch(stack, "database_login", DATABASE_LOGIN, version))
     promoted = as_task("promote", lambda: change.promote(stack, DATABASE_LOGIN, version))
     as_task("settle", lambda: settle(promoted))
-    as_task("end the old one", lambda: refuse_old(promoted))
+    others = as_task("end the old one", lambda: refuse_old(promoted))
     as_task("forget", lambda: forget(promoted, DATABASE_LOGIN))
-    publish(["The server has another login to its database; the one before is refused. Nobody else needs to know."])
+    refused = "The login before is refused. Nobody else needs to know."
+    publish([f"The server has another login to its database. {others or refused}"])
 
 
 def following(stack: Stack, secret: str, make: Callable[[], str]) -> int:
@@ -193,16 +195,17 @@ def forget(stack: Stack, *secrets: str) -> None:
                 stack.secrets.destroy_version(secret, version)
 
 
-def refuse_old(stack: Stack) -> None:
-    """Let nobody but the new login in, and see that it is so."""
+def refuse_old(stack: Stack) -> str:
+    """Let no other login of ours in than the new one, and see that it is so. Returns who is still let in, in words."""
     login = stack.secret(DATABASE_LOGIN)
-
-    def refused() -> bool:
-        stack.database.refuse_others(login)
-        return True
-
     with step("old login refused"):
-        wait_until(refused, "the end of the old login's connections", timeout=REFUSED_SECONDS, every=0.2)
+        (others,) = wait_until(
+            lambda: [stack.database.refuse_others(login)],
+            "the end of the old login's connections",
+            timeout=REFUSED_SECONDS,
+            every=0.2,
+        )
+    return others
 
 
 def verify(stack: Stack) -> None:

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks import backups, catalog, clients, verification
 from blocks.agent.spec import Condition
-from blocks.errors import Blocked
+from blocks.errors import Blocked, SelfhostError
 from blocks.host.secret_files import AUTH_STRING
 from blocks.stack import Stack
 from flows import backup
@@ -37,7 +37,7 @@ def look(stack: Stack) -> list[Condition]:
     seen = stack.machine.observe()
     found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
     found.append(clients.fit(clients.callers(seen), stack.spec.prefect_version, time.time()))
-    found.append(backup_is_recent(stack))
+    found += [backup_is_recent(stack), kept_databases(stack)]
     alerts = stack.spec.alerts.notification_block
     return [*found, verification.alerts_reach(stack.door, alerts)] if alerts else found
 
@@ -46,6 +46,17 @@ def backup_is_recent(stack: Stack) -> Condition:
     """Whether the last verified backup is as young as the policy wants it, and every manifest can be read."""
     made, now = stack.host.home.created(), datetime.now(UTC)
     return backups.recent(backup.found(stack), stack.spec.backup, made, now)
+
+
+def kept_databases(stack: Stack) -> Condition:
+    """What restores have replaced and kept, with its size: it takes disk until somebody drops it."""
+    try:
+        kept = stack.database.kept()
+    except SelfhostError as error:
+        return Condition("KeptDatabases", False, "NoAnswer", error.what)
+    sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in kept.items())
+    told = f"kept by restores until selfhost restore --drop-old: {sizes}" if kept else "no restore has kept a database"
+    return Condition("KeptDatabases", True, "Kept" if kept else "None", told)
 
 
 def report(stack: Stack) -> dict[str, Any]:

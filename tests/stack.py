@@ -26,8 +26,9 @@ from blocks.host import system_user, wanted
 from blocks.host.home import Home
 from blocks.postgres import login as database_login
 from blocks.postgres import programs as postgres
-from blocks.postgres.programs import Login
+from blocks.postgres.connection import Login
 from blocks.spec import TOOLS
+from tests.postgres import query
 
 COMMAND = (sys.executable, "-m", "flows.cli")
 """`selfhost` of the environment the tests run in."""
@@ -170,10 +171,11 @@ class Stack:
 
     @property
     def login(self) -> Login:
-        return Login("127.0.0.1", self.port + 2, *database_login.parts(self.secret("database-login")))
+        user, password = database_login.parts(self.secret("database-login"))
+        return Login("127.0.0.1", self.port + 2, user, password, postgres.DATABASE)
 
     def query(self, sql: str) -> list[list[str]]:
-        return postgres.query(self.programs, self.login, sql)
+        return query(self.login, sql)
 
     def host_spec(self) -> dict[str, Any]:
         return dict(json.loads((self.home / "agent/spec.json").read_text()))

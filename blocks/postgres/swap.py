@@ -6,13 +6,11 @@ first moment after it is there, so that a copy or a kept one is known as ours wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from blocks.errors import Blocked, NotReady
-from blocks.postgres import programs as postgres
-from blocks.postgres.programs import Login
+from blocks.postgres import sql
+from blocks.postgres.connection import Login
 from blocks.waiting import wait_until
 
 SWAP_SECONDS = 30.0
@@ -20,35 +18,28 @@ SWAP_SECONDS = 30.0
 LONGEST = 63
 """Bytes of a name in PostgreSQL; a longer one would be cut, and name another database."""
 
-_FIND = """
-SELECT pg_get_userbyid(datdba), coalesce(shobj_description(oid, 'pg_database'), '')
-FROM pg_database WHERE datname = :'beside'
-"""
+_FIND = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1"
 _TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-_MAKE = r"""
-DROP DATABASE IF EXISTS :"beside" WITH (FORCE);
-SELECT format('CREATE DATABASE %I OWNER %I', :'beside', pg_get_userbyid(datdba))
-FROM pg_database WHERE datname = :'name' \gexec
-COMMENT ON DATABASE :"beside" IS :'mark';
-SELECT CASE setrole WHEN 0 THEN format('ALTER DATABASE %I SET %I TO %L', :'beside', setting[1], setting[2])
+_OWNER = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = $1"
+_SETTINGS = """
+SELECT CASE setrole WHEN 0 THEN format('ALTER DATABASE %I SET %I TO %L', $2::text, setting[1], setting[2])
        ELSE format('ALTER ROLE %I IN DATABASE %I SET %I TO %L',
-                   pg_get_userbyid(setrole), :'beside', setting[1], setting[2]) END
+                   pg_get_userbyid(setrole), $2::text, setting[1], setting[2]) END
 FROM pg_database JOIN pg_db_role_setting ON setdatabase = pg_database.oid,
      unnest(setconfig) line, regexp_match(line, '^([^=]+)=(.*)$') setting
-WHERE datname = :'name' \gexec
+WHERE datname = $1 AND (setrole = 0 OR pg_get_userbyid(setrole) = current_user
+                        OR (SELECT rolcreaterole AND pg_has_role(setrole, 'MEMBER WITH ADMIN OPTION') OR rolsuper
+                            FROM pg_roles WHERE rolname = current_user))
 """
-"""Owner and settings of roles in it are those of the database whose place it will take."""
-_SWAP = """
-BEGIN;
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname IN (:'name', :'beside') AND pid <> pg_backend_pid();
-ALTER DATABASE :"name" RENAME TO :"kept";
-ALTER DATABASE :"beside" RENAME TO :"name";
-COMMIT;
+"""Those of roles which are not ours to change are left to whoever has made them."""
+_END = """
+SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
+WHERE datname = ANY($1) AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE') AND NOT rolsuper)
 """
 _KEPT = """
 SELECT datname, pg_database_size(datname) FROM pg_database
-WHERE starts_with(datname, :'prefix') AND shobj_description(oid, 'pg_database') = :'mark' ORDER BY datname
+WHERE starts_with(datname, $1) AND shobj_description(oid, 'pg_database') = $2 ORDER BY datname
 """
 
 
@@ -57,47 +48,51 @@ class Place:
     """A database and what may stand beside it.
 
     Attributes:
-        programs: Folder with psql.
         maker: A login that may make, rename and drop databases, to another database than those meant here.
         name: The database.
         mark: The ownership mark, as its comment has it.
     """
 
-    programs: Path
     maker: Login
     name: str
     mark: str
 
     @property
     def beside(self) -> str:
-        """The copy that is to take its place; a fixed name, so that a killed caller's is found again."""
+        """The copy that is to take its place; a fixed name, so that an interrupted restore's is found again."""
         return f"{self.name}-restoring"
 
     def kept(self, label: str) -> str:
         return f"{self.name}-before-{label}"
 
     def make_beside(self) -> None:
-        """Make the empty copy, anew where a killed caller left one.
+        """Make the empty copy, in the place of an interrupted restore's. Its owner, and the settings of roles in it,
+        are those of the database whose place it will take.
 
         Raises:
             Blocked: a database of that name is not ours, or none may be made.
         """
-        found = self._query(_FIND)
-        if found and found[0][1] != self.mark:
-            self._require_unmarked_of_ours(found[0][1])
-        self._query(_MAKE)
+        found = sql.query(self.maker, _FIND, self.beside)
+        if found and found[0][0] != self.mark:
+            self._require_unmarked_of_ours(found[0][0])
+        self.drop_beside()
+        with sql.session(self.maker) as making:
+            making.command("CREATE DATABASE %I OWNER %I", self.beside, making.value(_OWNER, self.name))
+            making.command("COMMENT ON DATABASE %I IS %L", self.beside, self.mark)
+            for (setting,) in making.query(_SETTINGS, self.name, self.beside):
+                making.execute(setting)
 
     def _require_unmarked_of_ours(self, comment: str) -> None:
-        """A caller killed before it could mark its copy left one without a comment and without tables."""
+        """A restore that ended before it could mark its copy left one without a comment and without tables."""
         if comment:
             raise Blocked(f"the database {self.beside!r} is not ours: its comment is {comment!r}", "rename it")
-        tables = postgres.query(self.programs, replace(self.maker, database=self.beside), _TABLES)[0][0]
-        if tables != "0":
+        tables = sql.query(replace(self.maker, database=self.beside), _TABLES)[0][0]
+        if tables:
             what = f"the database {self.beside!r} is not ours: it has no comment, and {tables} tables"
             raise Blocked(what, "rename it")
 
     def drop_beside(self) -> None:
-        self._query('DROP DATABASE IF EXISTS :"beside" WITH (FORCE)')
+        drop(self.maker, self.beside)
 
     def swap(self, label: str) -> None:
         """Put the copy in the database's place, all at once or not at all.
@@ -108,29 +103,41 @@ class Place:
         Raises:
             NotReady: somebody connected all the time.
         """
-        variables = {"kept": self.kept(label)}
-        if len(variables["kept"].encode()) > LONGEST:
-            raise Blocked(f"the name {variables['kept']!r} is longer than PostgreSQL's {LONGEST} bytes")
-        wait_until(lambda: self._swapped(variables), "the swap of the databases", timeout=SWAP_SECONDS, every=0.2)
+        kept = self.kept(label)
+        if len(kept.encode()) > LONGEST:
+            raise Blocked(f"the name {kept!r} is longer than PostgreSQL's {LONGEST} bytes")
+        with sql.session(self.maker) as renaming, sql.session(self.maker, as_itself=True) as ending:
+            renames = renaming.value(_RENAMES, self.name, self.beside, kept)
+
+            def is_swapped() -> bool:
+                # Not in the renames' transaction: one session that we may not end would undo them.
+                ending.query(_END, [self.name, self.beside])
+                try:
+                    renaming.execute(renames)
+                except Blocked as error:
+                    raise NotReady(error.what) from error
+                return True
+
+            wait_until(is_swapped, "the swap of the databases", timeout=SWAP_SECONDS, every=0.2)
 
     def all_kept(self) -> dict[str, int]:
         """Databases that were replaced and not dropped: name → bytes. Only those with our mark."""
-        found = self._query(_KEPT, {"prefix": self.kept("")})
-        return {name: int(size) for name, size in found}
+        return dict(sql.query(self.maker, _KEPT, self.kept(""), self.mark))
 
     def drop_kept(self, name: str) -> None:
         """Drop one of them; anything else is refused."""
         if name not in self.all_kept():
             raise Blocked(f"{name!r} is no database which a restore of this stack has kept", "nothing was dropped")
-        self._query('DROP DATABASE IF EXISTS :"kept" WITH (FORCE)', {"kept": name})
+        drop(self.maker, name)
 
-    def _swapped(self, variables: Mapping[str, str]) -> bool:
-        try:
-            self._query(_SWAP, variables)
-        except Blocked as error:
-            raise NotReady(error.what) from error
-        return True
 
-    def _query(self, sql: str, more: Mapping[str, str] | None = None) -> list[list[str]]:
-        variables = {"name": self.name, "beside": self.beside, "mark": self.mark, **(more or {})}
-        return postgres.query(self.programs, self.maker, sql, variables)
+_RENAMES = """
+SELECT format('ALTER DATABASE %I RENAME TO %I; ALTER DATABASE %I RENAME TO %I', $1::text, $3::text, $2::text, $1::text)
+"""
+"""What comes as one text is one transaction."""
+
+
+def drop(maker: Login, name: str) -> None:
+    """Drop a database with the sessions in it, if it is there. The login must own it, or be a member of its owner."""
+    with sql.session(maker, as_itself=True) as dropping:
+        dropping.command("DROP DATABASE IF EXISTS %I WITH (FORCE)", name)

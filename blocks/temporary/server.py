@@ -24,8 +24,10 @@ from blocks.errors import SelfhostError
 from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
+from blocks.postgres import content, dump, sql
 from blocks.postgres import programs as postgres
-from blocks.postgres.programs import ADMIN, DATABASE, Cluster, Login
+from blocks.postgres.connection import Login
+from blocks.postgres.programs import ADMIN, DATABASE, Cluster
 from blocks.server import child
 from blocks.waiting import wait_until
 
@@ -116,11 +118,12 @@ class TemporaryServer:
 
     def dump(self, target: Path) -> None:
         """Dump its database to a file; the database must run."""
-        postgres.dump(self._programs(), self._login(self._database_port()), target)
+        dump.dump(self._programs(), self._login(self._database_port()), target)
 
     def row_counts(self) -> dict[str, int]:
         """Rows by table; the database must run."""
-        return postgres.row_counts(self._programs(), self._login(self._database_port()))
+        with sql.session(self._login(self._database_port())) as session:
+            return content.row_counts(session)
 
     def retire(self) -> None:
         """End it and remove its folder, once nothing of it is needed any more; idempotent.
@@ -183,25 +186,25 @@ class TemporaryServer:
 
     def _create_database(self, cluster: Cluster) -> None:
         admin = self._login(self._database_port(), "postgres")
-        exists = "SELECT 1 FROM pg_database WHERE datname = :'name' UNION ALL SELECT 0"
+        count = "SELECT count(*) FROM pg_database WHERE datname = $1"
 
-        def answers() -> list[list[str]]:
+        def answers() -> list[sql.Row]:
             # A killed one's children hold its memory for a moment, and until they are gone a new one ends at once.
             if not processes.is_alive(processes.from_data(self._record("postgres"))):
                 process = cluster.start(self.folder / "postgres.log")
                 record = processes.record_of(process.pid)._asdict()
                 write_atomically(self.folder / "postgres.json", json.dumps(record).encode(), 0o600)
-            return postgres.query(self._programs(), admin, exists, {"name": DATABASE})
+            return sql.query(admin, count, DATABASE)
 
-        is_there = wait_until(
+        found = wait_until(
             answers,
             "the temporary database's start",
             timeout=60,
             every=0.1,
             hint=f"see {self.folder / 'postgres.log'}",
         )
-        if is_there == [["0"]]:
-            postgres.query(self._programs(), admin, 'CREATE DATABASE :"name"', {"name": DATABASE})
+        if found == [(0,)]:
+            sql.command(admin, "CREATE DATABASE %I", DATABASE)
 
     def _server_environment(self, port: int, database_port: int) -> dict[str, str]:
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ") if key in os.environ}

@@ -47,7 +47,9 @@ def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     from flows import backup as copies
     from flows import expire as verb
     from flows.cli.follow import run_deployment
+    from flows.status import kept_databases
 
+    terminal.say(f"databases: {kept_databases(stack).message}")
     found = copies.found(stack)
     terminal.unreadable(found)
     leaving = verb.due(stack, found)
@@ -121,6 +123,8 @@ def rotate(
     """
     profiles = launch.users_profiles()
     stack = asked(where)
+    if what == "database":
+        stack.database.require_rotatable()  # who is to do it instead is better said before a run fails
     from blocks import catalog
     from flows import rotate as verb
     from flows.cli.follow import run_deployment

@@ -116,7 +116,7 @@ def require_database(stack: Stack) -> None:
     except NotReady:
         stack.host.start()
         seconds = restored.DATABASE_SECONDS
-        wait_until(lambda: stack.database.size() >= 0, "the database's answer", timeout=seconds, every=0.2)
+        wait_until(lambda: [stack.database.schema_revision()], "the database's answer", timeout=seconds, every=0.2)
 
 
 def back_up(stack: Stack, manifest: Manifest) -> str:

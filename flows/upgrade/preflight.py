@@ -27,6 +27,10 @@ class Facts:
     """What was found; `faults` and `notes` judge it."""
 
     vitals: Vitals
+    database: tuple[str, ...]
+    """Why the stack cannot be kept in its database."""
+    database_bytes: int
+    """What of this machine's disk the database takes."""
     free_bytes: int
     running: str
     """Flow runs that have a process now, in words."""
@@ -90,6 +94,8 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
     ]
     return Facts(
         vitals=old.database.vitals(),
+        database=tuple(old.database.faults()),
+        database_bytes=old.database.size(),
         free_bytes=old.host.free_bytes(),
         running=pools.told(each for each in pools.all_alive(client) if str(each.id) != flow_run.id),
         strangers=tuple(online),
@@ -100,8 +106,8 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
 
 def faults(facts: Facts) -> list[str]:
     """Everything that is in the way, each a sentence with its hint."""
-    needed = RELEASE_BYTES + int(COPIES * facts.vitals.size)
-    found = []
+    needed = RELEASE_BYTES + int(COPIES * facts.database_bytes)
+    found = [*facts.database]
     if facts.free_bytes < needed:
         found.append(f"{facts.free_bytes / 1e9:.1f} GB of disk are free, {needed / 1e9:.1f} are needed: make room")
     if facts.vitals.long_transactions:

@@ -21,8 +21,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blocks.postgres import programs as postgres
-from blocks.postgres.programs import ADMIN, OWNER, Login
+from blocks.postgres import dump as dumps
+from blocks.postgres import sql
+from blocks.postgres.connection import Login
+from blocks.postgres.programs import ADMIN, OWNER
 from tests.bench import history
 from tests.stack import Stack, scratch
 
@@ -62,12 +64,13 @@ def raw_seconds(stack: Stack) -> float:
     admin = Login("127.0.0.1", stack.port + 2, ADMIN, stack.secret("database-admin-password"), "postgres")
     dump, copy = stack.folder / "raw", replace(admin, database="raw")
     began = time.monotonic()
-    postgres.dump(stack.programs, stack.login, dump)
-    postgres.query(stack.programs, admin, f"CREATE DATABASE raw OWNER {OWNER}")
+    dumps.dump(stack.programs, stack.login, dump)
+    sql.query(admin, f"CREATE DATABASE raw OWNER {OWNER}")
     argv = [str(stack.programs / "pg_restore"), "--no-owner", "--no-acl", "--no-comments", "--dbname=raw", str(dump)]
-    subprocess.run(argv, env=dict(copy.environment()), check=True)
+    with copy.for_programs() as environment:
+        subprocess.run(argv, env=environment, check=True)
     seconds = time.monotonic() - began
-    postgres.query(stack.programs, admin, "DROP DATABASE raw")
+    sql.query(admin, "DROP DATABASE raw")
     dump.unlink()
     return seconds
 
@@ -93,7 +96,7 @@ def measure(stack: Stack, runs: int) -> None:
         stack.run("backup", "--reason", f"bench of {runs} runs")
     dump, drill = task_seconds(stack)
     raw = (before + raw_seconds(stack)) / 2
-    size = history.size(stack.programs, stack.login) / 1e6
+    size = history.size(stack.login) / 1e6
     print(
         f"{runs:>9} {size:>9.0f} {raw:>8.1f} {dump:>8.1f} {drill:>8.1f} {(dump + drill) / raw:>7.2f} "
         f"{1000 * (dump + drill) / runs:>11.2f} {peak.megabytes:>9.0f}",
@@ -109,7 +112,7 @@ def main() -> None:
         print("     runs        MB   raw, s  dump, s drill, s   ratio ms per run memory, MB", flush=True)
         there = 0
         for runs in parser.parse_args().runs:
-            history.fill(stack.programs, stack.login, runs - there)
+            history.fill(stack.login, runs - there)
             there = runs
             measure(stack, runs)
 

@@ -30,8 +30,8 @@ def measure(stack: Stack, runs: int) -> None:
     spec = stack.folder / "old.toml"
     spec.write_text(f'prefect_version = "{OLD}"\n')
     stack.bootstrap("--spec", str(spec))
-    history.fill(stack.programs, stack.login, runs)
-    megabytes = history.size(stack.programs, stack.login) / 1e6
+    history.fill(stack.login, runs)
+    megabytes = history.size(stack.login) / 1e6
     figures = [
         seconds(stack, "backup"),
         seconds(stack, "restore", "latest", "--yes"),

@@ -7,10 +7,8 @@ lines, spread over the 90 days that Prefect keeps them; runs of the last 7 days 
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from blocks.postgres import programs as postgres
-from blocks.postgres.programs import Login
+from blocks.postgres import content, sql
+from blocks.postgres.connection import Login
 
 BATCH = 5_000
 """Runs made in one transaction."""
@@ -128,21 +126,21 @@ FROM told, jsonb_array_elements(related) AS each;
 """
 
 
-def fill(programs: Path, login: Login, runs: int) -> None:
+def fill(login: Login, runs: int) -> None:
     """Add that many finished flow runs to a database with Prefect's schema, in PostgreSQL 18; nothing else changes.
 
     Args:
-        programs: Folder with psql.
         login: The owner's; no superuser is needed.
         runs: Number of flow runs; 10,000 make about 0.3 GB, indexes included.
     """
-    sql = _RUNS + _FLOW_RUNS + _TASK_RUNS + _LOGS + _EVENTS
-    for done in range(0, runs, BATCH):
-        number = {"runs": str(min(BATCH, runs - done))}
-        postgres.query(programs, login, f"BEGIN;\n{sql}\nCOMMIT;", number)
-    postgres.query(programs, login, "VACUUM ANALYZE")  # as autovacuum has done to a history that grew in months
+    with sql.session(login) as session:
+        for done in range(0, runs, BATCH):
+            number = str(min(BATCH, runs - done))
+            session.execute((_RUNS + _FLOW_RUNS + _TASK_RUNS + _LOGS + _EVENTS).replace(":'runs'", f"'{number}'"))
+        session.query("VACUUM ANALYZE")  # as autovacuum has done to a history that grew in months
 
 
-def size(programs: Path, login: Login) -> int:
+def size(login: Login) -> int:
     """Bytes of the whole database, indexes included."""
-    return int(postgres.query(programs, login, "SELECT pg_database_size(current_database())")[0][0])
+    with sql.session(login) as session:
+        return content.size(session)

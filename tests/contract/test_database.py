@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -18,12 +19,18 @@ from blocks.agent.spec import HostSpec
 from blocks.agent.validation import faults
 from blocks.database import Database
 from blocks.errors import Blocked, NotReady
-from blocks.local.database import LocalDatabase
+from blocks.local.database import ClusterDatabase
 from blocks.local.secret_store import LocalSecretStore
-from blocks.postgres import programs as postgres
+from blocks.postgres import sql
+from blocks.postgres.database import PostgresDatabase
+from blocks.postgres.url_database import UrlDatabase, is_fit
 from blocks.resource import Apply, Resource, visit, visit_to_delete
-from tests.postgres import OWNER, SYSTEM_USER, Cluster, free_port, reachable_programs
+from tests.postgres import OWNER, SYSTEM_USER, Cluster, free_port, query, reachable_programs
+from tests.stack import eventually
 
+PASSWORD = "a password/@:%"
+OLDER = next((each for each in Path("/usr/lib/postgresql").glob("1[3-6]/bin") if (each / "postgres").exists()), None)
+"""Programs of the system's own PostgreSQL."""
 CONTENT = """\
 CREATE TABLE public.alembic_version (version_num text);
 INSERT INTO public.alembic_version VALUES ('0f17b2');
@@ -55,16 +62,34 @@ def home(folder: Path) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def secrets_of(database: LocalDatabase) -> None:
+def secrets_of(database: PostgresDatabase) -> None:
     for name, make in database.secrets().items():
-        LocalSecretStore(folder=database.home / "secrets").ensure(name, make)
+        database.store.ensure(name, make)
+
+
+def promote(database: PostgresDatabase, value: str) -> None:
+    """Make this the login's promoted version."""
+    assert isinstance(database.versions, dict)
+    database.versions["database-login"] = database.store.add_version("database-login", value)
+
+
+def own_database(home: Path, programs: Path, port: int) -> ClusterDatabase:
+    user = SYSTEM_USER if os.geteuid() == 0 else ""
+    store = LocalSecretStore(folder=home / "secrets")
+    return ClusterDatabase(stack="trial", home=home, store=store, versions={}, programs=programs, port=port, user=user)
+
+
+def url_database(home: Path, programs: Path, url: str, password_file: Path) -> UrlDatabase:
+    store = LocalSecretStore(folder=home / "secrets")
+    return UrlDatabase(
+        stack="trial", home=home, store=store, versions={}, programs=programs, url=url, password_file=password_file
+    )
 
 
 @pytest.fixture(scope="module")
-def own_cluster(folder: Path, programs: Path) -> Iterator[LocalDatabase]:
+def own_cluster(folder: Path, programs: Path) -> Iterator[ClusterDatabase]:
     """A cluster of our own, started as the service it is on a host; it holds no database of ours yet."""
-    user = SYSTEM_USER if os.geteuid() == 0 else ""
-    database = LocalDatabase(stack="trial", home=folder, programs=programs, port=free_port(), user=user)
+    database = own_database(folder, programs, free_port())
     secrets_of(database)
     visit(named(database, "database cluster"), Apply())
     process = database.cluster().start(folder / "postgres.log")
@@ -74,31 +99,65 @@ def own_cluster(folder: Path, programs: Path) -> Iterator[LocalDatabase]:
 
 
 @pytest.fixture
-def own(own_cluster: LocalDatabase) -> Iterator[LocalDatabase]:
+def own(own_cluster: ClusterDatabase) -> Iterator[ClusterDatabase]:
     """An empty database in a cluster of our own."""
     visit(named(own_cluster, "database"), Apply())
     yield own_cluster
+    for name in own_cluster.kept():
+        own_cluster.drop_kept(name)
     visit_to_delete(named(own_cluster, "database"), Apply())
 
 
-@pytest.fixture
-def external(home: Path, programs: Path, cluster: Cluster) -> Iterator[LocalDatabase]:
-    """An empty database in a PostgreSQL which somebody else keeps."""
-    name = home.name
-    cluster.create_database(name)
-    password_file = home / "password"
-    password_file.write_text(cluster.password + "\n")
-    url = f"postgresql://{OWNER}@127.0.0.1:{cluster.port}/{name}"
-    database = LocalDatabase(stack="trial", home=home, programs=programs, port=0, url=url, password_file=password_file)
+def taken_over(home: Path, programs: Path, cluster: Cluster, user: str, password: str) -> UrlDatabase:
+    """A database that was given to us with this login, and marked as ours."""
+    (home / "password").write_text(password + "\n")
+    url = f"postgresql://{user}@127.0.0.1:{cluster.port}/{home.name}"
+    database = url_database(home, programs, url, home / "password")
     secrets_of(database)
     visit(named(database, "database"), Apply())
-    yield database
-    cluster.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    return database
 
 
-@pytest.fixture(params=["own", "external"])
-def database(request: pytest.FixtureRequest) -> LocalDatabase:
-    found: LocalDatabase = request.getfixturevalue(request.param)
+@pytest.fixture
+def given(home: Path, programs: Path, cluster: Cluster) -> Iterator[UrlDatabase]:
+    """An empty database in a PostgreSQL which somebody else keeps, with a superuser's login."""
+    cluster.create_database(home.name)
+    yield taken_over(home, programs, cluster, OWNER, cluster.password)
+    cluster.drop_databases(home.name)
+
+
+@pytest.fixture
+def cloud(home: Path, programs: Path, cluster: Cluster) -> Iterator[UrlDatabase]:
+    """The same with a login as Cloud SQL gives one: no superuser's, which may make roles and databases, and is a
+    member of the role that owns the database."""
+    app, owner = f"app {home.name}", f"owner {home.name}"
+    cluster.execute(f'CREATE ROLE "{owner}" NOLOGIN')
+    cluster.execute(f'CREATE ROLE "{app}" LOGIN CREATEDB CREATEROLE IN ROLE "{owner}" PASSWORD \'{PASSWORD}\'')
+    cluster.execute(f'CREATE DATABASE "{home.name}" OWNER "{owner}"')
+    yield taken_over(home, programs, cluster, quote(app), PASSWORD)
+    cluster.drop_databases(home.name)
+    cluster.drop_roles("selfhost_trial_%", app, owner)
+
+
+@pytest.fixture
+def rotated(cloud: UrlDatabase) -> UrlDatabase:
+    """The same after a rotation of its login."""
+    new = cloud.new_login()
+    cloud.admit(new)
+    promote(cloud, new)
+    cloud.refuse_others(new)
+    return cloud
+
+
+@pytest.fixture(params=["own", "given", "cloud", "rotated"])
+def database(request: pytest.FixtureRequest) -> PostgresDatabase:
+    found: PostgresDatabase = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["given", "cloud", "rotated"])
+def external(request: pytest.FixtureRequest) -> UrlDatabase:
+    found: UrlDatabase = request.getfixturevalue(request.param)
     return found
 
 
@@ -106,19 +165,19 @@ def named(database: Database, name: str) -> Resource:
     return next(each for each in database.on_host() if each.name == name)
 
 
-def fill(database: LocalDatabase) -> None:
-    postgres.query(database.programs, database.login(), CONTENT)
+def fill(database: PostgresDatabase) -> None:
+    query(database.login(), CONTENT)
 
 
-def empty(database: LocalDatabase) -> None:
-    postgres.query(database.programs, database.login(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+def empty(database: PostgresDatabase) -> None:
+    query(database.login(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
 
-def test_second_converge_changes_nothing(database: LocalDatabase) -> None:
+def test_second_converge_changes_nothing(database: PostgresDatabase) -> None:
     assert {visit(each, Apply()).action for each in database.on_host()} == {"keep"}
 
 
-def test_empty_until_it_has_content(database: LocalDatabase) -> None:
+def test_empty_until_it_has_content(database: PostgresDatabase) -> None:
     assert database.schema_revision() is None
     assert database.row_counts() == {}
     fill(database)
@@ -126,7 +185,7 @@ def test_empty_until_it_has_content(database: LocalDatabase) -> None:
     assert database.row_counts() == {"alembic_version": 1, "flow": 1000, 'Odd "name': 0}
 
 
-def test_a_dump_restores_to_the_same(database: LocalDatabase, home: Path) -> None:
+def test_a_dump_restores_to_the_same(database: PostgresDatabase, home: Path) -> None:
     fill(database)
     dump, before = home / "dump", database.row_counts()
     database.dump(dump)
@@ -137,18 +196,18 @@ def test_a_dump_restores_to_the_same(database: LocalDatabase, home: Path) -> Non
     assert (database.row_counts(), database.schema_revision()) == (before, "0f17b2")
 
 
-def test_a_restore_that_fails_leaves_nothing(database: LocalDatabase, home: Path) -> None:
+def test_a_restore_that_fails_leaves_nothing(database: PostgresDatabase, home: Path) -> None:
     fill(database)
     database.dump(home / "dump")
     empty(database)
-    postgres.query(database.programs, database.login(), "CREATE TABLE public.flow (id int)")  # stands in the way
+    query(database.login(), "CREATE TABLE public.flow (id int)")  # stands in the way
     with pytest.raises(Blocked, match="pg_restore failed") as caught:
         database.restore(home / "dump")
     assert caught.value.hint
     assert database.row_counts() == {"flow": 0}
 
 
-def test_a_damaged_dump_is_refused(database: LocalDatabase, home: Path) -> None:
+def test_a_damaged_dump_is_refused(database: PostgresDatabase, home: Path) -> None:
     fill(database)
     database.dump(home / "dump")
     content = (home / "dump").read_bytes()
@@ -159,25 +218,19 @@ def test_a_damaged_dump_is_refused(database: LocalDatabase, home: Path) -> None:
     assert database.row_counts() == {}
 
 
-def test_connection_url_names_the_secret_and_does_not_hold_it(database: LocalDatabase) -> None:
+def test_connection_url_names_the_secret_and_does_not_hold_it(database: PostgresDatabase) -> None:
     url = database.connection_url()
     assert re.fullmatch(r"postgresql\+asyncpg://\$\{secret:database-login\}@127\.0\.0\.1:\d+/[\w-]+", url)
     assert database.login().password not in url + repr(database)
 
 
-def test_a_login_of_somebody_elses_database_is_theirs_to_change(external: LocalDatabase) -> None:
-    with pytest.raises(Blocked, match="not ours to change") as caught:
-        external.new_login()
-    assert str(external.password_file) in caught.value.hint
-
-
-def test_its_services_are_ones_a_host_accepts(database: LocalDatabase) -> None:
+def test_its_services_are_ones_a_host_accepts(database: PostgresDatabase) -> None:
     services = tuple(database.services(Path("/release")))
     assert list(faults(HostSpec("trial", 1, services=services))) == []
-    assert len(services) == (0 if database.url else 1)
+    assert len(services) == (1 if isinstance(database, ClusterDatabase) else 0)
 
 
-def test_its_plan_shows_no_secret(database: LocalDatabase) -> None:
+def test_its_plan_shows_no_secret(database: PostgresDatabase) -> None:
     secrets = [database.secret(name) for name in database.secrets()]
     shown = str([visit(each, Apply()) for each in database.on_host()]) + str(
         [each.find() for each in database.on_host()]
@@ -185,14 +238,14 @@ def test_its_plan_shows_no_secret(database: LocalDatabase) -> None:
     assert not [secret for secret in secrets if secret in shown]
 
 
-def test_a_database_of_another_stack_is_refused(database: LocalDatabase) -> None:
+def test_a_database_of_another_stack_is_refused(database: PostgresDatabase) -> None:
     theirs = replace(database, stack="other")
     with pytest.raises(Blocked, match="is not ours") as caught:
         visit(named(theirs, "database"), Apply())
     assert "trial" in caught.value.what
 
 
-def test_a_destroy_leaves_another_stacks_database_as_it_is(external: LocalDatabase) -> None:
+def test_a_destroy_leaves_another_stacks_database_as_it_is(external: UrlDatabase) -> None:
     fill(external)
     theirs = named(replace(external, stack="other"), "database")
     change = visit_to_delete(theirs, Apply())
@@ -203,7 +256,7 @@ def test_a_destroy_leaves_another_stacks_database_as_it_is(external: LocalDataba
     assert visit(named(external, "database"), Apply()).action == "keep", "its mark was touched"
 
 
-def test_deleting_takes_its_content(database: LocalDatabase) -> None:
+def test_deleting_takes_its_content(database: PostgresDatabase) -> None:
     fill(database)
     assert visit_to_delete(named(database, "database"), Apply()).action == "delete"
     assert named(database, "database").find() is None
@@ -212,46 +265,45 @@ def test_deleting_takes_its_content(database: LocalDatabase) -> None:
 
 
 def test_where_none_answers_it_is_not_ready(home: Path, programs: Path) -> None:
-    database = LocalDatabase(stack="trial", home=home, programs=programs, port=free_port())
+    database = own_database(home, programs, free_port())
     secrets_of(database)
     for call in (database.schema_revision, database.row_counts):
         with pytest.raises(NotReady, match="does not answer"):
             call()
 
 
-def test_a_wrong_password_is_told_without_showing_it(own: LocalDatabase) -> None:
-    store, right = LocalSecretStore(folder=own.home / "secrets"), own.secret("database-login")
-    store.publish("database-login", store.add_version("database-login", "prefect_a:open-sesame"))
+def test_a_wrong_password_is_told_without_showing_it(own: ClusterDatabase) -> None:
+    right = own.secret("database-login")
+    promote(own, "prefect_a:open-sesame")
     with pytest.raises((Blocked, NotReady)) as caught:
         own.schema_revision()
-    store.publish("database-login", store.add_version("database-login", right))
+    promote(own, right)
     assert "password authentication failed" in str(caught.value)
     assert "open-sesame" not in str(caught.value)
 
 
-def test_somebody_elses_database_must_be_empty(external: LocalDatabase) -> None:
+def test_somebody_elses_database_must_be_empty(external: UrlDatabase) -> None:
     fill(external)
-    postgres.query(external.programs, external.login(), f'COMMENT ON DATABASE "{external.login().database}" IS NULL')
+    sql.command(external.login(), "COMMENT ON DATABASE %I IS NULL", external.login().database)
     with pytest.raises(Blocked, match="is not empty"):
         visit(named(external, "database"), Apply())
     assert external.row_counts()["flow"] == 1000
 
 
-def test_own_cluster_takes_passwords_alone_and_loopback_alone(own: LocalDatabase) -> None:
-    rows = postgres.query(own.programs, own.admin(), "SELECT DISTINCT auth_method FROM pg_hba_file_rules")
+def test_own_cluster_takes_passwords_alone_and_loopback_alone(own: ClusterDatabase) -> None:
+    rows = query(own.admin(), "SELECT DISTINCT auth_method FROM pg_hba_file_rules")
     assert rows == [["scram-sha-256"]]
-    assert postgres.query(own.programs, own.admin(), "SHOW listen_addresses") == [["127.0.0.1"]]
-    assert postgres.query(own.programs, own.admin(), "SHOW data_checksums") == [["on"]]
+    assert query(own.admin(), "SHOW listen_addresses") == [["127.0.0.1"]]
+    assert query(own.admin(), "SHOW data_checksums") == [["on"]]
 
 
-def test_server_is_no_superuser_of_our_own_cluster(own: LocalDatabase) -> None:
-    sql = "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
-    assert postgres.query(own.programs, own.login(), sql) == [["f", "f"]]
+def test_server_is_no_superuser_of_our_own_cluster(own: ClusterDatabase) -> None:
+    rights = "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+    assert query(own.login(), rights) == [["f", "f"]]
 
 
 def test_half_made_cluster_is_made_anew(home: Path, programs: Path) -> None:
-    user = SYSTEM_USER if os.geteuid() == 0 else ""
-    database = LocalDatabase(stack="trial", home=home, programs=programs, port=free_port(), user=user)
+    database = own_database(home, programs, free_port())
     secrets_of(database)
     half_made = database.cluster().folder / "data-01234567"
     half_made.mkdir(parents=True)
@@ -263,9 +315,42 @@ def test_half_made_cluster_is_made_anew(home: Path, programs: Path) -> None:
 
 
 def test_a_password_file_that_cannot_be_read_is_named(home: Path, programs: Path) -> None:
-    file = home / "absent"
-    url = "postgresql://me@127.0.0.1:1/mine"
-    database = LocalDatabase(stack="trial", home=home, programs=programs, port=0, url=url, password_file=file)
+    database = url_database(home, programs, "postgresql://me@127.0.0.1:1/mine", home / "absent")
     with pytest.raises(Blocked, match="password_file") as caught:
         secrets_of(database)
-    assert str(file) in str(caught.value)
+    assert str(home / "absent") in str(caught.value)
+    assert database.faults() == [str(caught.value)]
+
+
+def test_where_a_stack_can_be_kept_there_is_no_fault(database: PostgresDatabase) -> None:
+    assert database.faults() == []
+
+
+def test_a_server_that_does_not_let_us_in_is_a_fault(given: UrlDatabase) -> None:
+    given.password_file.write_text("wrong")
+    (told,) = given.faults()
+    assert "password authentication failed" in told and "wrong" not in told
+
+
+def test_only_versions_that_our_programs_dump_and_restore_are_fit() -> None:
+    fit = [is_fit(each) for each in (150_018, 160_999, 170_000, 180_001, 190_000)]
+    assert fit == [False, False, True, True, False]
+
+
+@pytest.mark.skipif(OLDER is None, reason="there is no PostgreSQL before 17 in /usr/lib/postgresql")
+def test_a_server_before_17_is_a_fault_of_one_line(home: Path, programs: Path) -> None:
+    assert OLDER is not None
+    database = url_database(
+        home, programs, f"postgresql://postgres@127.0.0.1:{free_port()}/postgres", home / "password"
+    )
+    (home / "password").write_text("open-sesame")
+    cluster = replace(own_database(home, programs, database.given().port).cluster(), bin=OLDER)
+    cluster.initialise("open-sesame")
+    process = cluster.start(home / "log")
+    try:
+        eventually(lambda: "does not answer" not in str(database.faults()), "its start", 60)
+        (told,) = database.faults()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert re.fullmatch(r"127\.0\.0\.1:\d+ is PostgreSQL 1[3-6]\.\d+.*: 17 or 18 is wanted", told)

@@ -11,24 +11,38 @@ from cryptography.fernet import Fernet
 from blocks.backups import Manifest, drilled, key_mark, lacking
 from blocks.database import SAMPLED_BLOCKS
 from blocks.errors import Blocked, NotReady
-from blocks.local.database import LocalDatabase
-from blocks.postgres import programs as postgres
-from tests.contract.test_database import database, external, fill, folder, home, own, own_cluster, programs
+from blocks.postgres import content, sql
+from blocks.postgres import dump as dumps
+from blocks.postgres.database import PostgresDatabase
+from tests.contract.test_database import (
+    cloud,
+    database,
+    external,
+    fill,
+    folder,
+    given,
+    home,
+    own,
+    own_cluster,
+    programs,
+    rotated,
+)
+from tests.postgres import query
 
-__all__ = ["database", "external", "folder", "home", "own", "own_cluster", "programs"]
+__all__ = ["cloud", "database", "external", "folder", "given", "home", "own", "own_cluster", "programs", "rotated"]
 BLOCKS = """
 CREATE TABLE public.block_document (id uuid PRIMARY KEY, created timestamptz, updated timestamptz, data jsonb)
 """
 
 
-def add_block(database: LocalDatabase, stored: str, created: int, updated: int) -> None:
+def add_block(database: PostgresDatabase, stored: str, created: int, updated: int) -> None:
     """A row as Prefect stores a block: one encrypted string; the moments are days from now."""
     moments = f"now() + interval '{created} days', now() + interval '{updated} days'"
     row = f"INSERT INTO block_document VALUES (gen_random_uuid(), {moments}, to_jsonb('{stored}'::text))"
-    postgres.query(database.programs, database.login(), row)
+    query(database.login(), row)
 
 
-def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: LocalDatabase, home: Path) -> None:
+def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: PostgresDatabase, home: Path) -> None:
     fill(database)
     said = database.dump(home / "dump")
     assert said == database.content()
@@ -36,21 +50,21 @@ def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: L
         assert scratch.content().rows == {}
         scratch.restore(home / "dump")
         assert scratch.content() == scratch.content(said.rows) == said
-        postgres.query(database.programs, scratch.login(), "UPDATE flow SET name = 'other' WHERE id = 7")
+        query(scratch.login(), "UPDATE flow SET name = 'other' WHERE id = 7")
         changed = scratch.content()
         assert (changed.rows, changed.digests == said.digests) == (said.rows, False)
     assert database.content() == said
 
 
 def test_a_scratch_database_is_gone_afterwards_and_a_left_one_goes_when_the_next_is_made(
-    database: LocalDatabase,
+    database: PostgresDatabase,
 ) -> None:
     def there() -> set[str]:
         names = "SELECT datname FROM pg_database WHERE datname ~ '^drill-2'"
-        return {row[0] for row in postgres.query(database.programs, database.login(), names)}
+        return {row[0] for row in query(database.login(), names)}
 
     with pytest.raises(KeyboardInterrupt), database.scratch("drill-2") as scratch:
-        postgres.query(database.programs, scratch.login(), "CREATE TABLE left_over (id int)")
+        query(scratch.login(), "CREATE TABLE left_over (id int)")
         assert there() == {scratch.database}
         raise KeyboardInterrupt
     assert not there()
@@ -62,31 +76,31 @@ def test_a_scratch_database_is_gone_afterwards_and_a_left_one_goes_when_the_next
     assert not there()
 
 
-def test_what_is_written_meanwhile_is_not_in_a_dump(database: LocalDatabase, home: Path) -> None:
+def test_what_is_written_meanwhile_is_not_in_a_dump(database: PostgresDatabase, home: Path) -> None:
     fill(database)
     before = database.content()
-    with postgres.snapshot(database.programs, database.login()) as seen:
-        postgres.query(database.programs, database.login(), "DELETE FROM flow WHERE id < 500")
-        assert database.content(seen=seen) == before
-        postgres.dump(database.programs, database.login(), home / "dump", seen)
+    with sql.snapshot(database.login()) as (session, seen):
+        query(database.login(), "DELETE FROM flow WHERE id < 500")
+        assert content.content(session) == before
+        dumps.dump(database.programs, database.login(), home / "dump", seen)
     assert database.content() != before
     with database.scratch("drill-3") as scratch:
         scratch.restore(home / "dump")
         assert scratch.content() == before
 
 
-def test_blocks_are_read_as_they_are_stored(database: LocalDatabase) -> None:
+def test_blocks_are_read_as_they_are_stored(database: PostgresDatabase) -> None:
     fill(database)
-    postgres.query(database.programs, database.login(), BLOCKS)
+    query(database.login(), BLOCKS)
     assert database.encrypted_blocks() == []
     for stored in ("gAAAA=", "gAAAB=", "gAAAB="):
         add_block(database, stored, 0, 0)
     assert sorted(database.encrypted_blocks()) == ["gAAAA=", "gAAAB=", "gAAAB="]
 
 
-def test_of_many_blocks_the_oldest_are_read_and_those_that_changed_last(database: LocalDatabase) -> None:
+def test_of_many_blocks_the_oldest_are_read_and_those_that_changed_last(database: PostgresDatabase) -> None:
     fill(database)
-    postgres.query(database.programs, database.login(), BLOCKS)
+    query(database.login(), BLOCKS)
     for day in range(-40, 0):
         add_block(database, f"made-{-day}", day, day)
     add_block(database, "made-long-ago-and-changed-now", -20, 0)
@@ -96,24 +110,24 @@ def test_of_many_blocks_the_oldest_are_read_and_those_that_changed_last(database
 
 
 def test_a_large_table_is_sampled_by_id_and_the_sample_is_the_same_in_a_copy(
-    database: LocalDatabase, home: Path, monkeypatch: pytest.MonkeyPatch
+    database: PostgresDatabase, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "SAMPLE", 10)
+    monkeypatch.setattr(content, "SAMPLE", 10)
     rows = "SELECT gen_random_uuid() AS id, n::text AS name FROM generate_series(1, 1000) AS n"
-    postgres.query(database.programs, database.login(), f"CREATE TABLE big AS {rows}")
+    query(database.login(), f"CREATE TABLE big AS {rows}")
     said = database.dump(home / "dump")
     with database.scratch("drill-4") as scratch:
         scratch.restore(home / "dump")
         assert scratch.content() == said
-        postgres.query(database.programs, scratch.login(), "UPDATE big SET name = name || '!'")
+        query(scratch.login(), "UPDATE big SET name = name || '!'")
         assert scratch.content().digests != said.digests
 
 
-def dumped(database: LocalDatabase, home: Path, key: str) -> Manifest:
+def dumped(database: PostgresDatabase, home: Path, key: str) -> Manifest:
     """The manifest of a dump of a database with one encrypted block."""
     fill(database)
     encrypted = Fernet(key.encode()).encrypt(b"{}").decode()
-    postgres.query(database.programs, database.login(), BLOCKS)
+    query(database.login(), BLOCKS)
     add_block(database, encrypted, -1, -1)
     said = database.dump(home / "dump")
     return Manifest(
@@ -133,17 +147,17 @@ def dumped(database: LocalDatabase, home: Path, key: str) -> Manifest:
     )
 
 
-def test_a_drill_restores_compares_and_leaves_nothing(database: LocalDatabase, home: Path) -> None:
+def test_a_drill_restores_compares_and_leaves_nothing(database: PostgresDatabase, home: Path) -> None:
     key = Fernet.generate_key().decode()
     manifest = dumped(database, home, key)
     with drilled(manifest, home / "dump", database, key) as (_, verified):
         pass
     assert verified.verified and verified.rows == manifest.rows
     left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'drill-%'"
-    assert postgres.query(database.programs, database.login(), left) == [["0"]]
+    assert query(database.login(), left) == [["0"]]
 
 
-def test_a_drill_that_finds_less_or_another_key_says_so(database: LocalDatabase, home: Path) -> None:
+def test_a_drill_that_finds_less_or_another_key_says_so(database: PostgresDatabase, home: Path) -> None:
     key = Fernet.generate_key().decode()
     made = dumped(database, home, key)
     manifest = replace(made, rows={**made.rows, "flow": 1001})
@@ -153,7 +167,7 @@ def test_a_drill_that_finds_less_or_another_key_says_so(database: LocalDatabase,
         pass
 
 
-def test_a_drill_reads_the_newest_block_too(database: LocalDatabase, home: Path) -> None:
+def test_a_drill_reads_the_newest_block_too(database: PostgresDatabase, home: Path) -> None:
     """A server that was given a wrong key goes on saving with it."""
     key, other = (Fernet.generate_key().decode() for _ in range(2))
     manifest = dumped(database, home, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import tempfile
@@ -15,29 +14,27 @@ import asyncpg
 import pytest
 
 from blocks.errors import Blocked, NotReady
-from blocks.local.database import LocalDatabase
-from blocks.local.secret_store import LocalSecretStore
+from blocks.local.database import ClusterDatabase
+from blocks.postgres import content, sql
 from blocks.postgres import login as database_login
-from blocks.postgres import programs as postgres
 from blocks.postgres.programs import DATABASE as OWN_DATABASE
-from blocks.postgres.programs import OWNER, Login
+from blocks.postgres.programs import OWNER
 from blocks.resource import Apply, visit
 from blocks.waiting import wait_until
-from tests.postgres import SYSTEM_USER, connected, free_port, reachable_programs
+from tests.contract.test_database import own_database, promote, secrets_of
+from tests.postgres import connected, free_port, reachable_programs
+from tests.postgres import query as answer
 
 OWNERS = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[LocalDatabase]:
+def database() -> Iterator[ClusterDatabase]:
     """A cluster with our database in it, whose secrets lie in a home of its own."""
     folder = Path(tempfile.mkdtemp(prefix="sh-"))
     folder.chmod(0o711)
-    user = SYSTEM_USER if os.geteuid() == 0 else ""
-    programs = reachable_programs(folder)
-    database = LocalDatabase(stack="trial", home=folder, programs=programs, port=free_port(), user=user)
-    for name, make in database.secrets().items():
-        LocalSecretStore(folder=folder / "secrets").ensure(name, make)
+    database = own_database(folder, reachable_programs(folder), free_port())
+    secrets_of(database)
     cluster, role = database.on_host()
     visit(cluster, Apply())
     process = database.cluster().start(folder / "postgres.log")
@@ -48,41 +45,31 @@ def database() -> Iterator[LocalDatabase]:
     shutil.rmtree(folder)
 
 
-def login_of(database: LocalDatabase, value: str) -> Login:
-    user, password = database_login.parts(value)
-    return replace(database.login(), user=user, password=password)
+def query(database: ClusterDatabase, value: str, statements: str) -> list[list[str]]:
+    return answer(database.login_of(value), statements)
 
 
-def query(database: LocalDatabase, value: str, sql: str) -> list[list[str]]:
-    return postgres.query(database.programs, login_of(database, value), sql)
-
-
-def promote(database: LocalDatabase, value: str) -> None:
-    store = LocalSecretStore(folder=database.home / "secrets")
-    store.publish("database-login", store.add_version("database-login", value))
-
-
-def test_the_first_login_acts_as_the_owner_who_has_none(database: LocalDatabase) -> None:
+def test_the_first_login_acts_as_the_owner_who_has_none(database: ClusterDatabase) -> None:
     assert database.login().user == "prefect_a"
     value = database.secret("database-login")
     assert query(database, value, "SELECT current_user, session_user") == [["prefect", "prefect_a"]]
     roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname LIKE 'pref%'"
-    found = postgres.query(database.programs, database.admin(), f"{roles} ORDER BY 1")
+    found = answer(database.admin(), f"{roles} ORDER BY 1")
     assert found == [["prefect", "f", "f", "f", "f"], ["prefect_a", "t", "f", "f", "f"]]
     query(database, value, "CREATE TABLE made_by_a (id int)")
     assert query(database, value, OWNERS) == [["prefect"]]
 
 
 def test_who_is_in_the_way_of_a_migration_is_seen_and_can_be_ended(
-    database: LocalDatabase, monkeypatch: pytest.MonkeyPatch
+    database: ClusterDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "LONG_SECONDS", 0)
+    monkeypatch.setattr(content, "LONG_SECONDS", 0)
     value = database.secret("database-login")
     query(database, value, "CREATE TABLE waited_for (id int); CREATE INDEX broken ON waited_for (id)")
     broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass"
     admin = replace(database.admin(), database=OWN_DATABASE)
-    postgres.query(database.programs, admin, broken)
-    with connected(login_of(database, value).url(), "a reader") as reader:
+    answer(admin, broken)
+    with connected(database.login_of(value).url(), "a reader") as reader:
         reader("BEGIN")
         (pid,) = reader("SELECT pg_backend_pid() AS pid FROM waited_for RIGHT JOIN (SELECT 1) AS one ON true")
         vitals = database.vitals()
@@ -97,14 +84,14 @@ def test_who_is_in_the_way_of_a_migration_is_seen_and_can_be_ended(
     query(database, value, "DROP TABLE waited_for")
 
 
-def test_a_converge_gives_the_owner_of_an_older_stack_its_rights(database: LocalDatabase) -> None:
-    postgres.query(database.programs, database.admin(), f"REVOKE pg_signal_backend FROM {OWNER}")
+def test_a_converge_gives_the_owner_of_an_older_stack_its_rights(database: ClusterDatabase) -> None:
+    answer(database.admin(), f"REVOKE pg_signal_backend FROM {OWNER}")
     role = database.on_host()[1]
     assert visit(role, Apply()).action == "update"
     assert visit(role, Apply()).action == "keep"
 
 
-def test_another_login_is_let_in_beside_it_and_both_do_everything(database: LocalDatabase, tmp_path: Path) -> None:
+def test_another_login_is_let_in_beside_it_and_both_do_everything(database: ClusterDatabase, tmp_path: Path) -> None:
     old, new = database.secret("database-login"), database.new_login()
     assert new.startswith("prefect_b:") and new != database.new_login()
     with pytest.raises(NotReady):
@@ -119,11 +106,11 @@ def test_another_login_is_let_in_beside_it_and_both_do_everything(database: Loca
     with database.scratch("copy") as scratch:
         scratch.restore(tmp_path / "dump")
         assert scratch.content() == said
-        assert postgres.query(scratch.programs, scratch.login(), OWNERS) == [["prefect"]]
+        assert answer(scratch.login(), OWNERS) == [["prefect"]]
     promote(database, old)
 
 
-def test_the_old_one_is_refused_and_its_connections_end(database: LocalDatabase) -> None:
+def test_the_old_one_is_refused_and_its_connections_end(database: ClusterDatabase) -> None:
     old, new = database.secret("database-login"), database.new_login()
     database.admit(new)
     asyncio.run(refuse_while_connected(database, old, new))
@@ -136,15 +123,15 @@ def test_the_old_one_is_refused_and_its_connections_end(database: LocalDatabase)
     assert {visit(each, Apply()).action for each in database.on_host()} == {"keep"}
 
 
-async def refuse_while_connected(database: LocalDatabase, old: str, new: str) -> None:
-    connection = await asyncpg.connect(login_of(database, old).url("postgresql"))
+async def refuse_while_connected(database: ClusterDatabase, old: str, new: str) -> None:
+    connection = await asyncpg.connect(database.login_of(old).url("postgresql"))
     assert await connection.fetchval("SELECT session_user") == "prefect_a"
     await asyncio.to_thread(refuse_others, database, new)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
         await connection.fetchval("SELECT 1")
 
 
-def refuse_others(database: LocalDatabase, login: str) -> None:
+def refuse_others(database: ClusterDatabase, login: str) -> None:
     def probe() -> bool:
         database.refuse_others(login)
         return True
@@ -152,10 +139,10 @@ def refuse_others(database: LocalDatabase, login: str) -> None:
     wait_until(probe, "the end of the old login's connections", timeout=10, every=0.05)
 
 
-def test_a_converge_lets_the_wanted_login_in_again(database: LocalDatabase) -> None:
+def test_a_converge_lets_the_wanted_login_in_again(database: ClusterDatabase) -> None:
     value = database.secret("database-login")
     user, _ = database_login.parts(value)
-    postgres.query(database.programs, database.admin(), f'ALTER ROLE "{user}" NOLOGIN')
+    answer(database.admin(), f'ALTER ROLE "{user}" NOLOGIN')
     role = database.on_host()[1]
     change = visit(role, Apply())
     assert (change.action, sorted(change.fields)) == ("update", ["login"])
@@ -163,21 +150,23 @@ def test_a_converge_lets_the_wanted_login_in_again(database: LocalDatabase) -> N
     assert visit(role, Apply()).action == "keep"
 
 
-def test_a_statement_that_fails_leaves_no_password_in_its_log(database: LocalDatabase) -> None:
-    value, admin = database.secret("database-login"), (database.programs, database.admin())
+def test_a_statement_that_fails_leaves_no_password_in_its_log(database: ClusterDatabase) -> None:
+    value, admin = database.secret("database-login"), database.admin()
     read_only = "default_transaction_read_only"
-    postgres.query(*admin, f"ALTER ROLE postgres SET {read_only} = on")
+    answer(admin, f"ALTER ROLE postgres SET {read_only} = on")
     try:
         with pytest.raises(Blocked, match="ALTER ROLE in a read-only transaction") as caught:
             database.admit(value)
     finally:
-        postgres.query(*admin, f"SET {read_only} = off; ALTER ROLE postgres RESET {read_only}")
+        with sql.session(admin) as resetting:
+            resetting.query(f"SET {read_only} = off")
+            resetting.query(f"ALTER ROLE postgres RESET {read_only}")
     log = (database.home / "postgres.log").read_text()
     assert "ALTER ROLE in a read-only transaction" in log
     assert database_login.parts(value)[1] not in log + str(caught.value)
 
 
-def test_a_login_that_is_none_is_refused_without_being_shown(database: LocalDatabase) -> None:
+def test_a_login_that_is_none_is_refused_without_being_shown(database: ClusterDatabase) -> None:
     right = database.secret("database-login")
     for wrong in ("open-sesame", ":open-sesame", "open-sesame:"):
         promote(database, wrong)

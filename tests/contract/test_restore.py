@@ -1,4 +1,4 @@
-"""A dump arrives whole in an older server too, or not at all; on a real PostgreSQL."""
+"""A dump arrives whole, or not at all; on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from blocks.errors import Blocked
-from blocks.postgres import programs as postgres
-from blocks.postgres.programs import Login
-from blocks.waiting import wait_until
-from tests.postgres import OWNER, SYSTEM_USER, Cluster, free_port, reachable_programs
+from blocks.postgres import content, dump, sql
+from blocks.postgres.connection import Login
+from tests.postgres import OWNER, Cluster, query, reachable_programs
+from tests.stack import eventually
 
-OLDER = next((each for each in Path("/usr/lib/postgresql").glob("1[3-6]/bin") if (each / "postgres").exists()), None)
-"""Programs of the system's own PostgreSQL."""
 ROWS = 20_000
 CONTENT = f"""\
 CREATE TABLE public.flow (id int primary key, name text);
 INSERT INTO public.flow SELECT n, 'flow ' || n FROM generate_series(1, {ROWS}) n;
 CREATE TABLE public.line (text text);
 INSERT INTO public.line SELECT 'SET transaction_timeout = 0;' FROM generate_series(1, 100);
-"""
-BEGINS_AND_DIES = """\
-#!/bin/sh
-printf 'CREATE TABLE public.flow (id int);\\nCOPY public.flow FROM stdin;\\n1\\n2\\n'
-kill -9 $$
 """
 
 
@@ -49,13 +43,18 @@ def login(cluster: Cluster, tmp_path: Path) -> Iterator[Login]:
 
 
 @pytest.fixture
-def dump(login: Login, programs: Path, tmp_path: Path) -> Path:
+def dumped(login: Login, programs: Path, tmp_path: Path) -> Path:
     """A dump of some content; its database is empty again."""
     path = tmp_path / "dump"
-    postgres.query(programs, login, CONTENT)
-    postgres.dump(programs, login, path)
-    postgres.query(programs, login, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    query(login, CONTENT)
+    dump.dump(programs, login, path)
+    query(login, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     return path
+
+
+def rows(login: Login) -> dict[str, int]:
+    with sql.session(login) as session:
+        return content.row_counts(session)
 
 
 def with_program(programs: Path, folder: Path, name: str, text: str) -> Path:
@@ -69,62 +68,48 @@ def with_program(programs: Path, folder: Path, name: str, text: str) -> Path:
     return folder
 
 
-def test_a_script_brings_all_of_it(programs: Path, login: Login, dump: Path) -> None:
-    postgres.restore_as_script(programs, login, dump)
-    assert postgres.row_counts(programs, login) == {"flow": ROWS, "line": 100}
-    assert [each.name for each in dump.parent.iterdir()] == ["dump"]
+def test_all_of_it_arrives(programs: Path, login: Login, dumped: Path) -> None:
+    dump.restore(programs, login, dumped)
+    assert rows(login) == {"flow": ROWS, "line": 100}
 
 
-def test_pg_restore_killed_within_a_table_leaves_nothing(
-    programs: Path, login: Login, dump: Path, tmp_path: Path
+def test_pg_restore_killed_within_its_work_leaves_nothing(
+    programs: Path, login: Login, dumped: Path, tmp_path: Path
 ) -> None:
-    dying = with_program(programs, tmp_path / "bin", "pg_restore", BEGINS_AND_DIES)
-    with pytest.raises(Blocked, match="pg_restore failed") as caught:
-        postgres.restore_as_script(dying, login, dump)
+    """It is killed while it waits for somebody who is making a table of the same name, one before having been made."""
+    noting = f'#!/bin/sh\necho $$ > {tmp_path}/pid\nexec {programs}/pg_restore "$@"\n'
+    bin_folder = with_program(programs, tmp_path / "bin", "pg_restore", noting)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as beside, sql.session(login) as other:
+        other.execute("BEGIN")
+        other.execute("CREATE TABLE public.line (text text)")
+        restoring = beside.submit(dump.restore, bin_folder, login, dumped)
+        eventually(lambda: query(login, waits, login.database) == [["1"]], "a restore that waits", 20)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        with pytest.raises(Blocked, match="pg_restore failed") as caught:
+            restoring.result()
+        other.execute("ROLLBACK")
     assert "nothing was changed" in caught.value.hint
-    assert postgres.row_counts(programs, login) == {}
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["bin", "dump"]
+    assert rows(login) == {}
 
 
-def test_a_dump_cut_off_within_a_table_leaves_nothing(programs: Path, login: Login, dump: Path) -> None:
-    dump.write_bytes(dump.read_bytes()[:-20_000])
+def test_a_dump_cut_off_within_a_table_leaves_nothing(programs: Path, login: Login, dumped: Path) -> None:
+    dumped.write_bytes(dumped.read_bytes()[:-20_000])
     with pytest.raises(Blocked, match="pg_restore failed"):
-        postgres.restore_as_script(programs, login, dump)
-    assert postgres.row_counts(programs, login) == {}
+        dump.restore(programs, login, dumped)
+    assert rows(login) == {}
 
 
-def test_a_table_in_the_way_leaves_nothing_else(programs: Path, login: Login, dump: Path) -> None:
-    postgres.query(programs, login, "CREATE TABLE public.line (text text)")
-    with pytest.raises(Blocked, match="psql failed"):
-        postgres.restore_as_script(programs, login, dump)
-    assert postgres.row_counts(programs, login) == {"line": 0}
+def test_a_table_in_the_way_leaves_nothing_else(programs: Path, login: Login, dumped: Path) -> None:
+    query(login, "CREATE TABLE public.line (text text)")
+    with pytest.raises(Blocked, match="pg_restore failed"):
+        dump.restore(programs, login, dumped)
+    assert rows(login) == {"line": 0}
 
 
-def test_the_script_is_ours_alone_and_psql_holds_the_lease(
-    programs: Path, login: Login, dump: Path, tmp_path: Path
-) -> None:
+def test_pg_restore_holds_the_lease(programs: Path, login: Login, dumped: Path, tmp_path: Path) -> None:
     said = tmp_path / "said"
-    look = f'#!/bin/sh\nfor script; do :; done\n{{ stat -c "mode %a" "$script"; ls -l /proc/$$/fd; }} > {said}\n'
-    looking = with_program(programs, tmp_path / "bin", "psql", look)
+    looking = with_program(programs, tmp_path / "bin", "pg_restore", f"#!/bin/sh\nls -l /proc/$$/fd > {said}\n")
     with (tmp_path / "lease.json").open("w") as lease:
-        postgres.restore_as_script(looking, login, dump, (lease.fileno(),))
-    assert said.read_text().startswith("mode 600\n")
+        dump.restore(looking, login, dumped, (lease.fileno(),))
     assert f"-> {tmp_path}/lease.json\n" in said.read_text()
-
-
-@pytest.mark.skipif(OLDER is None, reason="there is no PostgreSQL before 17 in /usr/lib/postgresql")
-def test_a_server_before_17_takes_it(programs: Path, login: Login, dump: Path) -> None:
-    assert OLDER is not None
-    with tempfile.TemporaryDirectory(prefix="sh-") as folder:
-        Path(folder).chmod(0o711)
-        cluster = postgres.Cluster(OLDER, Path(folder) / "pg", free_port(), SYSTEM_USER if os.geteuid() == 0 else "")
-        cluster.initialise(login.password)
-        process = cluster.start(Path(folder) / "log")
-        try:
-            older = Login("127.0.0.1", cluster.port, postgres.ADMIN, login.password, "postgres")
-            wait_until(lambda: postgres.query(programs, older, "SELECT 1"), "its start", timeout=60, every=0.1)
-            postgres.restore(programs, older, dump)
-            assert postgres.row_counts(programs, older) == {"flow": ROWS, "line": 100}
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)

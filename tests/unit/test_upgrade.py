@@ -16,7 +16,7 @@ from flows.upgrade.report import Report, markdown
 
 GB = 1_000_000_000
 MOVES = Condition("SchedulerMoves", True, "RunAppeared", "a new schedule got its scheduled run")
-WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), 20 * GB, "no run", (), {"3.8.3": 0.0}, MOVES)
+WELL = Facts(Vitals(GB, {"log": 7_000_000}, (), ()), (), GB, 20 * GB, "no run", (), {"3.8.3": 0.0}, MOVES)
 REHEARSED: dict[str, Any] = {
     "migration_seconds": 6.5,
     "steps": [{"what": "upgraded", "seconds": 6.4}],
