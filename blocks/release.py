@@ -156,10 +156,23 @@ def prepare_tools(store: Path, environment: Mapping[str, str] | None = None) -> 
 
 
 def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tuple[str, ...]) -> Release:
-    python = interpreter.base_python()
-    parts = [lock.sha256, *(each.sha256 for each in wheels), interpreter.version(python)]
-    digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-    return Release(f"{label}-{digest[:12]}", python, uv_binary(), lock, wheels, smoke)
+    """A release for this machine's platform; nothing else of this machine is in it."""
+    return Release(_id(label, lock, wheels, interpreter.platform()), lock, wheels, smoke)
+
+
+def _id(label: str, lock: Artifact, wheels: Sequence[Artifact], platform: str) -> str:
+    digest = hashlib.sha256(" ".join([lock.sha256, *(each.sha256 for each in wheels), platform]).encode()).hexdigest()
+    return f"{label}-{digest[:12]}"
+
+
+def as_kept(release: Release, kept: Release | None) -> Release:
+    """The same release under the id by which it is installed already: no change, and so no restart.
+
+    Before December 2026 an id was made with the whole version of the Python which made it.
+    """
+    label = release.id.rpartition("-")[0]
+    former = _id(label, release.lock, release.wheels, interpreter.version(interpreter.base_python()))
+    return replace(release, id=former) if kept is not None and kept.id == former else release
 
 
 def drop_cut_bytecode(environment: Path) -> int:
@@ -196,13 +209,6 @@ def keep(store: Path, name: str, content: bytes) -> Artifact:
         make_folders(path.parent)
         write_atomically(path, content, 0o644)
     return artifact
-
-
-def uv_binary() -> str:
-    """Path of the uv that came with our dependencies."""
-    from uv import find_uv_bin
-
-    return str(find_uv_bin())
 
 
 def requirements(prefect_version: str, project: Project) -> list[str]:
@@ -258,7 +264,8 @@ def _compile(
     with tempfile.TemporaryDirectory() as folder:
         constraint_file = Path(folder) / "constraints.txt"
         constraint_file.write_text(pins)
-        argv = [uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", *options]
+        argv = [interpreter.uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *options]
+        argv += ["--generate-hashes"]
         argv += ["--only-binary", ":all:"]  # to ask a source package what it needs is to execute it
         argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*interpreter.minor())]
         # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from blocks import release
+from blocks.host.interpreter import uv_binary
 from blocks.wheel import build_wheel
 
 
@@ -25,4 +26,4 @@ def install(prefect_version: str, folder: Path) -> Path:
 
 
 def _uv(folder: Path, *arguments: str) -> None:
-    subprocess.run([release.uv_binary(), *arguments], cwd=folder, check=True, capture_output=True, timeout=300)
+    subprocess.run([uv_binary(), *arguments], cwd=folder, check=True, capture_output=True, timeout=300)

@@ -70,6 +70,11 @@ class Layout:
         return self.agent / "config.json"
 
     @property
+    def uv(self) -> Path:
+        """The program that makes the environments of releases."""
+        return self.agent / "uv"
+
+    @property
     def spec(self) -> Path:
         return self.agent / "spec.json"
 

@@ -17,6 +17,7 @@ from .config import AgentConfig, Layout
 from .definitions import Wanted, wanted_services
 from .installation import Installation
 from .jobs import Jobs
+from .releases import Tools
 from .rendering import Rendered
 from .reporting import Findings
 from .secret_value import UnusableSecret
@@ -40,7 +41,7 @@ class Convergence:
         self._secrets = config.secrets
         self._arrivals = Arrivals(wake)
         self._rendered = Rendered(Path(config.secrets))
-        self._releases = Installation(layout.releases, Path(config.store), self._arrivals)
+        self._releases = Installation(layout.releases, Path(config.store), Tools.of_agent(layout.uv), self._arrivals)
         self._checks = Checks(self._arrivals)
         self._services = Supervision(service_manager, self._checks, self._obstacle)
         self._jobs = jobs

@@ -10,6 +10,7 @@ from pathlib import Path
 from . import releases
 from .arrivals import Arrivals
 from .definitions import releases_needed
+from .releases import Tools
 from .retry import Retry
 from .spec import Release
 
@@ -17,10 +18,11 @@ from .spec import Release
 class Installation:
     """Which releases are wanted, and how far each is."""
 
-    def __init__(self, root: Path, store: Path, arrivals: Arrivals) -> None:
+    def __init__(self, root: Path, store: Path, tools: Tools, arrivals: Arrivals) -> None:
         """`root` is the folder of all releases, `store` that of the artifacts."""
         self._root = root
         self._store = store
+        self._tools = tools
         self._arrivals = arrivals
         self._wanted: dict[str, Release] = {}
         self._retries: dict[str, Retry] = {}
@@ -52,7 +54,7 @@ class Installation:
         """In a thread of its own: takes seconds to minutes."""
         reason = ""
         try:
-            releases.install(release, self._root, self._store)
+            releases.install(release, self._root, self._store, self._tools)
         except (releases.ReleaseFailed, OSError) as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - the release's fault; a dead thread would say nothing

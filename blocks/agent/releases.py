@@ -10,7 +10,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,26 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*(?:=
 _DROPPED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "UV_CONSTRAINT")
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What makes an environment, on the machine it is made on."""
+
+    python: str
+    """Interpreter the environment is made from (absolute path)."""
+    uv: str
+    """uv (absolute path)."""
+
+    @classmethod
+    def of_agent(cls, uv: Path) -> Tools:
+        """The interpreter which the agent runs on, and the uv that came with it."""
+        return cls(os.path.realpath(sys.executable), str(uv))
+
+
 class ReleaseFailed(Exception):
     """A release could not be installed. The message says which one, in which step, and what the tool said."""
 
 
-def install(release: Release, root: Path, store: Path) -> bool:
+def install(release: Release, root: Path, store: Path, tools: Tools) -> bool:
     """Make `root/<id>` the virtual environment of a release. Returns whether something was done.
 
     A folder with a matching `complete` marker is whole and left alone; one without is made anew. Two callers
@@ -53,6 +70,7 @@ def install(release: Release, root: Path, store: Path) -> bool:
     Args:
         root: folder of all releases.
         store: folder with the artifacts as `sha256/<digits>`.
+        tools: what makes the environment.
 
     Raises:
         ReleaseFailed: an artifact is missing or damaged, or a step failed; the next call starts afresh.
@@ -63,7 +81,7 @@ def install(release: Release, root: Path, store: Path) -> bool:
     with _exclusive(root / f".{release.id}.lock") as lock:
         if is_whole(release, root):
             return False
-        _install(release, root, store, lock)
+        _install(release, root, store, tools, lock)
     return True
 
 
@@ -80,7 +98,7 @@ def _marker(release: Release) -> dict[str, object]:
     return {"lock": release.lock.sha256, "wheels": [each.sha256 for each in release.wheels]}
 
 
-def _install(release: Release, root: Path, store: Path, held: int) -> None:
+def _install(release: Release, root: Path, store: Path, tools: Tools, held: int) -> None:
     folder, staged = root / release.id, root / f".{release.id}.artifacts"
     try:
         for leftover in (folder, staged):
@@ -89,7 +107,7 @@ def _install(release: Release, root: Path, store: Path, held: int) -> None:
         folder.mkdir(mode=0o700)  # closed while uv is at work: it makes a lock in it which anybody could write to
         lock = _stage(release, release.lock, staged, store)
         wheels = [_stage(release, each, staged, store) for each in release.wheels]
-        for step, command in commands(release, folder, staged, lock, wheels):
+        for step, command in commands(tools, folder, staged, lock, wheels):
             _run(release, step, command, held)
         (folder / ".lock").unlink(missing_ok=True)
         folder.chmod(0o755)
@@ -103,7 +121,7 @@ def _install(release: Release, root: Path, store: Path, held: int) -> None:
 
 
 def commands(
-    release: Release, folder: Path, staged: Path, lock: Path, wheels: Sequence[Path]
+    tools: Tools, folder: Path, staged: Path, lock: Path, wheels: Sequence[Path]
 ) -> list[tuple[str, list[str]]]:
     """The steps of an installation, as (name, argv). Pure but for reading the lock.
 
@@ -111,13 +129,13 @@ def commands(
     environment's own interpreter, in which code of any of its packages might run.
     """
     python = str(folder / "bin" / "python")
-    uv = [release.uv, "--quiet"]
+    uv = [tools.uv, "--quiet"]
     into = [*uv, "pip", "install", "--python", python, "--no-deps", "--only-binary", ":all:"]
     sources = ["--find-links", str(staged)] if wheels else []
     offline = ["--no-index"] if len(wheels) > 1 else []
     locked = locked_names(lock.read_text(encoding="utf-8"))
     own = [str(each) for each in wheels if _distribution(each.name) not in locked]
-    steps = [("uv venv", [*uv, "venv", "--no-project", "--python", release.python, str(folder)])]
+    steps = [("uv venv", [*uv, "venv", "--no-project", "--python", tools.python, str(folder)])]
     if own:
         steps.append(("uv pip install of our own", [*into, "--no-index", *own]))
     if locked:

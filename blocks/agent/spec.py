@@ -33,11 +33,7 @@ class Release:
     """One pinned, installable set: becomes the virtual environment `releases/<id>/`."""
 
     id: str
-    """Prefect version and content digest, such as `3.8.8-1f0c2d3e4a5b`; names the folder."""
-    python: str
-    """Interpreter the environment is made from (absolute path)."""
-    uv: str
-    """The uv binary which makes it (absolute path)."""
+    """Prefect version and digest of artifacts and platform, such as `3.8.8-1f0c2d3e4a5b`; names the folder."""
     lock: Artifact
     """Requirements with hashes; installed with `--require-hashes`."""
     wheels: tuple[Artifact, ...] = ()
@@ -224,6 +220,8 @@ class HostStatus:
     conditions: tuple[Condition, ...] = ()
 
 
+FORMER_KEYS = {"Release": frozenset({"python", "uv"})}
+"""Keys that what was written before December 2026 has: paths of whoever had made a release. They are passed over."""
 T = TypeVar("T")
 
 
@@ -270,6 +268,7 @@ def _build(kind: Any, data: Any, path: str) -> Any:
 def _build_dataclass(kind: Any, data: Any, path: str) -> Any:
     _require(isinstance(data, dict), path, "an object", data)
     hints = typing.get_type_hints(kind)
+    data = {key: each for key, each in data.items() if key not in FORMER_KEYS.get(kind.__name__, ())}
     unknown = sorted(set(data) - set(hints))
     if unknown:
         raise InvalidSpec(f"{path}.{unknown[0]}: unknown key")

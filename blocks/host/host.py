@@ -24,7 +24,7 @@ from blocks.host import disused, reach, restore_record
 from blocks.host.bundle import build_agent
 from blocks.host.disused import Disused
 from blocks.host.home import Home
-from blocks.host.interpreter import base_python
+from blocks.host.interpreter import base_python, ensure_uv
 from blocks.waiting import wait_until
 
 INSTALL_SECONDS = 1800.0
@@ -72,6 +72,8 @@ class Host:
         applied = self.applied()
         if applied is not None and spec.generation <= applied.generation:
             raise Conflict(f"generation {spec.generation} is not above {applied.generation}", "run the command again")
+        if not (self.home.agent / "uv").exists():
+            self.renew_agent()  # one from before December 2026 reads no spec of ours, whose releases name no uv
         write_atomically(self.home.agent / "spec.json", to_json(spec).encode(), 0o600)
         if not processes.is_alive(self.daemon()):
             self.start()  # nothing else would, before a bootstrap
@@ -118,9 +120,18 @@ class Host:
         """Put the host agent's archive and configuration in place; idempotent."""
         folder = self.home.agent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_uv(folder / "uv")
         write_atomically(folder / "agent.pyz", build_agent(), 0o755)
         if self.agent is not None:
             write_atomically(folder / "config.json", to_json(self.agent).encode(), 0o600)
+
+    def renew_agent(self) -> None:
+        """Put this code's agent in the place of the one that runs, if any; services go on, and it takes them up."""
+        self.write_agent()
+        running = self.daemon()
+        if running is not None:
+            processes.end(running)
+        self.start()
 
     def daemon(self) -> ProcessRecord | None:
         """The record which the running agent leaves, or an earlier one has left; None where none ever ran."""

@@ -116,20 +116,18 @@ class HostAgent(Resource):
         if not self._archive.exists() or not self._config.exists():
             return None
         return {
+            "uv": (self._host.home.agent / "uv").exists(),
             "archive": _digest(self._archive.read_bytes()),
             "config": self._config.read_text("utf-8", errors="replace"),
             "running": processes.is_alive(self._host.daemon()),
         }
 
     def want(self) -> Attributes:
-        return {"archive": _digest(build_agent()), "config": to_json(self._host.agent), "running": True}
+        config = to_json(self._host.agent)
+        return {"uv": True, "archive": _digest(build_agent()), "config": config, "running": True}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        self._host.write_agent()
-        running = self._host.daemon()
-        if running is not None:
-            processes.end(running)  # services go on; the new agent takes them up
-        self._host.start()
+        self._host.renew_agent()
 
     def delete(self) -> None:
         self._host.stop()

@@ -20,12 +20,12 @@ from typing import NoReturn
 
 from blocks import release as releases
 from blocks.agent.files import make_folders
-from blocks.agent.releases import ReleaseFailed, install
+from blocks.agent.releases import ReleaseFailed, Tools, install
 from blocks.agent.spec import Release
 from blocks.errors import Blocked, SelfhostError
 from blocks.host import home as home_folder
+from blocks.host import interpreter, preflight, secret_files, system_user, wanted
 from blocks.host import lease as leases
-from blocks.host import preflight, secret_files, system_user, wanted
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.host.lease import Lease
@@ -71,14 +71,7 @@ def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Rele
         prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)
     kept = wanted.find(home)
     saved = kept.releases if kept else {}
-    return {name: _as_saved(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
-
-
-def _as_saved(release: Release, saved: Release | None) -> Release:
-    """The same release is no change where only another environment's uv would make it now."""
-    if saved and saved.id == release.id and Path(saved.uv).exists():
-        return dataclasses.replace(saved, versions=release.versions)
-    return release
+    return {name: releases.as_kept(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
 
 
 def refuse_version_change(spec: StackSpec, home: Home) -> None:
@@ -132,9 +125,10 @@ def install_release(release: Release, home: Home) -> None:
 
     Without its smoke imports: our own server runs from the same lock, and the service says at its start.
     """
+    tools = Tools(interpreter.base_python(), interpreter.uv_binary())
     with step(f"release {release.id}") as detail:
         try:
-            done = install(dataclasses.replace(release, smoke=()), home.releases, home.store)
+            done = install(dataclasses.replace(release, smoke=()), home.releases, home.store, tools)
         except ReleaseFailed as error:
             raise SelfhostError(str(error), "the disk may be full, or the index out of reach; run it again") from error
         detail.text = "installed" if done else "is there"

@@ -74,12 +74,7 @@ def wanted_form(old: Stack, to: str, wheel: str) -> Stack:
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
     home, reach = old.host.home, old.host.reach()
     resolved = release.prepare_all(spec.prefect_version, wheel, home.store, spec.release_packages, reach)
-    return {name: _as_now(each, old.releases.get(name)) for name, each in resolved.items()}
-
-
-def _as_now(resolved: Release, now: Release | None) -> Release:
-    """The same release is no change where only another environment's uv would make it."""
-    return now if now and now.id == resolved.id else resolved
+    return {name: release.as_kept(each, old.releases.get(name)) for name, each in resolved.items()}
 
 
 def look(old: Stack, client: SyncPrefectClient) -> Facts:

@@ -41,7 +41,7 @@ from tests.traffic import headers
 
 AUTH = "admin:a-secret-of-this-test"
 PUBLIC = "https://prefect.example.org"
-RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+RELEASE = Release("3.8.8-0123456789ab", Artifact("lock.txt", "0" * 64))
 FLOW = """
 from pathlib import Path
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import prefect
 import pytest
 
-from blocks import clients, release
+from blocks import clients
+from blocks.host.interpreter import uv_binary
 from tests.front_door import FrontDoor, front_door
 from tests.held import Slot, holding, server_environment
 from tests.postgres import Cluster, base_environment
@@ -70,7 +71,7 @@ def served(cluster: Cluster, migrated_database: str, tmp_path_factory: pytest.Te
 
 def installed(version: str, folder: Path) -> Path:
     """Python of an environment with that Prefect, made in a second where the cache is warm."""
-    python, uv = folder / version / "bin/python", release.uv_binary()
+    python, uv = folder / version / "bin/python", uv_binary()
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, version], cwd=folder, check=True, timeout=60)
     install = [uv, "pip", "install", "--quiet", "--python", python, f"prefect=={version}"]
     subprocess.run(install, cwd=folder, check=True, timeout=300)

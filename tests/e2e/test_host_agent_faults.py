@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ import pytest
 from blocks.agent import processes
 from blocks.agent.files import write_atomically
 from blocks.agent.spec import Artifact, File, Health, Release, Service, Socket
+from blocks.host.interpreter import uv_binary
 from tests import disk
 from tests.agent import SLEEPER, Host, eventually, python, sleeper
 from tests.e2e.test_host_agent import free_port, get, host, hosted, web
@@ -231,8 +231,8 @@ def test_a_taken_port_is_told_and_stops_nothing_else(host: Host) -> None:
 def test_a_service_waits_for_its_release_and_a_broken_one_stops_nothing(host: Host) -> None:
     lock = b"# nothing but the environment\n"
     digest = hashlib.sha256(lock).hexdigest()
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    release = Release("1.0-a", sys.executable, uv, Artifact("lock.txt", digest))
+    host.layout.uv.symlink_to(uv_binary())
+    release = Release("1.0-a", Artifact("lock.txt", digest))
     broken = dataclasses.replace(release, id="1.0-b", lock=Artifact("lock.txt", "0" * 64))
     inside = (str(host.layout.releases / "1.0-a" / "bin" / "python"), "-c", SLEEPER)
     services = (Service("released", inside), sleeper("independent"))

@@ -44,7 +44,7 @@ FORMER_BLOCKS = {
     "local-proxy": "blocks.local.proxy",
     "local-secret-store": "blocks.local.secret_store",
 }
-RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+RELEASE = Release("3.8.8-0123456789ab", Artifact("lock.txt", "0" * 64))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.in_process import selfhost
 from tests.unit.test_lease import LEAVE
 
 ROOT = Path(__file__).resolve().parents[2]
-RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+RELEASE = Release("3.8.8-0123456789ab", Artifact("lock.txt", "0" * 64))
 
 
 def in_a_process(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

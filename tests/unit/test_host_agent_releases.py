@@ -9,7 +9,6 @@ import io
 import os
 import shutil
 import sys
-import sysconfig
 import tarfile
 import tempfile
 import zipfile
@@ -18,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from blocks.agent.releases import NOBODY, ReleaseFailed, install, is_whole, locked_names
+from blocks.agent.releases import NOBODY, ReleaseFailed, Tools, install, is_whole, locked_names
 from blocks.agent.spec import Artifact, Release
-from blocks.host.interpreter import base_python
+from blocks.host.interpreter import base_python, uv_binary
 
-UV = shutil.which("uv") or str(Path(sysconfig.get_path("scripts")) / "uv")
+TOOLS = Tools(base_python(), uv_binary())
 
 
 def make_wheel(folder: Path, name: str, code: str) -> Path:
@@ -63,9 +62,7 @@ def release(tmp_path: Path, store: Path) -> Release:
     )
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"tiny-locked==1.0 \\\n    --hash=sha256:{hashlib.sha256(locked.read_bytes()).hexdigest()}\n")
-    return Release(
-        "1.0-abc", sys.executable, UV, put(store, lock), (put(store, locked), put(store, own)), ("tiny_own",)
-    )
+    return Release("1.0-abc", put(store, lock), (put(store, locked), put(store, own)), ("tiny_own",))
 
 
 def test_a_release_is_installed_once_and_a_half_made_one_again(
@@ -73,7 +70,7 @@ def test_a_release_is_installed_once_and_a_half_made_one_again(
 ) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     root = tmp_path / "releases"
-    assert install(release, root, store) is True
+    assert install(release, root, store, TOOLS) is True
     assert is_whole(release, root)
     folder = root / release.id
     packages = next(folder.glob("lib/python*/site-packages"))
@@ -84,31 +81,31 @@ def test_a_release_is_installed_once_and_a_half_made_one_again(
     assert not [each for each in root.iterdir() if each.name.endswith(".artifacts")]
 
     before = folder.stat().st_ino
-    assert install(release, root, store) is False and folder.stat().st_ino == before
+    assert install(release, root, store, TOOLS) is False and folder.stat().st_ino == before
 
     (folder / "complete").unlink()
     (packages / "tiny_own" / "__init__.py").unlink()
-    assert install(release, root, store) is True
+    assert install(release, root, store, TOOLS) is True
     assert (packages / "tiny_own" / "__init__.py").exists()
 
 
 def test_other_artifacts_under_one_id_are_installed_anew(tmp_path: Path, store: Path, release: Release) -> None:
     root = tmp_path / "releases"
-    install(release, root, store)
+    install(release, root, store, TOOLS)
     own = make_wheel(tmp_path, "tiny_own", "import tiny_locked, sys\n")
     other = dataclasses.replace(release, wheels=(release.wheels[0], put(store, own)))
     assert not is_whole(other, root)
-    assert install(other, root, store) is True
+    assert install(other, root, store, TOOLS) is True
 
 
 def test_a_damaged_or_missing_artifact_is_named(tmp_path: Path, store: Path, release: Release) -> None:
     path = store / "sha256" / release.wheels[1].sha256
     path.write_bytes(b"broken")
     with pytest.raises(ReleaseFailed, match=r"tiny_own-1.0-py3-none-any.whl is damaged"):
-        install(release, tmp_path / "releases", store)
+        install(release, tmp_path / "releases", store, TOOLS)
     path.unlink()
     with pytest.raises(ReleaseFailed, match="is not in the store"):
-        install(release, tmp_path / "releases", store)
+        install(release, tmp_path / "releases", store, TOOLS)
     assert not is_whole(release, tmp_path / "releases")
 
 
@@ -117,13 +114,13 @@ def test_the_hashes_of_the_lock_are_required(tmp_path: Path, store: Path, releas
     lock.write_text(f"tiny-locked==1.0 --hash=sha256:{'0' * 64}\n")
     wrong = dataclasses.replace(release, lock=put(store, lock))
     with pytest.raises(ReleaseFailed, match=r"(?s)release 1.0-abc: uv pip install failed .*[Hh]ash"):
-        install(wrong, tmp_path / "releases", store)
+        install(wrong, tmp_path / "releases", store, TOOLS)
 
 
 def test_what_does_not_import_is_not_whole(tmp_path: Path, store: Path, release: Release) -> None:
     broken = dataclasses.replace(release, smoke=("tiny_own", "not_there"))
     with pytest.raises(ReleaseFailed, match=r"(?s)smoke imports failed .*No module named 'not_there'"):
-        install(broken, tmp_path / "releases", store)
+        install(broken, tmp_path / "releases", store, TOOLS)
     assert not is_whole(broken, tmp_path / "releases")
 
 
@@ -147,14 +144,14 @@ def test_packages_that_anybody_chose_are_executed_by_root_in_no_way(open_folder:
     lock, store = open_folder / "requirements.txt", open_folder / "store"
     lock.write_text(f"tiny-locked==1.0 --hash=sha256:{hashlib.sha256(locked.read_bytes()).hexdigest()}\n")
     wheels = (put(store, locked), put(store, own))
-    made = Release("1.0-abc", base_python(), UV, put(store, lock), wheels, untrusted=True)
-    assert install(made, open_folder / "releases", store)
+    made = Release("1.0-abc", put(store, lock), wheels, untrusted=True)
+    assert install(made, open_folder / "releases", store, TOOLS)
     assert not marker.exists()
     (open_folder / "releases/1.0-abc/complete").unlink()
     tried = dataclasses.replace(made, smoke=("tiny_locked",))
     whose = os.geteuid() or NOBODY
     with pytest.raises(ReleaseFailed, match=f"tiny_locked cannot be imported: RuntimeError: {whose}"):
-        install(tried, open_folder / "releases", store)
+        install(tried, open_folder / "releases", store, TOOLS)
     assert not marker.exists() or marker.read_text() == str(whose)
 
 
@@ -176,13 +173,13 @@ def test_nothing_is_built(tmp_path: Path, store: Path, release: Release) -> None
     lock.write_text(f"tiny-locked==1.0 --hash=sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}\n")
     wheels = (put(store, source), release.wheels[1])
     with pytest.raises(ReleaseFailed, match="uv pip install failed"):
-        install(dataclasses.replace(release, lock=put(store, lock), wheels=wheels), tmp_path / "releases", store)
+        install(dataclasses.replace(release, lock=put(store, lock), wheels=wheels), tmp_path / "releases", store, TOOLS)
     assert not (tmp_path / "marker").exists()
 
 
 def test_without_uv_it_says_so(tmp_path: Path, store: Path, release: Release) -> None:
     with pytest.raises(ReleaseFailed, match="/no/uv"):
-        install(dataclasses.replace(release, uv="/no/uv"), tmp_path / "releases", store)
+        install(release, tmp_path / "releases", store, Tools(sys.executable, "/no/uv"))
     assert not is_whole(release, tmp_path / "releases")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -30,12 +31,21 @@ ARTIFACT = Artifact("lock.txt", "0" * 64)
 GOOD = HostSpec(
     "s",
     1,
-    releases=(Release("3.8.8-abc", "/usr/bin/python3", "/usr/bin/uv", ARTIFACT, (ARTIFACT,), ("prefect",)),),
+    releases=(Release("3.8.8-abc", ARTIFACT, (ARTIFACT,), ("prefect",)),),
     sockets=(Socket("web", "127.0.0.1", 4201),),
     files=(File("/etc/x", "y"),),
     services=(Service("server", ("/x",), sockets=("web",), files=("/etc/x",)),),
     jobs=(Job("migrate", ("/x",), "1", after=("server",)),),
 )
+
+
+def test_what_was_written_before_december_2026_is_read() -> None:
+    """Its releases said which Python and uv had made them; so does what is wanted of a stack from then."""
+    now = HostSpec("prefect", 1, releases=(Release("3.8.8-abc", ARTIFACT),))
+    then = json.loads(to_json(now))
+    then["releases"][0] |= {"python": "/usr/bin/python3", "uv": "/old/checkout/.venv/bin/uv"}
+    del then["releases"][0]["versions"]
+    assert read_spec(json.dumps(then)) == now
 
 
 def test_a_good_spec_comes_back_as_it_was() -> None:
@@ -63,9 +73,9 @@ def test_a_status_comes_back_as_it_was() -> None:
         ({"services": (Service("a", ("/x",), secrets={"V": "../x"}),), "jobs": ()}, "'../x' cannot name a secret"),
         ({"sockets": (Socket("web", "127.0.0.1", 0),)}, "$.sockets[0].port: 0 is not between"),
         ({"files": (File("x", ""), File("/etc/x", ""))}, "$.files[0].path: expected an absolute path"),
-        ({"releases": (Release("../x", "p", "u", ARTIFACT),)}, "$.releases[0].id: '../x' cannot name a folder"),
-        ({"releases": (Release("x", "p", "u", Artifact("l", "0")),)}, "not 64 hexadecimal digits"),
-        ({"releases": (Release("x", "p", "u", Artifact("a/b", "0" * 64)),)}, "'a/b' cannot name a file"),
+        ({"releases": (Release("../x", ARTIFACT),)}, "$.releases[0].id: '../x' cannot name a folder"),
+        ({"releases": (Release("x", Artifact("l", "0")),)}, "not 64 hexadecimal digits"),
+        ({"releases": (Release("x", Artifact("a/b", "0" * 64)),)}, "'a/b' cannot name a file"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused_with_its_path(changes: dict[str, Any], message: str) -> None:

@@ -237,12 +237,12 @@ def test_all_well_is_converged_since_it_became_so() -> None:
             "", "ServicesReady", "Stopping",
         ),
         (
-            Findings(HostSpec("t", 1, releases=(Release("r", "", "", Artifact("", "")),))),
+            Findings(HostSpec("t", 1, releases=(Release("r", Artifact("", "")),))),
             "", "ReleasesInstalled", "Installing",
         ),
         (
             Findings(
-                HostSpec("t", 1, releases=(Release("r", "", "", Artifact("", "")),)), release_faults=("no wheel",)
+                HostSpec("t", 1, releases=(Release("r", Artifact("", "")),)), release_faults=("no wheel",)
             ),
             "", "ReleasesInstalled", "InstallFailed",
         ),

@@ -42,7 +42,7 @@ def test_root_reads_no_byte_code_of_a_workers_own_packages(
     uid: int, reads: bool, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = Artifact("lock.txt", "0" * 64)
-    made = {name: Release(name, "/p", "/uv", lock, untrusted=name == "reports") for name in ("server", "reports")}
+    made = {name: Release(name, lock, untrusted=name == "reports") for name in ("server", "reports")}
     home.root.mkdir()
     wanted.write(home, wanted.Wanted({}, made))
     cut = {}

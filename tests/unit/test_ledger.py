@@ -18,7 +18,7 @@ from blocks.ledger import WANTED, Ledger, Wanted
 from blocks.local.object_store import LocalObjectStore
 from blocks.spec import SERVER, TOOLS, build_spec, read_spec
 
-RELEASE = Release("3.8.8-0123", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
+RELEASE = Release("3.8.8-0123", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
 BOTH = {SERVER: RELEASE, TOOLS: RELEASE}
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -10,6 +11,7 @@ import py_compile
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +22,12 @@ from blocks import release
 from blocks.agent.spec import HostSpec, to_json
 from blocks.agent.validation import read_spec
 from blocks.errors import Blocked
+from blocks.host import interpreter
+from blocks.host.interpreter import uv_binary
 from blocks.release import (
     PROJECT,
     TOOLS,
+    as_kept,
     asset,
     constraints,
     drop_cut_bytecode,
@@ -91,7 +96,7 @@ def test_a_release_rebuilds_the_wheel_it_was_installed_from(wheel: tuple[str, by
     """So that the command in a home sees the same release as the checkout that made it."""
     name, content = wheel
     (tmp_path / name).write_bytes(content)
-    uv = release.uv_binary()
+    uv = uv_binary()
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, "v"], cwd=tmp_path, env=environment, check=True)
     python = tmp_path / "v/bin/python"
@@ -185,6 +190,44 @@ def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
     assert release._release("3.8.8", lock, (wheel,), ()) == made[0]
     assert re.fullmatch(r"3\.8\.8-[0-9a-f]{12}", made[0].id)
     assert read_spec(to_json(HostSpec("prefect", 1, releases=(made[0],)))).releases == (made[0],)
+
+
+def test_two_launchers_make_the_same_release_and_another_platform_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever their environments and their uv lie: a release is for a platform, and says nothing of who made it."""
+    lock, wheel = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "w.whl", b"wheel")
+    code = f"""if True:
+        from blocks import release
+        from blocks.agent.spec import Artifact, to_json
+        print(to_json(release._release("3.8.8", {lock!r}, ({wheel!r},), ("prefect",))))
+    """
+    subprocess.run([uv_binary(), "venv", "--quiet", "--no-project", str(tmp_path / "other")], check=True)
+    paths = {"PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}"}
+    pythons = (sys.executable, str(tmp_path / "other/bin/python"))
+    ours, theirs = (
+        subprocess.run([each, "-c", code], env={**os.environ, **paths}, capture_output=True, text=True, check=True)
+        for each in pythons
+    )
+    assert ours.stdout == theirs.stdout
+    assert not [each for each in (str(ROOT), sys.prefix, str(tmp_path), "python") if each in ours.stdout]
+    made = release._release("3.8.8", lock, (wheel,), ())
+    for platform in ("linux-aarch64-3.11", "linux-x86_64-3.12"):
+        monkeypatch.setattr(interpreter, "platform", lambda platform=platform: platform)
+        assert release._release("3.8.8", lock, (wheel,), ()).id != made.id
+
+
+def test_a_release_that_is_installed_under_a_former_id_keeps_it(tmp_path: Path) -> None:
+    """Else the first bootstrap of this code would restart an older stack, PostgreSQL and nginx too."""
+    lock, wheel = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "w.whl", b"wheel")
+    made = release._release("3.8.8", lock, (wheel,), ("prefect",))
+    digest = hashlib.sha256(f"{lock.sha256} {wheel.sha256} {interpreter.version(interpreter.base_python())}".encode())
+    former = dataclasses.replace(made, id=f"3.8.8-{digest.hexdigest()[:12]}", smoke=())
+    assert former.id != made.id
+    assert as_kept(made, former) == dataclasses.replace(made, id=former.id)
+    assert as_kept(made, None) == as_kept(made, made) == made
+    changed = release._release("3.8.8", lock, (), ("prefect",))
+    assert as_kept(changed, former) == changed
 
 
 def test_a_release_is_tried_by_what_it_is_for(wheel: tuple[str, bytes], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from blocks.rollout import changed, take, unguarded, with_job, with_releases
 
 
 def release(name: str) -> Release:
-    return Release(name, "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+    return Release(name, Artifact("lock.txt", "0" * 64))
 
 
 def service(name: str, version: str) -> Service:

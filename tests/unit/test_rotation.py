@@ -21,7 +21,7 @@ from flows import change
 from flows.rotate import following, forget, place
 
 OLDEST, OLD, NEW = "admin:oldest", "admin:old", "admin:new"
-RELEASE = Release("r1", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+RELEASE = Release("r1", Artifact("lock.txt", "0" * 64))
 PROMOTED = ServerSecrets("auth-string@6", "database-login@1", "encryption-key@1")
 
 

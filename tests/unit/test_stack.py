@@ -36,7 +36,7 @@ SECRETS = {
 
 
 def release(name: str) -> Release:
-    return Release(f"{name}-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+    return Release(f"{name}-0123456789ab", Artifact("lock.txt", "0" * 64))
 
 
 def stack_of(home: Home, **data: Any) -> Stack:

@@ -17,7 +17,7 @@ from blocks.stack import Stack
 from flows.status import pools, report, require
 from tests.postgres import free_port
 
-RELEASE = Release("3.8.8-0123456789ab", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64))
+RELEASE = Release("3.8.8-0123456789ab", Artifact("lock.txt", "0" * 64))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from blocks.host.home import Home
 from blocks.host.wanted import Wanted
 from blocks.spec import SERVER, TOOLS, build_spec, read_spec
 
-RELEASE = Release("3.8.8-0123", "/usr/bin/python3", "/usr/bin/uv", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
+RELEASE = Release("3.8.8-0123", Artifact("lock.txt", "0" * 64), smoke=("prefect",))
 
 
 @pytest.fixture
