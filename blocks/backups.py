@@ -362,7 +362,7 @@ def drilled(
         Blocked: something differs; the backup does not count.
     """
     began = datetime.now(UTC)
-    # One name for all drills of a stack, so that what a killed one left is made anew by the next.
+    # One name for all drills of a stack, so that the next one drops an interrupted drill's scratch database.
     with database.scratch(f"drill-{manifest.stack}-{manifest.home[:8]}") as scratch:
         scratch.restore(dump, jobs=SCRATCH_JOBS)
         wrong = lacking(manifest, scratch, encryption_key, every_block=True)

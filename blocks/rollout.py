@@ -47,7 +47,7 @@ def with_releases(now: HostSpec, wanted: HostSpec) -> HostSpec:
     return take(now, wanted, ())
 
 
-def unguarded(now: HostSpec, prefix: str) -> HostSpec:
+def ended_at_once(now: HostSpec, prefix: str) -> HostSpec:
     """`now` with the services of this beginning to be ended at once by the next spec, whatever they run then.
 
     How a service is restarted is no part of what it is started from, so by this spec itself nothing restarts.

@@ -255,7 +255,7 @@ def _named(runs: Sequence[FlowRun]) -> str:
     """The runs that have been there longest, in words; the others are counted."""
     oldest = sorted(runs, key=lambda each: str(each.created))[:NAMED]
     more = len(runs) - len(oldest)
-    return work_pools.told(oldest) + (f" and {more} more" if more else "")
+    return work_pools.in_words(oldest) + (f" and {more} more" if more else "")
 
 
 def _ended_well(client: SyncPrefectClient, run_id: UUID) -> bool:

@@ -161,7 +161,9 @@ def change_workers(
         if late:
             stack.host.apply(rollout.take(current(stack), before, late))
         _require_changed(stack, set(names) - set(late))
-        return f"{', '.join(late)} goes on as before, it runs {_told(client, pools_of(late, before))}" if late else ""
+        return (
+            f"{', '.join(late)} goes on as before, it runs {_runs_of(client, pools_of(late, before))}" if late else ""
+        )
     except SelfhostError:
         stack.host.apply(rollout.take(current(stack), before, names))
         raise
@@ -169,8 +171,8 @@ def change_workers(
         pools.resume(client, sorted(drained - (pools_of(late, before) if held else set())))
 
 
-def _told(client: SyncPrefectClient, names: Collection[str]) -> str:
-    return pools.told(pools.alive(client, names))
+def _runs_of(client: SyncPrefectClient, names: Collection[str]) -> str:
+    return pools.in_words(pools.alive(client, names))
 
 
 def _late(stack: Stack, names: Collection[str], seconds: float) -> list[str]:

@@ -1,7 +1,7 @@
 """Moving the temporary server's whole database to its new home.
 
 Pause, copy, verify, resume, retire: nothing is deleted before the copy has been verified, and each step finds
-out for itself whether it has been done, so that the same command finishes what a killed one began.
+out for itself whether it has been done, so that the same command finishes an interrupted pivot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from blocks.stack import Stack
 from blocks.temporary.server import TemporaryServer
 from blocks.verification import remove_check_schedules, verify
 from flows.cli.progress import step
-from flows.status import pools, require
+from flows.status import probed_pools, require
 
 DUMP = "pivot/dump"
 """Key of the temporary server's dump on its way to the host."""
@@ -72,7 +72,7 @@ def finish(stack: Stack, temporary: TemporaryServer) -> list[Condition]:
         stack.machine.run("ready", {"timeout": READY_SECONDS})
     with step("verify through the front door") as detail:
         versions = stack.spec.prefect_version
-        conditions = verify(stack.door, versions, pools(stack), stack.machine.observe())
+        conditions = verify(stack.door, versions, probed_pools(stack), stack.machine.observe())
         require(conditions)
         detail.text = f"{len(conditions)} checks hold"
     with step("resume schedules") as detail, stack.door.client() as client:

@@ -35,7 +35,7 @@ def status(stack: str | None = None) -> None:
 def look(stack: Stack) -> list[Condition]:
     """Every check of `blocks.verification` for this stack, and what concerns it as a whole."""
     seen = stack.machine.observe()
-    found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), seen)
+    found = verification.verify(stack.door, stack.spec.prefect_version, probed_pools(stack), seen)
     found.append(clients.fit(clients.callers(seen), stack.spec.prefect_version, time.time()))
     found += [backup_is_recent(stack), kept_databases(stack)]
     alerts = stack.spec.alerts.notification_block
@@ -80,7 +80,7 @@ def report(stack: Stack) -> dict[str, Any]:
     }
 
 
-def pools(stack: Stack) -> list[str]:
+def probed_pools(stack: Stack) -> list[str]:
     """Work pools this stack has a worker on; each has a deployment `probe/<pool>`."""
     return sorted({worker.pool for worker in stack.spec.workers})
 

@@ -91,7 +91,7 @@ def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_se
 
 @contextmanager
 def none_left_paused(asked: Asked, client: SyncPrefectClient) -> Iterator[None]:
-    """Resume what a run that was killed has left paused: under our lease nobody else has a pool paused.
+    """Resume the pools that an interrupted run left paused: under our lease nobody else has a pool paused.
 
     Where that run changed the worker asked for now, that worker may be on its way out, and would lose a run it is
     given at that moment: its pool stays paused until we are done with it.

@@ -158,7 +158,7 @@ def claim(home: Home, stack: str) -> bool:
 
 
 def sweep(home: Home) -> None:
-    """Remove what a killed one was just writing; the lease must be held, so that nobody is writing now."""
+    """Remove half-written files of an interrupted command; the lease must be held, so that nobody is writing now."""
     for folder in (home.root, home.root / "bin", home.store / "sha256", home.store / "locks", home.secrets):
         for left in folder.glob(".*" if folder == home.secrets else ".*.new"):
             left.unlink()

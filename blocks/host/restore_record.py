@@ -1,4 +1,4 @@
-"""What a restore notes before it swaps databases: by it the same command finishes what a killed one began."""
+"""What a restore notes before it swaps databases: by it the same command finishes an interrupted restore."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Moves the database's schema to this release's head, or down to an older revision, as a job on the host.
 
 `python -P -m blocks.server.migrate [--to head|REVISION]`, with the server's settings: the `prefect.toml` in the working
-folder and the environment. It heals what a killed attempt left, lets nobody wait behind one of its locks for longer
-than `--lock-timeout`, and holds a lock of the database, so that two of them at once come one after the other.
+folder and the environment. It ends an interrupted attempt's index builds and mends their indexes, lets nobody wait
+behind one of its locks for longer than `--lock-timeout`, and holds a lock of the database, so that two of them at once
+come one after the other.
 
 Its last line on standard output is JSON: {"from": revision, "to": revision, "seconds": s, "steps": [{"what": …,
 "seconds": s}, …]}. Exit status: 0 the schema stands where it should and no invalid index is left, 1 it does not and the
@@ -283,7 +284,7 @@ def move(session: SqlSession, wanted: str, migrations: Sequence[Migration], jour
 
 
 def heal(session: SqlSession, wanted: str, migrations: Sequence[Migration], journal: Journal) -> bool:
-    """End index builds that a killed attempt left running, and mend what they left. Returns whether there was any."""
+    """End an interrupted attempt's index builds, and mend their indexes. Returns whether there was any."""
     already = len(journal.steps)
     end_builders(session, journal)
     current = revision(session)

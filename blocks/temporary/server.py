@@ -145,7 +145,7 @@ class TemporaryServer:
         return self.folder / f"server-{SLOT}.json"
 
     def _sweep(self) -> None:
-        """Remove what a killed `retire` left."""
+        """Remove the folder of an interrupted `retire`."""
         if self._retired.exists():
             shutil.rmtree(self._retired)
 
@@ -189,7 +189,7 @@ class TemporaryServer:
         count = "SELECT count(*) FROM pg_database WHERE datname = $1"
 
         def answers() -> list[sql.Row]:
-            # A killed one's children hold its memory for a moment, and until they are gone a new one ends at once.
+            # Children of a killed PostgreSQL hold its memory for a moment; until they are gone a new one ends at once.
             if not processes.is_alive(processes.from_data(self._record("postgres"))):
                 process = cluster.start(self.folder / "postgres.log")
                 record = processes.record_of(process.pid)._asdict()

@@ -65,7 +65,7 @@ def prepare_home(spec: StackSpec) -> Home:
 
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
-    wheel, reach = releases.keep(store, *build_wheel()), Host(home).reach()
+    wheel, reach = releases.put(store, *build_wheel()), Host(home).reach()
     with ThreadPoolExecutor(1) as executor:
         tools = executor.submit(releases.prepare_tools, store, reach)
         prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)

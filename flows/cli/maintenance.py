@@ -144,7 +144,7 @@ def rotate(
 def _store_own_wheel(where: Where) -> str:
     """Put the wheel of this selfhost into the stack's store; its sha256, which whoever we become is called with."""
     _, home = where.saved()
-    kept = release.keep(home.store, *build_wheel())
+    kept = release.put(home.store, *build_wheel())
     release.offer(home.store, kept)
     wheel = kept.sha256
     sys.argv = [word for each in sys.argv for word in (("--wheel", wheel) if each == "--self" else (each,))]

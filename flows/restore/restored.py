@@ -37,7 +37,7 @@ from blocks.stack import Stack
 from blocks.waiting import wait_until
 from flows.cli.progress import step
 from flows.converge import this_server, visit_all
-from flows.status import pools, require
+from flows.status import probed_pools, require
 
 T = TypeVar("T")
 PAGE = 200
@@ -179,7 +179,7 @@ def verify(stack: Stack) -> str:
         Blocked: it does not; what was replaced is still there.
     """
     with step("verify through the front door") as detail:
-        found = verification.verify(stack.door, stack.spec.prefect_version, pools(stack), stack.host.observe())
+        found = verification.verify(stack.door, stack.spec.prefect_version, probed_pools(stack), stack.host.observe())
         waiting = [each for each in found if verification.is_note(each)]
         _require_well([each for each in found if each not in waiting])
         detail.text = f"{len(found) - len(waiting)} checks hold"

@@ -235,7 +235,7 @@ def stop(stack: Stack, now: bool = False) -> None:
     """
     with step("stop server and workers"):
         if now:
-            stack.host.apply(rollout.unguarded(change.current(stack), WORKER_PREFIX))
+            stack.host.apply(rollout.ended_at_once(change.current(stack), WORKER_PREFIX))
         started = stack.host.started_by_workers() if now else []
         _end(stack, (WORKER_PREFIX,))
         for each in started:  # a worker ends its flows; one that had to be killed has not

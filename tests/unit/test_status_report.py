@@ -14,7 +14,7 @@ from blocks.host.home import Home
 from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack
-from flows.status import pools, report, require
+from flows.status import probed_pools, report, require
 from tests.postgres import free_port
 
 RELEASE = Release("3.8.8-0123456789ab", Artifact("lock.txt", "0" * 64))
@@ -71,7 +71,7 @@ def test_closed_front_door_is_reported_whole(stack: Stack, home: Home) -> None:
 
 
 def test_each_pool_is_probed_once(stack: Stack) -> None:
-    assert pools(stack) == ["maintenance", "x"]
+    assert probed_pools(stack) == ["maintenance", "x"]
 
 
 @pytest.mark.parametrize("bad", [[], ["A"], ["A", "B"]])

@@ -18,7 +18,7 @@ from blocks.host import trusted
 from blocks.host.home import HOME_VARIABLE, Home, claim
 from blocks.host.trusted import FILES, FOLDERS, require_file, require_home
 from blocks.local.object_store import LocalObjectStore
-from blocks.release import keep
+from blocks.release import put
 from flows.cli import launch
 from flows.cli import main as cli
 from tests.unit.test_cli import saved
@@ -278,7 +278,7 @@ def test_what_others_pass_through_has_its_mode_whatever_the_umask(home: Home, tm
     root = Home(home.root / "deep/h")
     launch.take_lease(root, "bootstrap").release()
     claim(root, "prefect")
-    keep(root.store, "wheel", b"content")
+    put(root.store, "wheel", b"content")
     store = LocalObjectStore(folder=root.store)
     store.put("backups/one/manifest.json", root.mark)
     modes = {each.relative_to(home.root).as_posix(): oct(each.stat().st_mode & 0o777) for each in home.root.rglob("*")}

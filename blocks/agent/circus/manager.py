@@ -92,11 +92,11 @@ class CircusManager:
         if record is None or not processes.is_alive(record):
             return None
         reloaded = read_data(str(self._layout.services / f"{name}.reloaded"))
-        told = processes.from_data(reloaded) == record
+        has_reloaded = processes.from_data(reloaded) == record
         return ServiceProcess(
             record=record,
             digest=str(data.get("digest", "")),
-            files_digest=str(reloaded["files_digest"] if told else data.get("files_digest", "")),
+            files_digest=str(reloaded["files_digest"] if has_reloaded else data.get("files_digest", "")),
             held=bool(data.get("held")),
             failures=int(data.get("failures", 0)),
             started=float(data.get("started", 0.0)),
@@ -131,8 +131,8 @@ class CircusManager:
 
     def reload(self, wanted: Wanted, process: ServiceProcess) -> None:
         processes.send(process.record, signal.Signals[wanted.service.reload_signal])
-        told = {**process.record._asdict(), "files_digest": wanted.files_digest}
-        write_data(str(self._layout.services / f"{wanted.service.name}.reloaded"), told)
+        noted = {**process.record._asdict(), "files_digest": wanted.files_digest}
+        write_data(str(self._layout.services / f"{wanted.service.name}.reloaded"), noted)
         self.start(wanted)
 
     def forget(self, name: str) -> None:
