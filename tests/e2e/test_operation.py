@@ -151,8 +151,12 @@ def test_a_service_that_was_killed_comes_back(stack: Stack, name: str) -> None:
 
 def test_stop_leaves_no_process_and_start_brings_all_back(stack: Stack) -> None:
     rows = stack.query("SELECT count(*) FROM task_run")
+    logs = {path: path.stat().st_size for path in (stack.home / "logs").glob("server-*.log")}
     stack.run("stop")
     assert stack.processes() == {}
+    said = "".join(path.read_text()[size:] for path, size in logs.items())
+    assert "Finished server process" in said
+    assert "the database system is shutting down" not in said, "the database ended before its server"
     unwell = stack.call("status", *stack.where)
     assert unwell.status == 1 and "Traceback" not in unwell.output
     stack.run("stop")  # a second time is no fault
