@@ -27,8 +27,10 @@ from rich.table import Table
 from blocks import release
 from blocks.agent import releases as agent
 from blocks.agent.spec import Artifact, Release
-from blocks.host import disused
+from blocks.host import disused, interpreter
 from blocks.wheel import build_wheel
+
+TOOLS = agent.Tools(interpreter.base_python(), interpreter.uv_binary())
 
 
 def used(*folders: Path) -> float:
@@ -49,7 +51,7 @@ def wheel_of(store: Path, number: int) -> Artifact:
 
 def upgrade(root: Path, store: Path, version: str, number: int) -> Release:
     made = release.prepare(version, wheel_of(store, number), store)
-    agent.install(made, root, store)
+    agent.install(made, root, store, TOOLS)
     return made
 
 
@@ -58,7 +60,7 @@ def measure(home: Path, versions: Iterable[str]) -> list[tuple[str, float, float
     root, store = home / "releases", home / "store"
     rows, listed = [], list[Release]()
     tools = release.prepare_tools(store)
-    agent.install(tools, root, store)
+    agent.install(tools, root, store, TOOLS)
     for number, version in enumerate(versions):
         listed = [*listed[-1:], upgrade(root, store, version, number)]
         height, leaving = used(home), disused.find(root, store, [tools, *listed])

@@ -35,7 +35,7 @@ class Place:
     def install(self, name: str) -> Release:
         lock, wheel = self.artifact(f"lock of {name}"), self.artifact(f"wheel of {name}")
         (self.store / "locks" / f"{name}.txt").write_text(lock.name)
-        made = Release(name, "", "", lock, (wheel,))
+        made = Release(name, lock, (wheel,))
         (self.root / name / "bin").mkdir(parents=True)
         (self.root / name / "bin/program").write_bytes(os.urandom(100_000))
         (self.root / name / "complete").write_text(json.dumps({"lock": lock.sha256, "wheels": [wheel.sha256]}))

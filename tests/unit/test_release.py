@@ -196,7 +196,7 @@ def test_two_launchers_make_the_same_release_and_another_platform_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever their environments and their uv lie: a release is for a platform, and says nothing of who made it."""
-    lock, wheel = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "w.whl", b"wheel")
+    lock, wheel = put(tmp_path, "lock.txt", LOCK), put(tmp_path, "w.whl", b"wheel")
     code = f"""if True:
         from blocks import release
         from blocks.agent.spec import Artifact, to_json
@@ -219,7 +219,7 @@ def test_two_launchers_make_the_same_release_and_another_platform_another(
 
 def test_a_release_that_is_installed_under_a_former_id_keeps_it(tmp_path: Path) -> None:
     """Else the first bootstrap of this code would restart an older stack, PostgreSQL and nginx too."""
-    lock, wheel = keep(tmp_path, "lock.txt", LOCK), keep(tmp_path, "w.whl", b"wheel")
+    lock, wheel = put(tmp_path, "lock.txt", LOCK), put(tmp_path, "w.whl", b"wheel")
     made = release._release("3.8.8", lock, (wheel,), ("prefect",))
     digest = hashlib.sha256(f"{lock.sha256} {wheel.sha256} {interpreter.version(interpreter.base_python())}".encode())
     former = dataclasses.replace(made, id=f"3.8.8-{digest.hexdigest()[:12]}", smoke=())
