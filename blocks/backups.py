@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography.fernet import Fernet, InvalidToken
 from pydantic import TypeAdapter, ValidationError
 
 from blocks import signature
 from blocks.agent.spec import Condition
 from blocks.database import SCRATCH_JOBS, Content, Database
+from blocks.encryption import every_key
 from blocks.errors import Blocked
-from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.object_store import ObjectStore
+from blocks.postgres.encryption import is_readable
 from blocks.spec import Backup as Policy
 from blocks.stack import Stack
 
@@ -188,8 +188,10 @@ def recent(found: Found, policy: Policy, stack_made: datetime | None, now: datet
 class Catalogue:
     """The backups in a stack's object store."""
 
-    def __init__(self, store: ObjectStore, scratch: Path, owner: Owner, encryption_key: str) -> None:
-        self._store, self._scratch, self._owner, self._key = store, scratch, owner, encryption_key
+    def __init__(self, store: ObjectStore, scratch: Path, owner: Owner, keys: Sequence[str]) -> None:
+        """Backups of whoever has these encryption keys. The last one counts where a manifest names none of them."""
+        self._store, self._scratch, self._owner = store, scratch, owner
+        self._keys, self._last = {key_mark(each): each for each in keys}, keys[-1]
 
     @classmethod
     def of(cls, stack: Stack, scratch: Path) -> Catalogue:
@@ -199,7 +201,7 @@ class Catalogue:
             scratch: A folder for files on their way.
         """
         owner = Owner(stack.spec.name, stack.host.home.identity() or "")
-        return cls(stack.objects, scratch, owner, stack.secret(ENCRYPTION_KEY))
+        return cls(stack.objects, scratch, owner, every_key(stack.secrets))
 
     def add(self, manifest: Manifest, dump: Path) -> None:
         """The dump first: a backup without a manifest is none, and is swept."""
@@ -209,9 +211,13 @@ class Catalogue:
     def update(self, manifest: Manifest) -> None:
         """Write the manifest of a backup that was made or drilled just now, signed."""
         path = self._scratch / f"{manifest.id}.json"
-        path.write_text(json.dumps(signature.signed(asdict(manifest), self._key), indent=1))
+        path.write_text(json.dumps(signature.signed(asdict(manifest), self.key_of(manifest)), indent=1))
         self._store.put(_manifest_key(manifest.id), path)
         path.unlink()
+
+    def key_of(self, manifest: Manifest) -> str:
+        """The encryption key which a backup's blocks, and its signature, are made with."""
+        return self._keys.get(manifest.key, self._last)
 
     def all(self) -> Found:
         """Every backup; one that cannot be read keeps nobody from the others."""
@@ -291,7 +297,7 @@ class Catalogue:
         if found.id != _backup(key):
             what = f"{key} is the manifest of the backup {found.id!r}, which its folder is not called"
             raise Blocked(what, f"call the folder {found.id}, or keep it outside of {PREFIX}")
-        return found, signature.is_signed(json.loads(content), self._key)
+        return found, signature.is_signed(json.loads(content), self.key_of(found))
 
 
 def read_manifest(text: str | bytes, where: str) -> Manifest:
@@ -345,7 +351,7 @@ def lacking(manifest: Manifest, copy: Database, encryption_key: str, *, every_bl
     """
     wrong = compare(manifest, copy.content(manifest.rows))
     blocks = copy.encrypted_blocks()
-    locked = [each for each in blocks if not readable(each, encryption_key)]
+    locked = [each for each in blocks if not is_readable(each, [encryption_key])]
     if locked and (every_block or len(locked) == len(blocks)):
         wrong.append(f"{len(locked)} of {len(blocks)} blocks cannot be read with the stack's encryption key")
     return wrong
@@ -377,14 +383,6 @@ def digest(path: Path) -> str:
     """sha256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def readable(encrypted: str, key: str) -> bool:
-    """Whether what is stored of a block can be read with this key."""
-    try:
-        return bool(Fernet(key.encode()).decrypt(encrypted.encode()))
-    except (InvalidToken, ValueError):
-        return False
 
 
 def _dump_key(backup: str) -> str:

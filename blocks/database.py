@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,23 @@ class Database(Port, ABC):
     @abstractmethod
     def encrypted_blocks(self) -> list[str]:
         """What is stored of blocks, encrypted: of the oldest `SAMPLED_BLOCKS`, and of as many that changed last."""
+
+    @abstractmethod
+    def unreadable_blocks(self, keys: Sequence[str]) -> list[str]:
+        """Names of the blocks which can be read with none of these keys; every block is looked at.
+
+        Raises:
+            NotReady: it does not answer.
+        """
+
+    @abstractmethod
+    def encrypt_blocks(self, keys: Sequence[str], key: str) -> list[str]:
+        """Have every block encrypted with `key` instead of one of `keys`, all or none; idempotent. Nobody else may
+        write blocks meanwhile. Names of those which can be read with none of all these; they stay as they are.
+
+        Raises:
+            NotReady: it does not answer, or others do write blocks; nothing has changed.
+        """
 
     @abstractmethod
     def dump(self, target: Path) -> Content:

@@ -18,13 +18,13 @@ class Facts:
 
     Attributes:
         home: Identity of the stack's home.
-        key: Mark of the stack's encryption key.
+        keys: Marks of the versions of the stack's encryption key.
         known_revisions: Schemas which the stack's Prefect has a way from to its own.
     """
 
     stack: str
     home: str
-    key: str
+    keys: frozenset[str]
     prefect_version: str
     known_revisions: frozenset[str]
 
@@ -42,8 +42,8 @@ def faults(manifest: Manifest, facts: Facts) -> list[str]:
             f"its schema {manifest.schema_revision} (Prefect {manifest.prefect_version}) is newer than what this "
             f"stack's Prefect {facts.prefect_version} knows: upgrade first"
         )
-    if manifest.key != facts.key:
-        found.append("its secrets are encrypted with another key: put that key back first")
+    if manifest.key not in facts.keys:
+        found.append("its secrets are encrypted with another key, of which this stack has no version")
     return found
 
 

@@ -48,6 +48,10 @@ class SecretStore(Port, ABC):
         """
 
     @abstractmethod
+    def location(self, name: str) -> str:
+        """Where a person finds the secret, in words; whether it is there does not matter."""
+
+    @abstractmethod
     def destroy_version(self, name: str, version: int) -> None:
         """Remove one version, whose number is not used again while a higher one is there; nothing happens where it is
         gone."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from blocks import services
 from blocks.agent.spec import HostSpec, Release, Socket, to_json
 from blocks.database import Database
+from blocks.encryption import bring_blocks_to
 from blocks.front_door import FrontDoor
 from blocks.host.host import Host
 from blocks.host.secret_files import (
@@ -160,7 +161,10 @@ class HostServices(Resource):
         return {**_parts(next_spec(self._stack)), "taken up": True}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        self._stack.host.apply(next_spec(self._stack))
+        stack, applied = self._stack, self._stack.host.applied()
+        if applied is not None and not has_server(applied):  # an interrupted rotation may have stopped it
+            bring_blocks_to(stack.version(ENCRYPTION_KEY), stack.secrets, stack.database)
+        stack.host.apply(next_spec(stack))
 
     def delete(self) -> None:
         self._stack.host.stop()
@@ -183,6 +187,11 @@ def next_spec(stack: Stack) -> HostSpec:
     generation = 1 if applied is None else applied.generation + 1
     slot = active_slot(applied, stack.releases[SERVER])
     return host_spec(stack, generation, slot, server_secrets(applied, slot, promoted_secrets(stack)))
+
+
+def has_server(applied: HostSpec) -> bool:
+    """Whether a host was told to run a server."""
+    return any(each.name.startswith(SLOT_PREFIX) for each in applied.services)
 
 
 def active_slot(applied: HostSpec | None, release: Release) -> str:

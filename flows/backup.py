@@ -116,7 +116,7 @@ def drilled(stack: Stack, catalogue: Catalogue, manifest: Manifest, copy: Path) 
     with ExitStack() as held:
         with step("drill") as detail:
             catalogue.fetch(manifest, copy)
-            key = stack.secret(ENCRYPTION_KEY)
+            key = catalogue.key_of(manifest)
             scratch, verified = held.enter_context(backups.drilled(manifest, copy, stack.database, key))
             catalogue.update(verified)
             detail.text = f"{manifest.id} restores: every table, its rows, and its blocks can be read"

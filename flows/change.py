@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -65,11 +65,20 @@ def keep(stack: Stack, client: SyncPrefectClient) -> None:
 
 def promote(stack: Stack, secret: str, version: int) -> Stack:
     """Make this version of a secret the wanted one, and the one which a person finds; idempotent. The stack with it."""
-    versions = {**stack.versions, secret: version}
-    promoted = replace(stack, versions=versions, database=stack.database.with_versions(versions))
+    promoted = with_versions(stack, {**stack.versions, secret: version})
     keep_in_home(promoted)
     promoted.secrets.publish(secret, version)
     return promoted
+
+
+def as_wanted(stack: Stack) -> Stack:
+    """The stack with the versions of its secrets that are wanted now."""
+    return with_versions(stack, wanted.read(stack.host.home).secrets)
+
+
+def with_versions(stack: Stack, versions: Mapping[str, int]) -> Stack:
+    """The stack with these versions of its secrets promoted."""
+    return replace(stack, versions=versions, database=stack.database.with_versions(versions))
 
 
 def run_job(
@@ -122,6 +131,15 @@ def drop_server(stack: Stack, wished: HostSpec, slot: str) -> None:
         return
     stack.host.apply(rollout.take(current(stack), wished, [name]))
     wait_until(lambda: _gone(stack, name), f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
+
+
+def drop_servers(stack: Stack) -> None:
+    """End the server in either slot, and wait until both are gone; callers wait in the held socket from then on."""
+    now = current(stack)
+    names = [each.name for each in now.services if each.name.startswith(SLOT_PREFIX)]
+    stack.host.apply(rollout.take(now, replace(now, services=()), names))
+    for name in names:
+        wait_until(partial(_gone, stack, name), f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
 
 
 def changed_workers(stack: Stack, wished: HostSpec) -> list[str]:

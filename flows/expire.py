@@ -9,8 +9,9 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from blocks import backups, catalog
-from blocks.backups import Catalogue, Found, Manifest
+from blocks.backups import Catalogue, Found, Manifest, key_mark
 from blocks.host import lease as leases
+from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.stack import Stack
 from flows.backup import as_task, publish, rows
 from flows.cli.progress import step
@@ -35,6 +36,7 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
         if not only_show:
             for each in leaving:
                 as_task(f"drop {each.id}", partial(catalogue.remove, each))
+            as_task("drop keys", lambda: drop_keys(loaded, catalogue.all()))
             publish(catalogue.all())
             as_task("disused releases", partial(drop_disused, loaded))
 
@@ -53,6 +55,18 @@ def drop_disused(stack: Stack) -> str:
         found.remove()
         detail.text = f"{freed}; {stack.host.free_bytes() / 1e9:.1f} GB are free"
         return detail.text
+
+
+def drop_keys(stack: Stack, left: Found) -> None:
+    """Drop the versions of the encryption key before the promoted one which no backup needs any more.
+
+    What is newer is about to be promoted; and where one cannot be read, nobody knows which it needs.
+    """
+    needed = {each.key for each in left.readable}
+    for version in stack.secrets.versions(ENCRYPTION_KEY):
+        key = stack.secrets.read(ENCRYPTION_KEY, version)
+        if version < stack.version(ENCRYPTION_KEY) and not left.unreadable and key_mark(key) not in needed:
+            stack.secrets.destroy_version(ENCRYPTION_KEY, version)
 
 
 def publish_due(leaving: Found, databases: str) -> None:

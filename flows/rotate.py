@@ -1,4 +1,4 @@
-"""Another auth string, or another login to the database, without one failed call.
+"""Another auth string, login to the database, or encryption key, without one failed call.
 
 Each step finds out by itself what is done. The new value is a further version of the secret, which is promoted by what
 is wanted of the stack, and older ones are removed at the very end: so a run which was killed anywhere is finished by
@@ -20,6 +20,8 @@ from pydantic import Field
 
 from blocks import catalog, rollout, rotation, verification
 from blocks.agent.spec import HostSpec, Release
+from blocks.database import Database
+from blocks.encryption import bring_blocks_to, require_readable
 from blocks.errors import Blocked, NotReady
 from blocks.front_door import FrontDoor
 from blocks.host import lease as leases
@@ -27,9 +29,12 @@ from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
     DATABASE_LOGIN,
+    ENCRYPTION_KEY,
     new_auth_string,
+    new_encryption_key,
     reference,
 )
+from blocks.secret_store import SecretStore
 from blocks.server.grace import Further, as_text, read_further
 from blocks.services import SLOT_PREFIX, ServerSecrets
 from blocks.spec import MAINTENANCE_POOL, SERVER
@@ -49,16 +54,17 @@ REFUSED_SECONDS = 30.0
 """Time connections with the old login get to be gone, once they were told to end."""
 Kind = Literal["auth_string", "database_login"]
 """Of `ServerSecrets`."""
-What = Literal["auth", "database"]
+What = Literal["auth", "database", "encryption-key"]
 Grace = Annotated[int, Field(ge=0, le=43200)]
 
 
 @flow(name="rotate")
 def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> None:
-    """Replace the auth string or the database's login by a new one while all runs; no call fails.
+    """Replace the auth string, the database's login or the encryption key by a new one; no call fails.
 
     Args:
         what: `auth`: the string which people and clients come in with. `database`: the server's own login.
+            `encryption-key`: what blocks are encrypted with; calls wait for some seconds, in which no server runs.
         grace_minutes: Minutes in which the old auth string is still accepted; 0: a minute, which this run needs itself.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
@@ -66,8 +72,10 @@ def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> N
     with leases.held(loaded.host.home.lease, f"rotate {what}"):
         if what == "auth":
             auth(loaded, grace_minutes)
-        else:
+        elif what == "database":
             database(loaded)
+        else:
+            encryption_key(loaded)
 
 
 def auth(stack: Stack, grace_minutes: int) -> None:
@@ -96,6 +104,52 @@ def database(stack: Stack) -> None:
     as_task("forget", lambda: forget(promoted, DATABASE_LOGIN))
     refused = "The login before is refused. Nobody else needs to know."
     publish([f"The server has another login to its database. {others or refused}"])
+
+
+def encryption_key(stack: Stack) -> None:
+    """A new encryption key: with every server stopped, all blocks are encrypted with it at one stroke."""
+    as_task("see that every block can be read", lambda: require_readable(stack.version(ENCRYPTION_KEY), *parts(stack)))
+    version = as_task("make the new one", lambda: following_key(stack))
+    as_task("encrypt blocks anew", lambda: encrypt_anew(stack, version))
+    as_task("verify", lambda: require_readable(version, *parts(stack)))
+    publish(told_of_key(stack))
+
+
+def parts(stack: Stack) -> tuple[SecretStore, Database]:
+    """Where keys lie, and what they are for."""
+    return stack.secrets, stack.database
+
+
+def following_key(stack: Stack) -> int:
+    """A further version of the key, unless an interrupted rotation has made it. Older ones stay: backups need them."""
+    newest = stack.secrets.versions(ENCRYPTION_KEY)[-1]
+    if newest > stack.version(ENCRYPTION_KEY):
+        return newest
+    return stack.secrets.add_version(ENCRYPTION_KEY, new_encryption_key())
+
+
+def encrypt_anew(stack: Stack, version: int) -> None:
+    """Have all blocks encrypted with this version of the key and promote it, while calls wait in the held socket.
+
+    However it ends, a server starts, with the key that is wanted then; all blocks are encrypted with that one before.
+    Where this is killed, a converge does the same.
+    """
+    now = change.current(stack)
+    slot = active_slot(now, stack.releases[SERVER])
+    secrets = server_secrets(now, slot, promoted_secrets(stack))
+    try:
+        with step("server stopped"):
+            change.drop_servers(stack)
+        with step("blocks encrypted") as detail:
+            left = bring_blocks_to(version, *parts(stack))
+            detail.text = "all of them" if not left else f"all but {len(left)} which no key reads"
+        change.promote(stack, ENCRYPTION_KEY, version)
+    finally:
+        with step("server ready"):
+            wanted = change.as_wanted(stack)
+            bring_blocks_to(wanted.version(ENCRYPTION_KEY), *parts(stack))
+            own = replace(secrets, encryption_key=wanted.reference(ENCRYPTION_KEY))
+            change.start_server(wanted, host_spec(wanted, 0, slot, own), slot)
 
 
 def following(stack: Stack, secret: str, make: Callable[[], str]) -> int:
@@ -226,7 +280,7 @@ def verify(stack: Stack) -> None:
 
 def told(stack: Stack, late: str = "") -> list[str]:
     """What a person must do now, as sentences; no secret is in them."""
-    file = stack.host.home.secrets / AUTH_STRING
+    file = stack.secrets.location(AUTH_STRING)
     ends = max((each.until for each in further(stack)), default=time.time())
     lines = [
         f"The auth string was replaced. The new one is the text of {file}.",
@@ -234,6 +288,16 @@ def told(stack: Stack, late: str = "") -> list[str]:
         "the new one to everything that calls from outside: CI, laptops, browsers.",
     ]
     return [*lines, f"{late}. It is restarted with the new string once nothing runs on it."] if late else lines
+
+
+def told_of_key(stack: Stack) -> list[str]:
+    """What a person must do now, as sentences."""
+    file = stack.secrets.location(ENCRYPTION_KEY)
+    return [
+        f"The encryption key was replaced. The new one is the text of {file}: keep a copy of it on another machine, "
+        "without it nobody can read the secret blocks in a backup from now on.",
+        "Keep the copy of the old one as long as a backup from before is kept.",
+    ]
 
 
 def publish(lines: list[str]) -> None:

@@ -68,7 +68,7 @@ def report(stack: Stack) -> dict[str, Any]:
         "target": stack.spec.target,
         "url": stack.proxy.url(),
         "api_url": f"{stack.proxy.url()}/api",
-        "auth_string_file": str(stack.host.home.secrets / AUTH_STRING),
+        "auth_string_file": stack.secrets.location(AUTH_STRING),
         "prefect_version": stack.spec.prefect_version,
         "healthy": all(each.status for each in conditions),
         "generation": applied.generation if applied else 0,

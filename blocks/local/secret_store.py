@@ -35,6 +35,9 @@ class LocalSecretStore(SecretStore):
     def publish(self, name: str, version: int) -> None:
         secret_files.publish(self.folder, name, version)
 
+    def location(self, name: str) -> str:
+        return str(self.folder / name)
+
     def destroy_version(self, name: str, version: int) -> None:
         secret_files.destroy_version(self.folder, name, version)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from blocks.database import Content, Database, Vitals
 from blocks.errors import Blocked
 from blocks.host.home import Home
 from blocks.host.secret_files import DATABASE_LOGIN
-from blocks.postgres import content, dump, sql, swap
+from blocks.postgres import content, dump, encryption, sql, swap
 from blocks.postgres.connection import Login
 from blocks.postgres.swap import Place
 from blocks.secret_store import SecretStore
@@ -95,6 +95,14 @@ class PostgresDatabase(Database):
     def encrypted_blocks(self) -> list[str]:
         with sql.session(self.login()) as session:
             return content.encrypted_blocks(session)
+
+    def unreadable_blocks(self, keys: Sequence[str]) -> list[str]:
+        with sql.session(self.login()) as session:
+            return encryption.unreadable_blocks(session, keys)
+
+    def encrypt_blocks(self, keys: Sequence[str], key: str) -> list[str]:
+        with sql.session(self.login()) as session:
+            return encryption.encrypt_blocks(session, keys, key)
 
     def dump(self, target: Path) -> Content:
         with sql.snapshot(self.login()) as (session, seen), ThreadPoolExecutor(1) as beside:

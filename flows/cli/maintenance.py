@@ -110,19 +110,21 @@ def lease(
 
 @app.command
 def rotate(
-    what: Literal["auth", "database"],
+    what: Literal["auth", "database", "encryption-key"],
     *,
     where: Where = HERE,
     grace_minutes: Annotated[int, Parameter(help="Minutes in which the old auth string is still accepted.")] = 60,
 ) -> None:
-    """Replace the auth string, or the server's login to its database, while all runs; no call fails.
+    """Replace the auth string, the server's login to its database, or the encryption key; no call fails.
 
     Parameters
     ----------
-    what: auth, which people and clients come in with; or database.
+    what: auth, which people and clients come in with; database; or encryption-key, for which calls wait some seconds.
     """
     profiles = launch.users_profiles()
     stack = asked(where)
+    if (seen := stack.host.observe()) is not None:
+        stack.host.require_whole(seen)
     if what == "database":
         stack.database.require_rotatable()  # who is to do it instead is better said before a run fails
     from blocks import catalog
@@ -131,7 +133,9 @@ def rotate(
     from flows.cli.profile import renew_profile
 
     run_deployment(stack.door, "rotate/rotate", {"what": what, "grace_minutes": grace_minutes}, terminal.say)
-    if what == "database":
+    if what == "encryption-key":
+        terminal.say("\n".join(verb.told_of_key(stack)))
+    if what != "auth":
         return
     rotated = catalog.composed(stack.spec.model_dump(mode="json"))
     terminal.say("\n".join(verb.told(rotated)))

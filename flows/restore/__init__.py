@@ -70,6 +70,7 @@ def replace_database(
     saved = steps.back_up(stack, manifest) if safety else ""
     with stack.database.beside() as copy:
         as_task("restore beside", lambda: steps.fill(stack, manifest, copy))
+        as_task("bring its blocks to the stack's key", lambda: steps.bring_to_key(stack, copy))
         as_task("bring its schema to this release", lambda: steps.migrate(stack, copy))
         if not now:
             as_task("workers idle", lambda: steps.idle(stack, wait))

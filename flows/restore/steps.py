@@ -21,6 +21,7 @@ from blocks.agent import processes
 from blocks.agent.spec import HostSpec
 from blocks.backups import Catalogue, Manifest
 from blocks.database import SCRATCH_JOBS, Database
+from blocks.encryption import bring_blocks_to, every_key
 from blocks.errors import Blocked, NotReady
 from blocks.host import restore_record
 from blocks.host.host import START_SECONDS
@@ -98,7 +99,7 @@ def facts(stack: Stack) -> Facts:
     return Facts(
         stack=stack.spec.name,
         home=stack.host.home.identity() or "",
-        key=backups.key_mark(stack.secret(ENCRYPTION_KEY)),
+        keys=frozenset(map(backups.key_mark, every_key(stack.secrets))),
         prefect_version=stack.spec.prefect_version,
         known_revisions=schema.installed_lineage().known,
     )
@@ -136,10 +137,17 @@ def fill(stack: Stack, manifest: Manifest, copy: Database) -> None:
     """
     with step("restore beside") as detail:
         copy.restore(dump_file(stack), jobs=SCRATCH_JOBS)
-        wrong = backups.lacking(manifest, copy, stack.secret(ENCRYPTION_KEY))
+        wrong = backups.lacking(manifest, copy, Catalogue.of(stack, folder(stack)).key_of(manifest))
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "nothing was replaced")
         detail.text = f"{sum(manifest.rows.values())} rows in {len(manifest.rows)} tables"
+
+
+def bring_to_key(stack: Stack, copy: Database) -> None:
+    """Have the copy's blocks encrypted with the stack's key of today, where the backup is of an older one."""
+    with step("bring its blocks to the stack's key") as detail:
+        locked = bring_blocks_to(stack.version(ENCRYPTION_KEY), stack.secrets, copy)
+        detail.text = f"{len(locked)} cannot be read with any" if locked else ""
 
 
 def migrate(stack: Stack, copy: Database) -> bool:

@@ -159,11 +159,11 @@ class Upgrade:
         now = catalog.load(self._old.spec.name)
         if (now.spec, now.releases) != (self._old.spec, self._old.releases):
             raise Blocked("the stack was changed while this run waited", "start it again: it rehearses anew")
+        self._old = now
         if waited > FRESH_SECONDS:
             self.report.backup = self._timed("another backup", self._back_up).id
         slot = active_slot(change.current(now), now.releases[SERVER])
         new = replace(self.transition.new, versions=now.versions)  # secrets may have been rotated meanwhile
-        self._old = now
         self.transition = replace(self.transition, old=now, new=new, old_slot=slot, new_slot=other_slot(slot))
 
     def _back_up(self) -> Manifest:

@@ -87,6 +87,12 @@ def test_a_person_finds_the_version_that_was_published(store: SecretStore) -> No
     assert store.published("key") == 1
 
 
+def test_where_a_person_finds_it_is_said_by_its_name_and_shows_no_value(store: SecretStore) -> None:
+    store.ensure("key", lambda: "open-sesame")
+    assert "key" in store.location("key") and "open-sesame" not in store.location("key")
+    assert store.location("key") != store.location("absent")
+
+
 def test_one_name_that_begins_like_another_is_another(store: SecretStore) -> None:
     store.ensure("key", lambda: "short")
     store.ensure("key-2", lambda: "long")

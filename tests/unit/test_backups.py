@@ -151,8 +151,10 @@ def catalogue(tmp_path: Path) -> Catalogue:
     return catalogue_of(tmp_path, KEY)
 
 
-def catalogue_of(tmp_path: Path, key: str) -> Catalogue:
-    return Catalogue(LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "0"), key)
+def catalogue_of(tmp_path: Path, key: str, *older: str) -> Catalogue:
+    return Catalogue(
+        LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "0"), [*older, key]
+    )
 
 
 def dumped(tmp_path: Path, catalogue: Catalogue, hours: float = 1) -> Manifest:
@@ -286,6 +288,18 @@ def test_a_stack_with_another_key_counts_no_backup_of_the_old_one(tmp_path: Path
     manifest = dumped(tmp_path, catalogue)
     assert catalogue_of(tmp_path, Fernet.generate_key().decode()).all().unsigned == [manifest]
     assert KEY not in (tmp_path / f"store/backups/{manifest.id}/manifest.json").read_text()
+
+
+def test_a_backup_of_an_older_key_counts_while_the_stack_has_that_key(tmp_path: Path, catalogue: Catalogue) -> None:
+    made = replace(dumped(tmp_path, catalogue), key=backups.key_mark(KEY))
+    catalogue.update(made)
+    new = Fernet.generate_key().decode()
+    rotated = catalogue_of(tmp_path, new, KEY)
+    assert (rotated.all().own, rotated.key_of(made)) == ([made], KEY)
+    drilled = replace(made, drill=Drill("2026-11-24T12:00:00+00:00", 1.0))
+    rotated.update(drilled)
+    assert catalogue.all().own == [drilled], "it is signed with the key it names"
+    assert catalogue_of(tmp_path, new).all().unsigned == [drilled]
 
 
 def test_unsigned_ones_make_nothing_recent_and_go_once_there_are_enough_others() -> None:

@@ -17,7 +17,7 @@ from blocks.host.restore_record import Record
 from blocks.local.object_store import LocalObjectStore
 from blocks.restorable import Facts, disk_faults, faults, needed_bytes
 
-FACTS = Facts("prefect", "home-1", backups.key_mark("key"), "3.8.8", frozenset({"a", "b"}))
+FACTS = Facts("prefect", "home-1", frozenset(map(backups.key_mark, ("old key", "key"))), "3.8.8", frozenset({"a", "b"}))
 DUMP = b"a dump"
 
 
@@ -45,6 +45,10 @@ OURS = manifest("20251120T000000Z-000000")
 
 def test_one_of_ours_of_an_older_schema_is_fine() -> None:
     assert faults(OURS, FACTS) == []
+
+
+def test_one_of_a_key_before_the_last_rotation_is_fine() -> None:
+    assert faults(replace(OURS, key=backups.key_mark("old key")), FACTS) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_a_database_kept_elsewhere_takes_no_disk_here() -> None:
 def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "scratch").mkdir()
     return Catalogue(
-        LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "home-1"), "key"
+        LocalObjectStore(folder=tmp_path / "store"), tmp_path / "scratch", Owner("prefect", "home-1"), ["key"]
     )
 
 
