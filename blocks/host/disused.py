@@ -50,7 +50,8 @@ class Disused:
 
     def __str__(self) -> str:
         names = ", ".join(each.name.removeprefix(".").removesuffix(REMOVED) for each in self.releases)
-        return f"{names or 'no release'}, {len(self.artifacts)} locks and wheels: {self.size() / 1e6:.0f} MB"
+        stored = f"{len(self.artifacts)} of the store's locks and wheels"
+        return f"{names or 'no release'}, {stored}: {self.size() / 1e6:.0f} MB"
 
     def remove(self) -> None:
         """Remove it; idempotent, and finished by the next one where it is interrupted."""

@@ -105,7 +105,7 @@ def test_an_interrupted_removal_and_a_release_that_is_not_whole_go(place: Place)
     (place.root / "broken/bin").mkdir(parents=True)
     (place.root / ".new.lock").touch()
     found = place.find(new)
-    assert str(found).startswith("half, broken, 3 locks and wheels: ")
+    assert str(found).startswith("half, broken, 3 of the store's locks and wheels: ")
     found.remove()
     assert place.left() == {"new", ".new.lock"}
 
