@@ -23,6 +23,7 @@ from blocks.encryption import every_key
 from blocks.errors import Blocked
 from blocks.object_store import ObjectStore
 from blocks.postgres.encryption import is_readable
+from blocks.signature import key_mark
 from blocks.spec import Backup as Policy
 from blocks.stack import Stack
 
@@ -143,11 +144,6 @@ def new_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def key_mark(encryption_key: str) -> str:
-    """What tells one encryption key from another without giving it away."""
-    return hashlib.sha256(b"prefect-selfhost encryption key\0" + encryption_key.encode()).hexdigest()[:16]
-
-
 def expired(found: Found, policy: Policy, now: datetime) -> list[Manifest]:
     """Backups of this stack that may go, the oldest first.
 
@@ -200,7 +196,7 @@ class Catalogue:
         Args:
             scratch: A folder for files on their way.
         """
-        owner = Owner(stack.spec.name, stack.host.home.identity() or "")
+        owner = Owner(stack.spec.name, stack.ledger.id)
         return cls(stack.objects, scratch, owner, every_key(stack.secrets))
 
     def add(self, manifest: Manifest, dump: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blocks import ledgers
 from blocks.agent.spec import Release
 from blocks.database import Database
 from blocks.errors import Blocked
-from blocks.host import wanted
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.ledger import Ledger
 from blocks.local.database import ClusterDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
@@ -41,6 +43,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
     """Put a stack together from its spec, its releases, where it is put, and its secrets' versions. Pure."""
     home, tools = Home(site.home), releases[TOOLS]
     users = service_users(spec, site)
+    objects = LocalObjectStore(folder=store(spec, site))
     machine = LocalMachine(
         stack=spec.name,
         root=home.root,
@@ -55,10 +58,10 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
         releases=releases,
         versions=versions,
         secrets=LocalSecretStore(folder=home.secrets),
-        objects=LocalObjectStore(folder=store(spec, site)),
+        objects=objects,
         database=database(spec, site, versions, tools),
         machine=machine,
-        host=machine.host(),
+        host=dataclasses.replace(machine.host(), require_lease=Ledger(objects, home).require_lease),
         proxy=LocalProxy(
             home=home.root,
             listen=spec.local.listen,
@@ -101,7 +104,7 @@ def composed(spec: Mapping[str, Any]) -> Stack:
     """The stack on this machine of a spec as plain data, with the releases and versions which are kept in its home."""
     built = build_spec(dict(spec), "the given spec")
     site = here(built)
-    kept = wanted.read(Home(site.home))
+    kept = ledgers.of(Home(site.home)).wanted()
     return compose(built, kept.releases, site, kept.secrets)
 
 
@@ -118,7 +121,7 @@ def load(name: str | None = None) -> Stack:
         Blocked: there is no stack, or it has another name.
     """
     home = Path(os.environ.get(HOME_VARIABLE) or Path(sys.prefix).parent.parent)  # the home of the release we run in
-    kept = wanted.read(Home(home))
+    kept = ledgers.of(Home(home)).wanted()
     spec = build_spec(dict(kept.spec), "the saved spec")
     if name and name != spec.name:
         raise Blocked(f"this server belongs to the stack {spec.name!r}, not {name!r}", "leave the name out")

@@ -95,6 +95,11 @@ class Lease:
         if self.descriptor is not None:
             at_work.unlock(self.descriptor)
 
+    @property
+    def keep_open(self) -> tuple[int, ...]:
+        """What a program has to inherit that may outlive its starter: while it lives, nobody else changes the stack."""
+        return () if self.descriptor is None else (self.descriptor,)
+
     def keep_over_exec(self) -> dict[str, str]:
         """Environment by which the program this process becomes takes the lease over."""
         kept = {} if self.descriptor is None else at_work.pass_on(self.descriptor)
@@ -255,7 +260,7 @@ class Leases:
         Raises:
             Conflict: it is another one.
         """
-        self._change(number, {**self._require(number).claim, "number": number})
+        self._change(number)
 
     def give_back(self, number: int, handed: Mapping[str, Any]) -> None:
         """Leave the lease to whoever handed it over, or free; nothing happens where it is another's by now."""
@@ -308,12 +313,14 @@ class Leases:
             raise Conflict(f"the lease {number} was lost: {whose}", "nothing was changed; run the same command again")
         return found
 
-    def _change(self, number: int, claim: Mapping[str, Any]) -> None:
-        """Write the lease object while it is of that number; its other writers, such as renewals, are no obstacle."""
+    def _change(self, number: int, claim: Mapping[str, Any] | None = None) -> None:
+        """Write the lease object while it is of that number, with this claim or the one that it has at that moment;
+        its other writers, such as renewals, are no obstacle."""
         while True:
             found = self._require(number)
+            kept = {**found.claim, "number": number} if claim is None else claim
             with contextlib.suppress(Conflict):
-                self._objects.write(KEY, _text(claim), if_generation=found.generation)
+                self._objects.write(KEY, _text(kept), if_generation=found.generation)
                 return
 
 

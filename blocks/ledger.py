@@ -19,11 +19,15 @@ from packaging.version import Version
 
 from blocks.agent.spec import InvalidSpec, Release, from_json
 from blocks.errors import Blocked, Conflict
+from blocks.host.home import Home
 from blocks.lease import Leases
 from blocks.object_store import Versioned
 from blocks.release import PROJECT
 
 IDENTITY, WANTED = "ledger/identity", "ledger/wanted"
+FORMER_WANTED = "wanted.json"
+"""File in the home of a stack made before there was a ledger. It counts until the ledger says what is wanted, and stays
+for the release before until the stack is in line with this one."""
 DAMAGED = "bootstrap writes it anew when it is given the stack's spec file by --spec"
 
 
@@ -58,45 +62,63 @@ class Ledger(Leases):
     """The record of one stack."""
 
     def identity(self) -> Identity | None:
-        """Who the stack is; None where nobody has said yet.
+        """Who the stack is; None where nobody has said yet. A stack made before there was a ledger says it in its home.
 
         Raises:
             Blocked: it is damaged.
         """
         found = self._objects.read(IDENTITY)
         if found is None:
-            return None
+            return None if self._home is None else _identity_of(self._home)
         try:
             return Identity(**json.loads(found.content))
         except (ValueError, TypeError) as error:
             hint = "put it back from a copy of the store: backups and database belong to the identity in it"
             raise Blocked(f"{IDENTITY} in {self._objects.address()} is damaged: {error}", hint) from error
 
-    def ensure_identity(self, stack: str, *, id_: str = "", created: str = "", key: str = "") -> Identity:
-        """The stack's identity; where it has none yet, it gets the given one, or a new one.
+    @property
+    def id(self) -> str:
+        """What the stack's backups are marked with; empty where it has no identity yet."""
+        found = self.identity()
+        return found.id if found else ""
+
+    def ensure_identity(self, stack: str, key: str = "") -> Identity:
+        """The stack's identity, which is written down where it was not yet.
+
+        Args:
+            key: Mark of its encryption key.
 
         Raises:
-            Blocked: it is another stack's.
+            Blocked: what is here is another stack.
         """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        found = self.identity()
-        if found is None:
-            made = Identity(stack, id_ or str(uuid.uuid4()), created or now, key)
+        made, there = self.identity() or Identity(stack, str(uuid.uuid4()), now), self._objects.read(IDENTITY)
+        if made.stack != stack:
+            what = f"{self._where} holds the stack {made.stack!r}, not {stack!r}"
+            raise Blocked(what, "choose another folder, or that name")
+        made = made if made.key else dataclasses.replace(made, key=key)
+        content = _json(dataclasses.asdict(made))
+        if there is None or there.content != content:
             try:
-                self._objects.write(IDENTITY, _json(dataclasses.asdict(made)), if_generation=0)
-                return made
-            except Conflict:  # another was quicker, so it is there
-                found = self.identity()
-        if found is None or found.stack != stack:
-            whose = found.stack if found else "another"
-            raise Blocked(
-                f"{self._objects.address()} holds the stack {whose!r}, not {stack!r}", "choose another store, or name"
-            )
-        return found
+                self._objects.write(IDENTITY, content, if_generation=there.generation if there else 0)
+            except Conflict:  # another was quicker, so that it is there now
+                return self.ensure_identity(stack, key)
+        return made
+
+    def note_key(self, key: str) -> None:
+        """Say that the stack's encryption key is another one from now on; its mark, which does not give it away.
+
+        Raises:
+            Conflict: another holds the lease.
+        """
+        made, there, _ = self.identity(), self._objects.read(IDENTITY), self.require_lease()
+        if made is not None and made.key != key:
+            content = _json(dataclasses.asdict(dataclasses.replace(made, key=key)))
+            self._objects.write(IDENTITY, content, if_generation=there.generation if there else 0)
 
     def has_wanted(self) -> bool:
         """Whether a bootstrap has come so far; True also where what it said is damaged."""
-        return self._objects.read(WANTED) is not None
+        return self._find_wanted() is not None
 
     def wanted(self) -> Wanted:
         """What is wanted.
@@ -104,14 +126,14 @@ class Ledger(Leases):
         Raises:
             Blocked: nothing is, or it is damaged, or a newer selfhost's whose form this one cannot read.
         """
-        found = self._objects.read(WANTED)
+        found = self._find_wanted()
         if found is None:
             raise Blocked(f"no stack has been bootstrapped in {self._where}", "selfhost bootstrap makes one")
         return _read_wanted(found, f"{WANTED} in {self._where}")
 
     def find_wanted(self) -> Wanted | None:
         """The same for a bootstrap, which is given the spec: None where nothing is wanted, or where it is damaged."""
-        return self._parsed(self._objects.read(WANTED))
+        return self._parsed(self._find_wanted())
 
     def write_wanted(
         self,
@@ -131,23 +153,36 @@ class Ledger(Leases):
             Conflict: the lease is another's, or somebody has written it meanwhile.
             Blocked: a newer selfhost has written what is there.
         """
-        own, found = importlib.metadata.version(PROJECT), self._objects.read(WANTED)
+        own, found = importlib.metadata.version(PROJECT), self._find_wanted()
         kept = self._parsed(found)
         if kept and not back:
             refuse_older(kept, own)
         versions = dict(secrets if secrets is not None else kept.secrets if kept else {})
-        if kept and (kept.spec, kept.releases, kept.secrets, kept.selfhost) == (
-            dict(spec),
-            dict(releases),
-            versions,
-            own,
-        ):
+        if kept and kept.generation and kept == Wanted(dict(spec), dict(releases), versions) and kept.selfhost == own:
             return
         # Between reading and writing, as whoever takes the lease over after this look changes the generation.
         number = self.require_lease()
         plain = {name: dataclasses.asdict(each) for name, each in releases.items()}
         content = _json({"spec": dict(spec), "releases": plain, "secrets": versions, "selfhost": own, "lease": number})
         self._objects.write(WANTED, content, if_generation=found.generation if found else 0)
+
+    def forget_former(self) -> None:
+        """Remove what the release before kept in the home, once nothing of that runs any more."""
+        if self._home is not None and self._objects.read(WANTED) is not None:
+            (self._home.root / FORMER_WANTED).unlink(missing_ok=True)
+
+    def _find_wanted(self) -> Versioned | None:
+        """The object, or what a stack made before there was a ledger keeps in its home, with the generation 0."""
+        found = self._objects.read(WANTED)
+        if found is not None or self._home is None:
+            return found
+        path = self._home.root / FORMER_WANTED
+        try:
+            return Versioned(path.read_bytes(), 0)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Blocked(f"{path} cannot be read: {error.strerror}", "run as the user who made the stack") from error
 
     @property
     def _where(self) -> str:
@@ -158,6 +193,12 @@ class Ledger(Leases):
             return None if found is None else _read_wanted(found, WANTED)
         except Blocked:
             return None
+
+
+def _identity_of(home: Home) -> Identity | None:
+    """What the mark of a home says, which had the identity before there was a ledger."""
+    id_, stack, created = home.identity(), home.owner(), home.created()
+    return Identity(stack, id_, f"{created:%Y-%m-%dT%H:%M:%SZ}" if created else "") if id_ and stack else None
 
 
 def refuse_older(kept: Wanted, own: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Mapping
@@ -27,3 +28,8 @@ def _signature(data: Mapping[str, Any], encryption_key: str) -> str:
     own_key = hmac.digest(encryption_key.encode(), _LABEL, "sha256")
     text = json.dumps({name: each for name, each in data.items() if name != KEY}, sort_keys=True)
     return hmac.new(own_key, text.encode(), "sha256").hexdigest()
+
+
+def key_mark(encryption_key: str) -> str:
+    """What tells one encryption key from another without giving it away."""
+    return hashlib.sha256(b"prefect-selfhost encryption key\0" + encryption_key.encode()).hexdigest()[:16]

@@ -26,6 +26,7 @@ from blocks.host.secret_files import (
     new_encryption_key,
     reference,
 )
+from blocks.ledger import Ledger
 from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.proxy import Proxy
@@ -76,6 +77,11 @@ class Stack:
     """`server` → the server's release, and a worker's name → its own where it wants further packages."""
     versions: Mapping[str, int]
     """The promoted version of each secret by its name; of one that is not named, the first."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its own record: who it is, what is wanted of it, and who may change it."""
+        return Ledger(self.objects, self.host.home)
 
     @property
     def door(self) -> FrontDoor:

@@ -20,8 +20,8 @@ from blocks import backups, catalog
 from blocks.backups import Catalogue, Found, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
-from blocks.host import lease as leases
 from blocks.host.secret_files import ENCRYPTION_KEY
+from blocks.signature import key_mark
 from blocks.stack import Stack
 from flows.cli.progress import step
 
@@ -38,7 +38,7 @@ def backup(reason: Reason = "by hand or by schedule", stack: str | None = None) 
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    with leases.held(loaded.host.home.lease, "backup"), loaded.host.workspace() as folder:
+    with loaded.ledger.held("backup"), loaded.host.workspace() as folder:
         run(loaded, reason, folder)
 
 
@@ -85,14 +85,14 @@ def dump(stack: Stack, catalogue: Catalogue, reason: str, target: Path) -> Manif
     manifest = Manifest(
         id=backups.new_id(now),
         stack=stack.spec.name,
-        home=stack.host.home.identity() or "",
+        home=stack.ledger.id,
         made=now.isoformat(timespec="seconds"),
         reason=reason,
         prefect_version=stack.spec.prefect_version,
         schema_revision=content.schema_revision,
         size=target.stat().st_size,
         sha256=backups.digest(target),
-        key=backups.key_mark(stack.secret(ENCRYPTION_KEY)),
+        key=key_mark(stack.secret(ENCRYPTION_KEY)),
         rows=content.rows,
         digests=content.digests,
         seconds=0.0,

@@ -19,11 +19,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from blocks import pools, rollout
 from blocks.agent.spec import File, Folder, HostSpec, Job, JobStatus, ServiceStatus
 from blocks.errors import Blocked, NotReady, SelfhostError
-from blocks.host import wanted
-from blocks.host.wanted import Wanted
+from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.resource import Apply, visit
 from blocks.server_objects import StackDocument
 from blocks.services import SLOT_PREFIX, WORKER_PREFIX
+from blocks.signature import key_mark
 from blocks.stack import Stack
 from blocks.waiting import wait_until
 
@@ -52,28 +52,34 @@ def current(stack: Stack) -> HostSpec:
     return applied
 
 
-def keep_in_home(stack: Stack) -> None:
-    """Make this the wanted form of the stack."""
-    wanted.write(stack.host.home, Wanted(stack.spec.model_dump(mode="json"), stack.releases, stack.versions))
+def keep_wanted(stack: Stack, *, back: bool = False) -> None:
+    """Make this the wanted form of the stack.
+
+    Args:
+        back: Whether it takes a newer selfhost back.
+    """
+    stack.ledger.write_wanted(stack.spec.model_dump(mode="json"), stack.releases, stack.versions, back=back)
 
 
-def keep(stack: Stack, client: SyncPrefectClient) -> None:
+def keep(stack: Stack, client: SyncPrefectClient, *, back: bool = False) -> None:
     """The same, and its block on its own server before."""
     visit(StackDocument(stack, client), Apply())
-    keep_in_home(stack)
+    keep_wanted(stack, back=back)
 
 
 def promote(stack: Stack, secret: str, version: int) -> Stack:
     """Make this version of a secret the wanted one, and the one which a person finds; idempotent. The stack with it."""
     promoted = with_versions(stack, {**stack.versions, secret: version})
-    keep_in_home(promoted)
+    keep_wanted(promoted)
     promoted.secrets.publish(secret, version)
+    if secret == ENCRYPTION_KEY:
+        stack.ledger.note_key(key_mark(promoted.secret(secret)))
     return promoted
 
 
 def as_wanted(stack: Stack) -> Stack:
     """The stack with the versions of its secrets that are wanted now."""
-    return with_versions(stack, wanted.read(stack.host.home).secrets)
+    return with_versions(stack, stack.ledger.wanted().secrets)
 
 
 def with_versions(stack: Stack, versions: Mapping[str, int]) -> Stack:

@@ -25,7 +25,6 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from blocks import catalog
 from blocks.errors import Blocked, NotReady, SelfhostError
-from blocks.host import lease as leases
 from blocks.resource import Apply, Change, Record, Resource, in_order, plan, visit
 from blocks.server_objects import server_objects
 from blocks.stack import Stack
@@ -43,7 +42,7 @@ def converge(stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     wanted = catalog.load(stack)
-    with leases.held(wanted.host.home.lease, "converge, started from the UI"):
+    with wanted.ledger.held("converge, started from the UI"):
         visit_stack(wanted, Apply(), key="converge")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from blocks import catalog
+from blocks import catalog, ledgers
 from blocks.errors import Blocked
 from blocks.host import home as home_folder
-from blocks.host import system_user, wanted
+from blocks.host import system_user
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.host.system_user import InUse
@@ -84,7 +84,7 @@ def _refuse_copy(home: Home) -> None:
         Blocked: it is a copy of a home that is there.
     """
     try:
-        made_in = Home(here(build_spec(dict(wanted.read(home).spec), "the saved spec")).home.resolve())
+        made_in = Home(here(build_spec(dict(ledgers.of(home).wanted().spec), "the saved spec")).home.resolve())
     except Blocked:
         return  # what was wanted is not known, so it names no other folder
     if made_in.root != home.root.resolve() and made_in.identity() == home.identity() is not None:
@@ -94,7 +94,7 @@ def _refuse_copy(home: Home) -> None:
 def _known(home: Home) -> Stack | None:
     """The stack as it was last wanted; None where a bootstrap did not come so far, or its file is damaged."""
     try:
-        return catalog.composed(wanted.read(home).spec)
+        return catalog.composed(ledgers.of(home).wanted().spec)
     except Blocked:
         return None
 

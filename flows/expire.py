@@ -9,9 +9,9 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from blocks import backups, catalog
-from blocks.backups import Catalogue, Found, Manifest, key_mark
-from blocks.host import lease as leases
+from blocks.backups import Catalogue, Found, Manifest
 from blocks.host.secret_files import ENCRYPTION_KEY
+from blocks.signature import key_mark
 from blocks.stack import Stack
 from flows.backup import as_task, publish, rows
 from flows.cli.progress import step
@@ -28,7 +28,7 @@ def expire(only_show: bool = False, stack: str | None = None) -> None:
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    with leases.held(loaded.host.home.lease, "expire backups"), loaded.host.workspace() as folder:
+    with loaded.ledger.held("expire backups"), loaded.host.workspace() as folder:
         catalogue = Catalogue.of(loaded, folder)
         found = catalogue.all()
         leaving = due(loaded, found)

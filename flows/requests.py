@@ -9,10 +9,9 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
-from blocks import catalog, release, resource
+from blocks import catalog, ledgers, release, resource
 from blocks.agent.spec import Release, from_json
 from blocks.host import preflight as host_preflight
-from blocks.host import wanted
 from blocks.host.home import Home
 from blocks.host.verbs import Answer
 from blocks.resource import Apply
@@ -60,7 +59,9 @@ def mend_releases(home: Home) -> None:
     cannot write to its release, so that none is cut short there.
     """
     with step("byte code whole") as detail:
-        readable = [each for each in wanted.read(home).releases.values() if not each.untrusted or os.geteuid() != 0]
+        readable = [
+            each for each in ledgers.of(home).wanted().releases.values() if not each.untrusted or os.geteuid() != 0
+        ]
         cut = sum(release.drop_cut_bytecode(home.releases / each.id) for each in readable)
         detail.text = f"{cut} files were cut short" if cut else ""
 
@@ -83,5 +84,5 @@ def destroy(home: Home) -> Answer:
 
 def _stack(home: Home) -> Stack:
     """The stack as it is wanted in that home."""
-    kept = wanted.read(home)
+    kept = ledgers.of(home).wanted()
     return catalog.compose(build_spec(dict(kept.spec), "the saved spec"), kept.releases, at(home.root), kept.secrets)

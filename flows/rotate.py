@@ -24,7 +24,6 @@ from blocks.database import Database
 from blocks.encryption import bring_blocks_to, require_readable
 from blocks.errors import Blocked, NotReady
 from blocks.front_door import FrontDoor
-from blocks.host import lease as leases
 from blocks.host.secret_files import (
     AUTH_GRACE,
     AUTH_STRING,
@@ -69,7 +68,7 @@ def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> N
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
     loaded = catalog.load(stack)
-    with leases.held(loaded.host.home.lease, f"rotate {what}"):
+    with loaded.ledger.held(f"rotate {what}"):
         if what == "auth":
             auth(loaded, grace_minutes)
         elif what == "database":

@@ -16,7 +16,6 @@ from prefect.runtime import flow_run
 
 from blocks import catalog
 from blocks import sweep as runs
-from blocks.host import lease as leases
 from blocks.sweep import Seen
 from flows.converge import this_server
 
@@ -45,8 +44,8 @@ def sweep(stack: str | None = None) -> None:
     with this_server() as client:
 
         def watch() -> str:
-            lease = catalog.load(stack).host.home.lease
-            return watched(client, own, lambda: "" if leases.is_free(lease) else leases.described(lease))
+            ledger = catalog.load(stack).ledger
+            return watched(client, own, lambda: "" if ledger.is_free() else ledger.described())
 
         crashed = swept(client, watch, datetime.now(UTC))
     if crashed:

@@ -15,7 +15,6 @@ from pydantic import Field
 from blocks import catalog, git_credentials, pools, release, rollout, verification
 from blocks.agent.spec import HostSpec, HostStatus, Release, ServiceStatus
 from blocks.errors import Blocked, NotReady
-from blocks.host import lease as leases
 from blocks.resource import Apply, converge, plan, visit
 from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.services import WORKER_PREFIX
@@ -75,7 +74,7 @@ def workers(
 
 def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_seconds: float) -> None:
     """Change the stack's spec and then the stack, under its lease."""
-    with leases.held(catalog.load(name).host.home.lease, f"workers {asked.action} {asked.name}"):
+    with catalog.load(name).ledger.held(f"workers {asked.action} {asked.name}"):
         now = catalog.load(name)
         with none_left_paused(asked, client):
             wished = as_task("plan", lambda: wish(now, asked, client))

@@ -21,9 +21,11 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from blocks import ledgers
 from blocks.front_door import FrontDoor
-from blocks.host import system_user, wanted
+from blocks.host import system_user
 from blocks.host.home import Home
+from blocks.ledger import WANTED, Ledger
 from blocks.postgres import login as database_login
 from blocks.postgres import programs as postgres
 from blocks.postgres.connection import Login
@@ -88,6 +90,15 @@ class Stack:
     @property
     def paths(self) -> Home:
         return Home(self.home)
+
+    @property
+    def ledger(self) -> Ledger:
+        return ledgers.of(self.paths)
+
+    @property
+    def wanted_file(self) -> Path:
+        """What is wanted, as it lies in the store."""
+        return self.paths.store / WANTED
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -157,7 +168,7 @@ class Stack:
 
     def promoted(self, name: str) -> int:
         """The version of a secret that is wanted."""
-        return wanted.read(self.paths).secrets.get(name, 1)
+        return self.ledger.wanted().secrets.get(name, 1)
 
     def secret_values(self) -> dict[str, str]:
         """Every text that must be seen nowhere, by what it is; a password alone counts as well."""
@@ -167,7 +178,7 @@ class Stack:
     @property
     def programs(self) -> Path:
         """PostgreSQL's programs of the stack's own tools."""
-        return postgres.programs(self.home / "releases" / wanted.read(self.paths).releases[TOOLS].id)
+        return postgres.programs(self.home / "releases" / ledgers.of(self.paths).wanted().releases[TOOLS].id)
 
     @property
     def login(self) -> Login:

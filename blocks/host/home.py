@@ -84,6 +84,10 @@ class Home:
         """What a restore needs, its own temporary server too; gone once the restored stack is verified."""
         return self.root / "restoring"
 
+    def is_begun(self) -> bool:
+        """Whether a bootstrap has come so far as to say what is wanted, here or (a release before) in the home."""
+        return any(os.path.exists(each) for each in (self.store / "ledger/wanted", self.root / "wanted.json"))  # noqa: PTH110
+
     def identity(self) -> str | None:
         """The `id` in the mark: another home has another one. None where there is no mark."""
         try:
@@ -138,11 +142,16 @@ def faults(home: Home, stack: str) -> list[str]:
 
 def _is_before_the_mark(home: Home, path: Path) -> bool:
     """Whether it is of a claim that is about to happen, or was killed: the lease, and marks half written."""
+    if path == home.root / "store":
+        return {each.name for each in path.iterdir()} <= {"ledger", ".generations"}
     return path == home.lease or path.name.startswith(f".{home.mark.name}.")
 
 
-def claim(home: Home, stack: str) -> bool:
+def claim(home: Home, stack: str, identity: str = "") -> bool:
     """Make the folder and put the stack's mark on it; idempotent. True if it was not there before.
+
+    Args:
+        identity: The stack's, where it has one already; left out: a new one.
 
     The folder can be passed through by others (PostgreSQL runs as its own user), but not listed.
     """
@@ -152,7 +161,11 @@ def claim(home: Home, stack: str) -> bool:
     home.root.chmod(0o711)
     for left in home.root.glob(f".{home.mark.name}.*"):
         left.unlink()
-    mark = {"stack": stack, "id": str(uuid.uuid4()), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    mark = {
+        "stack": stack,
+        "id": identity or str(uuid.uuid4()),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
     write_atomically(home.mark, json.dumps(mark).encode(), 0o644)
     return True
 

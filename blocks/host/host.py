@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.agent import processes
@@ -50,6 +50,8 @@ class Host:
     home: Home
     agent: AgentConfig | None = None
     """How the host agent is set up; None for whoever only talks to the one that is there."""
+    require_lease: Callable[[], object] = field(default=lambda: None, compare=False, repr=False)
+    """Raises Conflict where somebody else may change the stack now; asked before a spec is written."""
 
     # What it is given, and what it says.
 
@@ -67,13 +69,14 @@ class Host:
         Raises:
             NotReady: the agent did not take it up in time.
             Blocked: a release cannot be installed.
-            Conflict: its generation is not above that of the applied one.
+            Conflict: its generation is not above that of the applied one, or somebody else changes the stack.
         """
         applied = self.applied()
         if applied is not None and spec.generation <= applied.generation:
             raise Conflict(f"generation {spec.generation} is not above {applied.generation}", "run the command again")
         if not (self.home.agent / "uv").exists():
             self.renew_agent()  # one from before December 2026 reads no spec of ours, whose releases name no uv
+        self.require_lease()
         write_atomically(self.home.agent / "spec.json", to_json(spec).encode(), 0o600)
         if not processes.is_alive(self.daemon()):
             self.start()  # nothing else would, before a bootstrap

@@ -71,7 +71,7 @@ def _port_fault(what: str, address: str, port: int) -> str:
 def _disk_fault(home: Home) -> str:
     existing = next(each for each in (home.root, *home.root.parents) if each.exists())
     free = shutil.disk_usage(existing).free
-    if free >= FREE_BYTES or (home.root / "wanted.json").exists():
+    if free >= FREE_BYTES or home.is_begun():
         return ""
     return f"{existing} has {free / 1e9:.1f} GB free, {FREE_BYTES / 1e9:.1f} are needed: choose another --home"
 

@@ -18,18 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
+from blocks import ledgers
 from blocks import release as releases
 from blocks.agent.files import make_folders
 from blocks.agent.releases import ReleaseFailed, Tools, install
 from blocks.agent.spec import Release
 from blocks.errors import Blocked, SelfhostError
 from blocks.host import home as home_folder
-from blocks.host import interpreter, preflight, secret_files, system_user, wanted
-from blocks.host import lease as leases
+from blocks.host import interpreter, preflight, secret_files, system_user
 from blocks.host.home import Home
 from blocks.host.host import Host
-from blocks.host.lease import Lease
-from blocks.host.wanted import Wanted
+from blocks.lease import Lease
+from blocks.signature import key_mark
 from blocks.site import all_users, here, listening, postgres_user, url
 from blocks.spec import SERVER, TOOLS, StackSpec
 from blocks.temporary.server import TemporaryServer
@@ -52,7 +52,8 @@ def check(spec: StackSpec) -> None:
 def prepare_home(spec: StackSpec) -> Home:
     """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
     home = Home(here(spec).home)
-    home_folder.claim(home, spec.name)
+    ledger = ledgers.of(home)
+    home_folder.claim(home, spec.name, ledger.id)
     home_folder.sweep(home)
     user = postgres_user(spec.name, here(spec))
     if user:
@@ -60,6 +61,7 @@ def prepare_home(spec: StackSpec) -> Home:
     home.store.mkdir(mode=0o711, exist_ok=True)
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
     secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
+    ledger.ensure_identity(spec.name, key_mark(secret_files.read(home.secrets, secret_files.ENCRYPTION_KEY)))
     return home
 
 
@@ -69,14 +71,14 @@ def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Rele
     with ThreadPoolExecutor(1) as executor:
         tools = executor.submit(releases.prepare_tools, store, reach)
         prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)
-    kept = wanted.find(home)
+    kept = ledgers.of(home).find_wanted()
     saved = kept.releases if kept else {}
     return {name: releases.as_kept(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
 
 
 def refuse_version_change(spec: StackSpec, home: Home) -> None:
     """Another Prefect version on a stack that is there is an upgrade, which is not done in passing."""
-    kept = wanted.find(home)
+    kept = ledgers.of(home).find_wanted()
     if kept and is_bootstrapped(home):
         saved = kept.spec.get("prefect_version")
         if saved != spec.prefect_version:
@@ -89,7 +91,7 @@ def refuse_version_change(spec: StackSpec, home: Home) -> None:
 def take_lease(home: Home, reason: str, patience: float = 0.0) -> Lease:
     """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds."""
     make_folders(home.root)
-    return leases.acquire(home.lease, reason, patience)
+    return ledgers.of(home).acquire(reason, patience)
 
 
 @contextlib.contextmanager
@@ -108,14 +110,14 @@ def keep_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
         prepared = prepare_releases(spec, home, home.store)
         known, names = versions(home), secret_files.names(home.secrets)
         adopted = {name: secret_files.adopt(home.secrets, name) for name in names if name not in known}
-        wanted.write(home, Wanted(spec.model_dump(mode="json"), prepared, adopted | known))
+        ledgers.of(home).write_wanted(spec.model_dump(mode="json"), prepared, adopted | known)
         detail.text = f"release {prepared[SERVER].id}"
     return prepared
 
 
 def versions(home: Home) -> dict[str, int]:
     """Promoted versions of secrets, as far as they are there: a home may have been lost with them."""
-    kept = wanted.find(home)
+    kept = ledgers.of(home).find_wanted()
     there = kept.secrets.items() if kept else ()
     return {name: version for name, version in there if version in secret_files.versions(home.secrets, name)}
 

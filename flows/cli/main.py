@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
 
-from blocks import targets
+from blocks import ledgers, targets
 from blocks.errors import Blocked, SelfhostError, WrongCall
-from blocks.host import lease as leases
-from blocks.host import secret_files, wanted
+from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.host.host import Host
+from blocks.lease import Lease
 from blocks.site import here, url
 from blocks.spec import SERVER, StackSpec
 from flows.cli import launch, restore, terminal  # noqa: F401 (restore registers its verb)
@@ -47,11 +47,12 @@ def bootstrap(*, where: Where = HERE, patience: Patience = 0.0) -> None:
     launch.prepare_home(spec)
     make = _again if launch.is_bootstrapped(home) else _first
     conditions = make(spec, home, lease)
+    ledgers.of(home).forget_former()
     terminal.conditions(conditions)
     terminal.done(spec, home)
 
 
-def _first(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
+def _first(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
     if launch.has_other_prefect(spec):
         launch.become(launch.keep_wanted(spec, home)[SERVER], home, lease)
@@ -88,7 +89,7 @@ def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Conditio
     return pivot.finish(stack, temporary)
 
 
-def _again(spec: StackSpec, home: Home, lease: leases.Lease) -> Sequence[Condition]:
+def _again(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
     launch.temporary_server(spec, home).retire()  # what a kill in the midst of its removal left
     releases = launch.keep_wanted(spec, home)
@@ -128,7 +129,7 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
     spec = where.wish()
     home = Home(here(spec).home)
     if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[SERVER], home)  # a client may not be newer than its server
+        launch.become(ledgers.of(home).wanted().releases[SERVER], home)  # a client may not be newer than its server
     with launch.prepared(spec, home) as releases:
         launch.use_own_server(spec, home)
         from blocks import catalog

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from blocks import release
+from blocks import ledgers, release
 from blocks.errors import WrongCall
-from blocks.host import lease as leases
-from blocks.host import wanted
 from blocks.host.secret_files import AUTH_STRING
 from blocks.spec import SERVER
 from blocks.wheel import build_wheel
@@ -97,14 +95,15 @@ def lease(
 ) -> None:
     """Say who changes the stack at this moment; the lease of a holder that died can be broken."""
     home = where.there()
-    if leases.is_free(home.lease):
+    ledger = ledgers.of(home)
+    if ledger.is_free():
         terminal.say("nobody holds the lease")
     elif break_for is None:
-        terminal.say(f"held by {leases.described(home.lease)}")
+        terminal.say(f"held by {ledger.described()}")
     else:
         if not break_for.strip():
             raise WrongCall("--break wants a reason", "it is kept in the home, in logs/lease.log")
-        ended = leases.break_it(home.lease, break_for, home.logs / "lease.log")
+        ended = ledger.break_it(break_for, home.logs / "lease.log")
         terminal.say(f"broken for: {break_for}; ended processes {', '.join(map(str, ended))} of a holder that is dead")
 
 
@@ -159,7 +158,7 @@ def asked(where: Where) -> Stack:
     """The stack that is there, for a verb that is a run on its own server."""
     spec, home = where.saved()
     if launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[SERVER], home)
+        launch.become(ledgers.of(home).wanted().releases[SERVER], home)
     launch.use_own_server(spec, home)
     from blocks import catalog
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from blocks import ledgers
 from blocks.errors import WrongCall
-from blocks.host import restore_record, wanted
+from blocks.host import restore_record
 from blocks.spec import SERVER, TOOLS, StackSpec
 from flows.cli import launch, terminal
 from flows.cli.progress import listen, step
@@ -62,7 +63,7 @@ def restore(
     lease = launch.take_lease(home, f"restore {backup or '--drop-old'}", patience)
     spec, _ = where.saved()  # whoever had the lease before may have changed it
     if launch.has_other_prefect(spec):
-        launch.become(wanted.read(home).releases[SERVER], home, lease)
+        launch.become(ledgers.of(home).wanted().releases[SERVER], home, lease)
     launch.use_own_server(spec, home)
     from blocks import catalog
 
@@ -128,7 +129,7 @@ def _start(spec: StackSpec, temporary: TemporaryServer) -> str:
         url = temporary.start_server()
     terminal.say(f"  watch it at {url}, {terminal.login(temporary.home)}")
     with step("temporary server's database"):
-        tools = wanted.read(temporary.home).releases[TOOLS]
+        tools = ledgers.of(temporary.home).wanted().releases[TOOLS]
         temporary.start_database(temporary.home.releases / tools.id)
     with step("temporary server ready"):
         temporary.wait_ready()

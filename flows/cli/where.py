@@ -10,8 +10,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from blocks import ledgers
 from blocks.errors import Blocked, SelfhostError, WrongCall
-from blocks.host import trusted, wanted
+from blocks.host import trusted
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.release import PROJECT
 from blocks.site import default_home, here
@@ -88,7 +89,7 @@ class Where:
         }
         if file:
             return build_spec(overlaid(file.spec.model_dump(mode="json", exclude_unset=True), options), str(file.path))
-        if wanted.exists(home):
+        if ledgers.of(home).has_wanted():
             kept = _saved_spec(home).model_dump(mode="json", exclude_unset=True)
             return build_spec(overlaid(kept, options), "the saved spec")
         return read_spec(None, options)
@@ -174,7 +175,7 @@ def _owner(home: Home) -> str | None:
 
 
 def _saved_spec(home: Home) -> StackSpec:
-    return build_spec(dict(wanted.read(home).spec), f"the saved spec in {home.root}")
+    return build_spec(dict(ledgers.of(home).wanted().spec), f"the saved spec in {home.root}")
 
 
 HERE = Where()

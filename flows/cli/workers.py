@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from blocks.host import wanted
 from flows.cli import terminal
 from flows.cli.maintenance import asked as asked_stack
 from flows.cli.where import HERE, Json, Where
@@ -98,7 +97,7 @@ def _change(where: Where, wished: Asked, wait_minutes: int = WAIT_MINUTES) -> No
         planned(stack.spec, wished, there(stack, wished, client))
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wished).items()}
     run_deployment(stack.door, "workers/workers", {**given, "wait_minutes": wait_minutes}, terminal.say)
-    changed = catalog.composed(wanted.read(stack.host.home).spec)
+    changed = catalog.composed(stack.ledger.wanted().spec)
     _show(changed, as_json=False)
     _tell_of_file(own_file, changed)
 

@@ -16,7 +16,6 @@ from blocks import rollout
 from blocks.agent.spec import Job, JobStatus
 from blocks.backups import Manifest
 from blocks.errors import Blocked, NotReady
-from blocks.host import lease as leases
 from blocks.host.home import Home
 from blocks.stack import Stack
 from blocks.waiting import wait_until
@@ -38,7 +37,7 @@ def refuse(stack: Stack, backup: str, unsigned: bool) -> Manifest:
     with step("look at the backup") as detail:
         reason = f"restore {backup}, asked for in the UI"
         # Only for this look: the job takes it next.
-        with leases.held(stack.host.home.lease, reason), tempfile.TemporaryDirectory() as folder:
+        with stack.ledger.held(reason), tempfile.TemporaryDirectory() as folder:
             manifest = require_restorable(stack, backup, Path(folder) / "dump", unsigned)
         detail.text = f"{manifest.id} of {manifest.made}"
     return manifest

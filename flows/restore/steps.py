@@ -31,6 +31,7 @@ from blocks.resource import Apply, visit
 from blocks.restorable import Facts
 from blocks.server import schema
 from blocks.services import SLOT_PREFIX, WORKER_PREFIX
+from blocks.signature import key_mark
 from blocks.stack import Stack, next_spec
 from blocks.verification import FAULTS
 from blocks.waiting import wait_until
@@ -98,8 +99,8 @@ def require_restorable(stack: Stack, wanted: str, dump: Path, unsigned: bool) ->
 def facts(stack: Stack) -> Facts:
     return Facts(
         stack=stack.spec.name,
-        home=stack.host.home.identity() or "",
-        keys=frozenset(map(backups.key_mark, every_key(stack.secrets))),
+        home=stack.ledger.id,
+        keys=frozenset(map(key_mark, every_key(stack.secrets))),
         prefect_version=stack.spec.prefect_version,
         known_revisions=schema.installed_lineage().known,
     )

@@ -18,8 +18,7 @@ from blocks.agent.spec import File, Folder, HostSpec, Job
 from blocks.backups import Catalogue, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
-from blocks.host import lease as leases
-from blocks.host.lease import Lease
+from blocks.lease import Lease
 from blocks.services import server_toml
 from blocks.spec import SERVER
 from blocks.stack import Stack, active_slot, other_slot, promoted_secrets
@@ -61,7 +60,7 @@ class Upgrade:
 
     def take_lease(self, patience: float = 0.0) -> None:
         reason = f"upgrade to Prefect {self.report.version}"
-        self._lease = leases.acquire(self._old.host.home.lease, reason, patience)
+        self._lease = self._old.ledger.acquire(reason, patience)
 
     def give_lease_back(self) -> None:
         if self._lease is not None:

@@ -163,6 +163,6 @@ def roll_back(transition: Transition) -> str:
     if not transition.rolling:
         change.start_server(old, before, transition.old_slot)
     with this_server() as client:
-        change.keep(old, client)
+        change.keep(old, client, back=True)
     resource.converge(old.on_host())
     return late and f"{late}: its pool stays paused until then, and until the deployment converge is run"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from blocks.backups import Manifest, drilled, key_mark, lacking
+from blocks.backups import Manifest, drilled, lacking
 from blocks.database import SAMPLED_BLOCKS
 from blocks.errors import Blocked, NotReady
 from blocks.postgres import content, sql
 from blocks.postgres import dump as dumps
 from blocks.postgres.database import PostgresDatabase
+from blocks.signature import key_mark
 from tests.contract.test_database import (
     cloud,
     database,

@@ -16,10 +16,11 @@ from blocks import catalog
 from blocks.agent.spec import Artifact, HostSpec, HostStatus, Release, ServiceStatus, to_json
 from blocks.encryption import require_readable
 from blocks.errors import Blocked, NotReady
-from blocks.host import secret_files, wanted
+from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.host.secret_files import ENCRYPTION_KEY, new_encryption_key
+from blocks.ledger import WANTED
 from blocks.postgres import encryption, sql
 from blocks.postgres.database import PostgresDatabase
 from blocks.resource import Apply, visit
@@ -173,10 +174,10 @@ def stack(own: PostgresDatabase) -> Iterator[Stack]:
         stack.secrets.ensure(name, make)
     first = stack.secret(ENCRYPTION_KEY)
     fill(own, a=first, b=first)
-    change.keep_in_home(stack)
+    change.keep_wanted(stack)
     stack.host.apply(next_spec(stack))
     yield stack
-    for each in (home.root / wanted.FILE, home.root / "boundaries", home.agent / "spec.json"):
+    for each in (home.store / WANTED, home.root / "boundaries", home.agent / "spec.json"):
         each.unlink(missing_ok=True)
     stack.secrets.remove(ENCRYPTION_KEY)
 

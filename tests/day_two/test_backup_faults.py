@@ -14,7 +14,6 @@ from uuid import UUID
 
 import pytest
 
-from blocks.host import lease as leases
 from tests.fault.runs import answers, begun, ended, has_task, kill_flow, without_room
 from tests.stack import Stack, eventually
 from tests.traffic import UNHURRIED, clients
@@ -53,7 +52,7 @@ def listed(stack: Stack) -> dict[str, bool]:
 
 
 def is_leased(stack: Stack, _: UUID) -> bool:
-    return not leases.is_free(stack.paths.lease)
+    return not stack.ledger.is_free()
 
 
 BOUNDARIES = {"lease taken": is_leased, "dump": has_task("dump"), "drill": has_task("drill")}
@@ -105,7 +104,7 @@ def test_backups_killed_one_after_the_other_leave_nothing_in_the_way(stack: Stac
             before = {each.name for each in store(stack).glob("*")}  # no folder before the first backup
             run = begun(stack, "backup/backup")
             soon(lambda is_there=is_there, before=before: is_there(stack, before), name)  # type: ignore[misc]
-            os.kill(leases.holder(stack.paths.lease)["pid"], signal.SIGKILL)
+            os.kill(stack.ledger.holder()["pid"], signal.SIGKILL)
             assert ended(stack, run, ENDED_SECONDS).state_name == "Crashed", name
             new = {each: well for each, well in listed(stack).items() if each not in before}
             assert not any(new.values()) or name == "compared", "half a backup counts"
@@ -125,7 +124,7 @@ def soon(observe: Callable[[], bool], what: str) -> None:
 def test_of_two_at_once_the_second_says_who_holds_the_lease(stack: Stack) -> None:
     first = begun(stack, "backup/backup")
     eventually(lambda: is_leased(stack, first), "the lease", ENDED_SECONDS)
-    pid = leases.holder(stack.paths.lease)["pid"]
+    pid = stack.ledger.holder()["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         second = ended(stack, begun(stack, "backup/backup"), ENDED_SECONDS)

@@ -15,7 +15,6 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 
 from blocks import signature
 from blocks.backups import new_id
-from blocks.host import lease as leases
 from tests.e2e.test_backup import backups
 from tests.e2e.test_operation import artifacts, run_deployment
 from tests.stack import Stack, eventually
@@ -41,11 +40,8 @@ def test_the_policy_keeps_what_is_young(stack: Stack) -> None:
 
 def test_it_does_not_begin_while_another_holds_the_lease(stack: Stack) -> None:
     before = len(backups(stack))
-    lease = leases.acquire(stack.home / "lease.json", "something else")
-    try:
+    with stack.ledger.held("something else"):
         done = stack.call("backup", *stack.where)
-    finally:
-        lease.release()
     assert done.status == 1
     assert "the lease is held by" in done.stderr and "something else" in done.stderr
     assert len(backups(stack)) == before

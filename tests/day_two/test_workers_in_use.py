@@ -123,11 +123,11 @@ def test_a_worker_is_added_used_scaled_and_removed_and_no_run_is_lost(
 def test_a_token_of_no_host_is_refused_and_another_host_is_not_told_it(
     stack: Stack, client: SyncPrefectClient, token: str, repository: str, tmp_path: Path
 ) -> None:
-    before = (stack.home / "wanted.json").read_bytes()
+    before = stack.wanted_file.read_bytes()
     refused = workers(stack, "add", NAME, "--git-credentials", "secret/git")
     assert refused.status == 1 and "nothing says which host the login in secret/git is for" in refused.stderr
     assert "secret/git@git.example.org" in refused.stderr
-    assert (stack.home / "wanted.json").read_bytes() == before
+    assert stack.wanted_file.read_bytes() == before
     helper = f"!{shlex.quote(sys.executable)} -P -m blocks.git_credentials"
     server = {"PREFECT_API_URL": stack.door.api_url, "PREFECT_API_AUTH_STRING": stack.secret("auth-string")}
     own = {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "GIT_TERMINAL_PROMPT": "0"}
@@ -140,12 +140,12 @@ def test_a_token_of_no_host_is_refused_and_another_host_is_not_told_it(
 
 
 def test_what_cannot_be_is_refused_and_nothing_is_changed(stack: Stack) -> None:
-    before = (stack.home / "wanted.json").read_bytes()
+    before = stack.wanted_file.read_bytes()
     unknown = workers(stack, "add", NAME, "--packages", "no-such-package-of-anybody")
     assert unknown.status == 1 and "no-such-package-of-anybody" in unknown.stderr, unknown.output
     missing = workers(stack, "remove", "nobody")
     assert missing.status == 2 and "there is no worker 'nobody'" in missing.stderr
-    assert (stack.home / "wanted.json").read_bytes() == before
+    assert stack.wanted_file.read_bytes() == before
     assert stack.plan() == []
 
 

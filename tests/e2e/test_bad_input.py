@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host import lease
+from blocks.host import at_work
 from tests import in_process
 from tests.disk import mounted
 from tests.stack import Result, Stack, scratch, tree
@@ -228,7 +228,8 @@ def test_a_damaged_ownership_mark_is_said_and_left(fresh: Stack, text: str, argv
 def test_a_damaged_wanted_file_is_said_and_left(fresh: Stack, text: str, verb: str) -> None:
     fresh.home.mkdir()
     (fresh.home / "stack.json").write_text(json.dumps({"stack": fresh.name}))
-    (fresh.home / "wanted.json").write_text(text)
+    fresh.wanted_file.parent.mkdir(parents=True)
+    fresh.wanted_file.write_text(text)
     before = tree(fresh.home)
     refused(called(fresh, verb, "--home", str(fresh.home)), 1)
     assert tree(fresh.home) == before
@@ -236,7 +237,8 @@ def test_a_damaged_wanted_file_is_said_and_left(fresh: Stack, text: str, verb: s
 
 def test_a_second_bootstrap_at_the_same_time_is_told_who_and_since_when(fresh: Stack) -> None:
     fresh.home.mkdir()
-    held = lease.acquire(fresh.home / "lease.json", "bootstrap")
+    claim = {"owner": "me@here", "pid": os.getpid(), "since": "2026-11-30 02:00:00 UTC", "reason": "bootstrap"}
+    held = at_work.lock(fresh.paths.lease, claim)
     try:
         for verb, more in (("bootstrap", ()),):
             done = called(fresh, verb, *fresh.where, *more)
@@ -244,7 +246,7 @@ def test_a_second_bootstrap_at_the_same_time_is_told_who_and_since_when(fresh: S
                 done, 1, "the lease is held by", f"(process {os.getpid()}) since 2", "for: bootstrap", "wait for it"
             )
     finally:
-        held.release()
+        at_work.unlock(held)
     assert sorted(each.name for each in fresh.home.iterdir()) == ["lease.json"]
 
 

@@ -117,11 +117,15 @@ def test_what_is_changed_by_hand_is_named_by_a_plan_and_mended_by_a_bootstrap(st
 
 
 def test_a_damaged_wanted_file_is_said_and_a_bootstrap_with_the_spec_writes_it_anew(stack: Stack) -> None:
-    kept, spec = stack.home / "wanted.json", stack.folder / "spec.toml"
+    kept, spec = stack.wanted_file, stack.folder / "spec.toml"
     before = kept.read_bytes()
     kept.write_text("{")
     unwell = stack.call("status", *stack.where)
-    assert unwell.status == 1 and "wanted.json is damaged" in unwell.stderr and "--spec" in unwell.stderr
+    assert (
+        unwell.status == 1
+        and f"ledger/wanted in {stack.home} is damaged" in unwell.stderr
+        and "--spec" in unwell.stderr
+    )
     spec.write_text("# all as it is by default\n")
     assert "0 changes" in stack.bootstrap("--spec", str(spec)).stdout
     spec.unlink()

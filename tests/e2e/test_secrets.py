@@ -89,8 +89,13 @@ def test_nobody_else_may_write_anything_in_the_home(stack: Stack) -> None:
 
 def test_nobody_else_may_lock_anything_in_the_home(stack: Stack) -> None:
     """Whoever may read a file may lock it."""
-    locks = [stack.paths.lease, *stack.home.glob("releases/.*.lock"), *stack.home.glob("run/*.lock")]
-    assert len(locks) >= 4
+    locks = [
+        stack.paths.lease,
+        stack.paths.store / ".generations",
+        *stack.home.glob("releases/.*.lock"),
+        *stack.home.glob("run/*.lock"),
+    ]
+    assert len(locks) >= 5
     assert {oct(stat.S_IMODE(each.stat().st_mode)) for each in locks} == {"0o600"}
 
 

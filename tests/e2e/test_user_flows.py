@@ -86,7 +86,7 @@ def attempts(stack: Stack) -> dict[str, list[str]]:
     """What it tries: kind → paths."""
     home, server = stack.home, next(iter(stack.servers()))
     others = [pid for name, pid in stack.pids().items() if name != "worker-default"]
-    files = ["secrets/auth-string", "secrets/encryption-key", "secrets/database-admin-password", "wanted.json"]
+    files = ["secrets/auth-string", "secrets/encryption-key", "secrets/database-admin-password", "store/ledger/wanted"]
     files += ["agent/spec.json", f"etc/{server}/prefect.toml", "etc/worker-maintenance/prefect.toml"]
     files += [f"state/server/{server}.json", "run/circus.ini", "logs/agent.log", "postgres/data/PG_VERSION"]
     folders = [".", "secrets", "agent", "run", "logs", "postgres", "store", "state/server", "state/worker-maintenance"]

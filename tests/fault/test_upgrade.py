@@ -6,7 +6,6 @@ Each goes on where the one before ended. Clients without retries call through th
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from blocks.host import lease as leases
 from blocks.pools import MARK
 from blocks.release import ROOT
 from tests import gated
@@ -72,7 +70,7 @@ def served(stack: Stack) -> Iterator[Traffic]:
 def ended(stack: Stack, run: UUID) -> FlowRun:
     """Wait for the end of an upgrade, and until its lease is free."""
     found = runs.ended(stack, run, MOST_SECONDS)
-    eventually(lambda: leases.is_free(stack.paths.lease), "a free lease")
+    eventually(lambda: stack.ledger.is_free(), "a free lease")
     return found
 
 
@@ -93,7 +91,7 @@ def has_both(stack: Stack, _: UUID) -> bool:
 
 
 def is_kept(version: str) -> Boundary:
-    return lambda stack, _: json.loads((stack.home / "wanted.json").read_text())["spec"]["prefect_version"] == version
+    return lambda stack, _: stack.ledger.wanted().spec["prefect_version"] == version
 
 
 def is_paused(stack: Stack, _: UUID) -> bool:
@@ -227,7 +225,7 @@ def test_a_person_fills_in_the_form_approves_and_reads_the_report(old: Stack, tm
         shot(page, tmp_path, "form")
         click(page, By.XPATH, "//button[normalize-space()='Submit']")
         run = eventually(lambda: waiting(old), "a run that waits for a person", MOST_SECONDS)
-        assert leases.is_free(old.paths.lease)  # a nightly backup is not kept from its work
+        assert old.ledger.is_free()  # a nightly backup is not kept from its work
         assert old.plan() == []  # nor does a nightly drift run find differences
         looked = ended(old, begun(old, "status/status"))
         assert looked.state is not None
@@ -314,7 +312,7 @@ def test_killed_it_is_finished_by_the_next_run(old: Stack, to: str, boundaries: 
 
 def assert_holder_is_told(stack: Stack, run: UUID, to: str) -> None:
     """While one upgrade runs, whoever else wants to change the stack is told so."""
-    eventually(lambda: not leases.is_free(stack.paths.lease), "the lease of the upgrade")
+    eventually(lambda: not stack.ledger.is_free(), "the lease of the upgrade")
     done = stack.call("stop", *stack.where)
     assert done.status == 1
     assert "the lease is held by" in done.stderr and f"upgrade to Prefect {to}" in done.stderr, done.output
@@ -343,7 +341,7 @@ def test_another_selfhost_comes_with_its_deployments(old: Stack, another: Stack)
         done = another.call("upgrade", "--self", *old.where)
         assert done.status == 0, done.output
         eventually(lambda: TOLD_ANEW in description(old, "expire/expire"), "the deployments of the new code", 300)
-        eventually(lambda: leases.is_free(old.paths.lease), "a free lease", MOST_SECONDS)
+        eventually(lambda: old.ledger.is_free(), "a free lease", MOST_SECONDS)
     assert version(old) == LAST
     assert len(installed(old)) > len(listed(old)), "the one that ran the upgrade is there"
     assert ended(old, begun(old, "expire/expire")).state_type == StateType.COMPLETED

@@ -209,10 +209,10 @@ def test_the_server_or_its_database_dies_under_it(stack: Stack, service: str, st
 
 
 def test_a_package_that_does_not_resolve_changes_nothing(stack: Stack) -> None:
-    before: dict[str, Any] = {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()}
+    before: dict[str, Any] = {"spec": stack.wanted_file.read_bytes(), "pids": stack.pids()}
     done = end(stack, begin(stack, "add", "fails", "--packages", "prefect==3.0.0"), "add")
     assert done.status == 1 and "no lock for" in done.stderr and "Traceback" not in done.stderr, done.output
-    assert {"spec": (stack.home / "wanted.json").read_bytes(), "pids": stack.pids()} == before
+    assert {"spec": stack.wanted_file.read_bytes(), "pids": stack.pids()} == before
     require_well(stack)
 
 

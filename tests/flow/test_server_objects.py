@@ -24,13 +24,11 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from blocks import catalog
+from blocks import catalog, ledgers
 from blocks.agent.spec import Artifact, Release
 from blocks.automations import MARK
 from blocks.errors import Blocked
-from blocks.host import wanted
 from blocks.host.home import Home
-from blocks.host.wanted import Wanted
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
 from blocks.server_objects import DECLARED_SLUG, server_objects
 from blocks.site import here
@@ -308,7 +306,7 @@ def test_a_stack_is_what_its_home_says_whatever_its_block_does(
     """Whoever has the auth string may edit the block; what it names would be executed with the stack's rights."""
     releases = {SERVER: RELEASE, TOOLS: RELEASE}
     here(spec).home.mkdir()
-    wanted.write(Home(here(spec).home), Wanted(spec.model_dump(mode="json"), releases))
+    ledgers.of(Home(here(spec).home)).write_wanted(spec.model_dump(mode="json"), releases)
     monkeypatch.setenv("SELFHOST_HOME", str(here(spec).home))
     elsewhere = dict.fromkeys(StackBlock.model_fields, str(tmp_path))
     StackBlock(**elsewhere).save("trial", overwrite=True)

@@ -20,6 +20,7 @@ from blocks.backups import Catalogue, Drill, Found, Manifest, Owner, compare, ex
 from blocks.database import Content
 from blocks.errors import Blocked
 from blocks.local.object_store import LocalObjectStore
+from blocks.signature import key_mark
 from blocks.spec import Backup as Policy
 from flows.backup import rows
 
@@ -41,7 +42,7 @@ def backup(hours: float, *, verified: bool = True) -> Manifest:
         schema_revision="abc",
         size=4,
         sha256="",
-        key=backups.key_mark("key"),
+        key=key_mark("key"),
         rows=CONTENT.rows,
         digests=CONTENT.digests,
         seconds=1.0,
@@ -291,7 +292,7 @@ def test_a_stack_with_another_key_counts_no_backup_of_the_old_one(tmp_path: Path
 
 
 def test_a_backup_of_an_older_key_counts_while_the_stack_has_that_key(tmp_path: Path, catalogue: Catalogue) -> None:
-    made = replace(dumped(tmp_path, catalogue), key=backups.key_mark(KEY))
+    made = replace(dumped(tmp_path, catalogue), key=key_mark(KEY))
     catalogue.update(made)
     new = Fernet.generate_key().decode()
     rotated = catalogue_of(tmp_path, new, KEY)
@@ -349,5 +350,5 @@ def test_a_newer_manifest_is_named() -> None:
 
 def test_the_mark_of_a_key_gives_nothing_away() -> None:
     key = Fernet.generate_key().decode()
-    assert backups.key_mark(key) == backups.key_mark(key) != backups.key_mark(Fernet.generate_key().decode())
-    assert len(backups.key_mark(key)) == 16
+    assert key_mark(key) == key_mark(key) != key_mark(Fernet.generate_key().decode())
+    assert len(key_mark(key)) == 16

@@ -14,12 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from blocks import ledgers
 from blocks.agent.spec import Artifact, Release
 from blocks.errors import WrongCall
-from blocks.host import lease as leases
-from blocks.host import secret_files, wanted
+from blocks.host import secret_files
 from blocks.host.home import Home, claim
-from blocks.host.wanted import Wanted
 from blocks.spec import SERVER, TOOLS, read_spec
 from flows.cli import main as cli
 from flows.cli.where import Where
@@ -48,7 +47,7 @@ def saved(home: Home, **data: object) -> None:
     """Make a home look like one that was bootstrapped with this spec."""
     claim(home, str(data.get("name", "prefect")))
     spec = read_spec(None, {"local.home": str(home.root), **data})
-    wanted.write(home, Wanted(spec.model_dump(mode="json"), {SERVER: RELEASE, TOOLS: RELEASE}))
+    ledgers.of(home).write_wanted(spec.model_dump(mode="json"), {SERVER: RELEASE, TOOLS: RELEASE})
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_destroy_without_a_person_wants_yes_and_touches_nothing(home: Home) -> N
     done = selfhost("destroy", "--home", str(home.root), folder=home.root.parent)
     assert done.returncode == 2
     assert "hint: say --yes" in done.stderr
-    assert wanted.exists(home)
+    assert ledgers.of(home).has_wanted()
 
 
 @pytest.mark.parametrize(
@@ -150,13 +149,13 @@ def test_destroy_refuses_what_is_not_the_named_stack(home: Home, owner: str | No
 
 def test_second_at_the_same_time_is_told_who_is_at_it(home: Home) -> None:
     saved(home)
-    lease = leases.acquire(home.lease, "bootstrap")
+    lease = ledgers.of(home).acquire("bootstrap")
     done = in_a_process("destroy", "--yes", "--home", str(home.root), folder=home.root.parent)
     lease.release()
     assert done.returncode == 1
     assert f"process {os.getpid()}" in done.stderr
     assert "for: bootstrap" in done.stderr
-    assert wanted.exists(home)
+    assert ledgers.of(home).has_wanted()
 
 
 def test_logs_names_what_there_is(home: Home) -> None:
@@ -254,7 +253,7 @@ def test_the_lease_of_a_dead_holder_is_shown_and_broken_for_a_reason_that_is_kep
     where = ("--home", str(home.root))
     assert "nobody holds the lease" in selfhost("lease", *where, folder=tmp_path).stdout
     with subprocess.Popen(
-        [sys.executable, "-c", LEAVE, str(home.lease)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", LEAVE, str(home.root)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline().split()[1])
@@ -264,7 +263,7 @@ def test_the_lease_of_a_dead_holder_is_shown_and_broken_for_a_reason_that_is_kep
     shown = selfhost("lease", *where, folder=tmp_path)
     assert shown.returncode == 0 and f"(process {holder.pid})" in shown.stdout and "for: restore" in shown.stdout
     assert selfhost("lease", "--break", " ", *where, folder=tmp_path).returncode == 2
-    assert not leases.is_free(home.lease) and not (home.logs / "lease.log").exists()
+    assert not ledgers.of(home).is_free() and not (home.logs / "lease.log").exists()
     broken = selfhost("lease", "--break", "the restore\nwas killed", *where, folder=tmp_path)
     assert broken.returncode == 0 and f"ended processes {child} " in broken.stdout
     assert "nobody holds the lease" in selfhost("lease", *where, folder=tmp_path).stdout
@@ -279,4 +278,4 @@ def test_a_copy_of_a_home_is_no_way_to_destroy_the_stack_it_was_copied_from(home
     shutil.copytree(home.root, copy)
     refused = selfhost("destroy", "--home", str(copy), "--yes", folder=tmp_path)
     assert refused.returncode == 1 and f"{copy} is a copy of the stack in {home.root}" in refused.stderr
-    assert wanted.exists(home) and wanted.exists(Home(copy))
+    assert ledgers.of(home).has_wanted() and ledgers.of(Home(copy)).has_wanted()

@@ -8,9 +8,10 @@ import pytest
 
 from blocks import catalog
 from blocks.agent.spec import Artifact, Release
-from blocks.backups import Found, key_mark
+from blocks.backups import Found
 from blocks.host.home import Home
 from blocks.host.secret_files import ENCRYPTION_KEY
+from blocks.signature import key_mark
 from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks import ledgers
 from blocks.agent.spec import Artifact, Release
-from blocks.host import interpreter, wanted
+from blocks.host import interpreter
 from blocks.host.home import Home
 from flows import requests
 
@@ -44,7 +45,7 @@ def test_root_reads_no_byte_code_of_a_workers_own_packages(
     lock = Artifact("lock.txt", "0" * 64)
     made = {name: Release(name, lock, untrusted=name == "reports") for name in ("server", "reports")}
     home.root.mkdir()
-    wanted.write(home, wanted.Wanted({}, made))
+    ledgers.of(home).write_wanted({}, made)
     cut = {}
     for name in made:
         cut[name] = interpreter.site_packages(home.releases / name) / "__pycache__/cut.pyc"

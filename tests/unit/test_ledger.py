@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from blocks import lease as leases
 from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked, Conflict
+from blocks.host.home import Home, claim
 from blocks.ledger import WANTED, Ledger, Wanted
 from blocks.local.object_store import LocalObjectStore
 from blocks.spec import SERVER, TOOLS, build_spec, read_spec
@@ -45,15 +47,49 @@ def rewrite(store: LocalObjectStore, **changes: Any) -> None:
 
 def test_nobody_has_an_identity_before_it_is_given(ledger: Ledger) -> None:
     assert ledger.identity() is None
-    made = ledger.ensure_identity("trial", key="abc")
-    assert ledger.identity() == made and made.id and made.key == "abc"
-    assert ledger.ensure_identity("trial") == made
+    assert ledger.id == ""
+    made = ledger.ensure_identity("trial", "abc")
+    assert ledger.identity() == made and ledger.id == made.id and made.key == "abc"
+    assert ledger.ensure_identity("trial", "another") == made
 
 
-def test_an_older_stack_keeps_the_identity_of_its_home(ledger: Ledger) -> None:
-    made = ledger.ensure_identity("trial", id_="0-1-2", created="2026-01-02T03:04:05Z")
-    assert (made.id, made.created) == ("0-1-2", "2026-01-02T03:04:05Z")
-    assert ledger.ensure_identity("trial", id_="another") == made
+def test_another_encryption_key_is_noted(ledger: Ledger) -> None:
+    made = ledger.ensure_identity("trial", "abc")
+    ledger.note_key("def")
+    assert ledger.identity() == replace(made, key="def")
+
+
+def test_a_stack_made_before_there_was_a_ledger_keeps_its_identity(store: LocalObjectStore, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    claim(home, "trial")
+    ledger = Ledger(store, home)
+    found = ledger.identity()
+    assert found is not None and (found.stack, found.id) == ("trial", home.identity())
+    assert store.read("ledger/identity") is None  # who only looks writes nothing
+    assert ledger.ensure_identity("trial", "abc") == replace(found, key="abc")
+    home.mark.unlink()
+    assert ledger.id == found.id
+
+
+FORMER = {"spec": {"name": "trial"}, "releases": {"server": asdict(RELEASE)}}
+
+
+def test_what_a_stack_made_before_kept_in_its_home_counts_until_something_is_written(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    """It stays for the release before, which still runs, until the stack is in line."""
+    former = tmp_path / "wanted.json"
+    former.write_text(json.dumps(FORMER))
+    ledger = Ledger(store, Home(tmp_path))
+    assert ledger.has_wanted() and ledger.wanted() == Wanted({"name": "trial"}, {SERVER: RELEASE})
+    ledger.forget_former()
+    assert former.exists()  # the ledger does not say it yet
+    ledger.write_wanted({"name": "trial"}, {SERVER: RELEASE})
+    assert json.loads((store.folder / WANTED).read_text())["spec"] == FORMER["spec"]
+    former.write_text("{")
+    assert ledger.wanted().spec == {"name": "trial"}
+    ledger.forget_former()
+    assert not former.exists() and ledger.has_wanted()
 
 
 def test_the_store_of_another_stack_is_refused(ledger: Ledger, store: LocalObjectStore) -> None:
@@ -102,6 +138,19 @@ def test_what_is_wanted_comes_back_as_it_was_written(ledger: Ledger, store: Loca
     assert found.generation > 0 and found.selfhost == importlib.metadata.version("prefect-selfhost")
     assert build_spec(dict(found.spec), "the saved spec") == spec
     assert stat.S_IMODE((store.folder / WANTED).stat().st_mode) == 0o600  # workers' environments are in it
+
+
+def test_the_promoted_versions_of_secrets_are_kept_and_before_there_were_any_each_is_the_first(
+    ledger: Ledger, store: LocalObjectStore
+) -> None:
+    ledger.write_wanted(plain(), BOTH, {"auth-string": 7})
+    assert ledger.wanted().secrets == {"auth-string": 7}
+    ledger.write_wanted(plain(listen="0.0.0.0"), BOTH)
+    assert ledger.wanted().secrets == {"auth-string": 7}
+    data = json.loads((store.folder / WANTED).read_text())
+    del data["secrets"]
+    (store.folder / WANTED).write_text(json.dumps(data))
+    assert ledger.wanted().secrets == {}
 
 
 def test_what_is_wanted_already_is_not_written_again(ledger: Ledger) -> None:

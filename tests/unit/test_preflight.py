@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from blocks.agent import processes
+from blocks.agent.files import make_folders
 from blocks.agent.spec import Health, HostSpec, Service, Socket, to_json
 from blocks.host import preflight
 from blocks.host.home import Home, claim
@@ -96,9 +97,11 @@ def test_too_small_a_disk_is_told_with_the_figures(home: Home, monkeypatch: pyte
     assert f"{2 * free / 1e9:.1f} are needed" in found
 
 
-def test_a_stack_that_is_there_needs_no_more_disk(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wanted", ["store/ledger/wanted", "wanted.json"])
+def test_a_stack_that_is_there_needs_no_more_disk(home: Home, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     claim(home, "prefect")
-    (home.root / "wanted.json").touch()
+    make_folders((home.root / wanted).parent)
+    (home.root / wanted).touch()
     monkeypatch.setattr(preflight, "FREE_BYTES", 2**62)
     assert faults(home, "prefect", {}, ()) == []
 

@@ -16,8 +16,9 @@ from blocks.host.home import Home
 from blocks.host.restore_record import Record
 from blocks.local.object_store import LocalObjectStore
 from blocks.restorable import Facts, disk_faults, faults, needed_bytes
+from blocks.signature import key_mark
 
-FACTS = Facts("prefect", "home-1", frozenset(map(backups.key_mark, ("old key", "key"))), "3.8.8", frozenset({"a", "b"}))
+FACTS = Facts("prefect", "home-1", frozenset(map(key_mark, ("old key", "key"))), "3.8.8", frozenset({"a", "b"}))
 DUMP = b"a dump"
 
 
@@ -32,7 +33,7 @@ def manifest(id: str, *, verified: bool = True, reason: str = "by hand") -> Mani
         schema_revision="a",
         size=len(DUMP),
         sha256="1dbd41cc8b2f6d1e3e9fcfa6e6f5b1d1",
-        key=backups.key_mark("key"),
+        key=key_mark("key"),
         rows={"flow": 1},
         digests={"flow": "1"},
         seconds=1.0,
@@ -48,7 +49,7 @@ def test_one_of_ours_of_an_older_schema_is_fine() -> None:
 
 
 def test_one_of_a_key_before_the_last_rotation_is_fine() -> None:
-    assert faults(replace(OURS, key=backups.key_mark("old key")), FACTS) == []
+    assert faults(replace(OURS, key=key_mark("old key")), FACTS) == []
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_one_of_a_key_before_the_last_rotation_is_fine() -> None:
         ({"stack": "other"}, "foreign, made by the stack 'other'"),
         ({"home": "home-2"}, "foreign, made by the stack 'prefect' of the home 'home-2'"),
         ({"schema_revision": "z", "prefect_version": "3.9.0"}, "schema z (Prefect 3.9.0) is newer than what"),
-        ({"key": backups.key_mark("another")}, "encrypted with another key"),
+        ({"key": key_mark("another")}, "encrypted with another key"),
     ],
 )
 def test_each_refusal_has_its_name(changed: dict[str, str], said: str) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from blocks import catalog
+from blocks import catalog, ledgers
 from blocks.agent.spec import Artifact, File, HostSpec, Release, Service
-from blocks.host import secret_files, wanted
+from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.rotation import afterwards, deadline, while_rotating
 from blocks.server.grace import Further, as_text, read_further
@@ -114,4 +114,4 @@ def test_a_promoted_version_is_wanted_and_found_by_its_name(stack: Stack, home: 
     assert (stack.secret("auth-string"), secret_files.read(home.secrets, "auth-string")) == (OLD, OLD)
     promoted = change.promote(stack, "auth-string", version)
     assert (promoted.secret("auth-string"), secret_files.read(home.secrets, "auth-string")) == (NEW, NEW)
-    assert wanted.read(home).secrets == {"auth-string": 2}
+    assert ledgers.of(home).wanted().secrets == {"auth-string": 2}

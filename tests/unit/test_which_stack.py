@@ -13,6 +13,7 @@ from cyclopts import App
 
 from blocks.errors import WrongCall
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.ledger import WANTED
 from flows.cli import main as cli
 from flows.cli.where import Where
 from tests.stack import tree
@@ -201,5 +202,6 @@ def test_another_stacks_file_in_the_working_folder(folder: Path, home: Home) -> 
 def test_a_stack_whose_spec_is_damaged_is_known_by_its_home_and_name(
     folder: Path, home: Home, port: int | None
 ) -> None:
-    (home.root / "wanted.json").write_text("{")
+    (home.store / WANTED).parent.mkdir(parents=True, exist_ok=True)
+    (home.store / WANTED).write_text("{")
     assert Where(home=home.root, name=OURS, port=port).there() == home
