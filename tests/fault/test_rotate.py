@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import StateType
 from blocks.errors import NotReady
 from blocks.postgres import login as database_login
 from blocks.postgres import sql
-from tests.fault.runs import Boundary, answers, begun, ended, has_task, kill_at, nothing_lost
+from blocks.postgres.encryption import is_readable
+from tests.fault.runs import Boundary, answers, begun, ended, has_task, kill_at, kill_flow, nothing_lost
 from tests.stack import CALL_SECONDS, Stack, bootstrapped, eventually
 from tests.traffic import UNHURRIED, Traffic, clients, headers
 
@@ -50,6 +51,21 @@ def is_promoted(secret: str) -> Boundary:
     return promoted
 
 
+def is_settled(secret: str) -> Boundary:
+    """The host was given a spec since the new version was promoted."""
+
+    def settled(stack: Stack, run: UUID) -> bool:
+        published, given = (stack.home / each for each in (f"secrets/{secret}", "agent/spec.json"))
+        return is_promoted(secret)(stack, run) and given.stat().st_mtime_ns > published.stat().st_mtime_ns
+
+    return settled
+
+
+def has_no_server(stack: Stack, _: UUID) -> bool:
+    """The host was told to run no server; the one that ran may still be on its way out."""
+    return not any(each["name"].startswith("server-") for each in stack.host_spec()["services"])
+
+
 BOUNDARIES: dict[str, dict[str, Boundary]] = {
     "auth": {
         "make the new one": has_task("make the new one"),
@@ -65,7 +81,7 @@ BOUNDARIES: dict[str, dict[str, Boundary]] = {
         "accept both": has_task("accept both"),
         "both servers": has_both,
         "switch servers": is_promoted("database-login"),
-        "settle": has_task("settle"),
+        "settle": is_settled("database-login"),
     },
 }
 """Where runs of the deployment are killed, one run at each."""
@@ -141,6 +157,25 @@ def test_the_database_login_whose_rotation_is_killed(stack: Stack, names: tuple[
     with pytest.raises(NotReady):
         old = replace(stack.login, user=user, password=password)
         sql.query(old, "SELECT 1")
+    require_well(stack)
+
+
+def test_the_encryption_key_whose_rotation_is_killed_while_no_server_runs(stack: Stack) -> None:
+    """Callers wait until somebody brings the stack in line; then the same command comes to its end."""
+    old = stack.secret("encryption-key")
+    with clients(2, stack.url, stack.secret("auth-string"), UNHURRIED) as seen:
+        run = begun(stack, "rotate/rotate", what="encryption-key")
+        eventually(lambda: has_no_server(stack, run) and kill_flow(stack, run), "no server", CALL_SECONDS, every=0.02)
+        refused = stack.call("rotate", "encryption-key", *stack.where)
+        assert refused.status == 1 and "selfhost bootstrap goes on with it" in refused.output, refused.output
+        stack.bootstrap()
+        assert ended(stack, run, CALL_SECONDS).state_type == StateType.CRASHED
+        stack.run("rotate", "encryption-key")
+        seen.wait_for(20)
+    require_no_failure([seen])
+    new, stored = stack.secret("encryption-key"), stack.query("SELECT data #>> '{}' FROM block_document")
+    assert new != old and stored
+    assert all(is_readable(each, [new]) and not is_readable(each, [old]) for (each,) in stored)
     require_well(stack)
 
 
