@@ -198,7 +198,7 @@ def in_another_process(stack: Stack, killed_at: int) -> bool:
     if child == 0:
         sql._started.clear()  # its thread has not come along
         try:
-            for module, name in ((rotate, "bring_blocks_to"), (change, "keep_in_home")):
+            for module, name in ((rotate, "bring_blocks_to"), (change, "keep_wanted")):
                 _bounded(host, module, name)
             rotate_key(dataclasses.replace(stack, host=host))
             os._exit(0)
