@@ -32,6 +32,8 @@ def database_url(value: str) -> str:
     Raises:
         ValueError: it is of another form.
     """
+    if "sslmode" in value or "sslrootcert" in value:
+        raise ValueError("it says how TLS is to be spoken: sslmode and sslrootcert are keys beside it")
     parts = _parts(value)
     if parts.password is not None:
         raise ValueError("it holds a password, which belongs into the file that password_file names")

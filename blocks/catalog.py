@@ -11,7 +11,7 @@ from typing import Any
 
 from blocks import ledgers
 from blocks.agent.spec import Release
-from blocks.database import Database
+from blocks.database import Database, Tls
 from blocks.errors import Blocked
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.ledger import Ledger
@@ -87,6 +87,7 @@ def database(spec: StackSpec, site: Site, versions: Mapping[str, int], tools: Re
             programs=programs,
             url=spec.database.url,
             password_file=Path(spec.database.password_file),
+            tls=Tls(spec.database.sslmode, spec.database.sslrootcert or "") if spec.database.sslmode else None,
         )
     return ClusterDatabase(
         stack=spec.name,

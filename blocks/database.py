@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from blocks.agent.spec import Service
 from blocks.host.secret_files import DATABASE_LOGIN
@@ -42,6 +43,23 @@ class Vitals:
     """Transactions that have been open for a minute or more, in words: a migration would wait for them."""
 
 
+Mode = Literal["require", "verify-ca", "verify-full"]
+"""TLS as libpq says it: encrypted; by a certificate of the given authority; and for the host of the URL."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a database must be reached, by the server as by us.
+
+    Attributes:
+        mode: What is asked for.
+        authority: Certificates of those who may have issued the database's, PEM; empty: those this machine believes.
+    """
+
+    mode: Mode
+    authority: str = field(default="", repr=False)
+
+
 class Database(Port, ABC):
     """One database, reached by the stack's server as its owner."""
 
@@ -64,6 +82,11 @@ class Database(Port, ABC):
         Args:
             login: The secret with `user:password`, as `NAME@7`; the URL has it as `${secret:NAME@7}`.
         """
+
+    @property
+    def tls(self) -> Tls | None:
+        """What the connection must be; None where it leaves this machine for nobody, or was not asked for."""
+        return None
 
     @abstractmethod
     def faults(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from blocks.agent.spec import File, Folder, Health, Service
 from blocks.database import Database
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.postgres import tls
 from blocks.proxy import Proxy
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
@@ -197,8 +199,24 @@ api_url = "{proxy.url()}/api"
 
 [server.database]
 connection_url = "{database.connection_url(secrets.database_login)}"
-""",
+{_tls(database, folder)}""",
     )
+
+
+def _tls(database: Database, folder: Path) -> str:
+    settings = tls.for_prefect(database.tls, folder)
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    return "\n".join(["", "[server.database.sqlalchemy.connect_args.tls]", *lines, ""]) if lines else ""
+
+
+def server_files(
+    proxy: Proxy, folder: Path, database: Database, secrets: ServerSecrets, user: str = ""
+) -> tuple[File, ...]:
+    """What a server in that working folder reads as it starts."""
+    found = server_toml(proxy, folder, database, secrets, user)
+    if not (database.tls and database.tls.authority):
+        return (found,)
+    return found, File(str(tls.authority_file(database.tls, folder)), database.tls.authority, user=user)
 
 
 def worker_toml(proxy: Proxy, home: Home, worker: Worker, auth_string: str, user: str) -> File:

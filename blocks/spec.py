@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from blocks import addresses
+from blocks.database_spec import Database, absolute_path, with_certificates
 from blocks.errors import WrongCall
 
 SERVER = "server"
@@ -79,7 +80,7 @@ class Local(_Part):
     @field_validator("home", "store")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        return _absolute_path(value)
+        return absolute_path(value)
 
     @field_validator("listen")
     @classmethod
@@ -94,34 +95,6 @@ class Local(_Part):
         """A store outside is there to outlive the home."""
         if self.home and self.store and Path(self.store).is_relative_to(self.home):
             raise ValueError(f"store {self.store} lies in the home {self.home}: leave it out, or choose one outside")
-        return self
-
-
-class Database(_Part):
-    """Where the data lies. Left out: PostgreSQL of our own, as a wheel, in the home folder."""
-
-    url: str | None = Field(
-        None,
-        description="A PostgreSQL that is already there: postgresql://user@host:port/database, no password.",
-    )
-    password_file: str | None = Field(
-        None, description="File with the password for `url`, readable by you alone; absolute."
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        return None if value is None else addresses.database_url(value)
-
-    @field_validator("password_file")
-    @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
-        return _absolute_path(value)
-
-    @model_validator(mode="after")
-    def _password_goes_with_url(self) -> Database:
-        if (self.url is None) != (self.password_file is None):
-            raise ValueError("url and password_file go together")
         return self
 
 
@@ -329,12 +302,6 @@ def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def _absolute_path(value: str | None) -> str | None:
-    if value is not None and not Path(value).is_absolute():
-        raise ValueError(f"{value!r} is not an absolute path")
-    return value
-
-
 def read_spec(path: Path | None, overrides: dict[str, Any] | None = None) -> StackSpec:
     """Read a spec file and lay the command line's values over it.
 
@@ -346,7 +313,8 @@ def read_spec(path: Path | None, overrides: dict[str, Any] | None = None) -> Sta
         WrongCall: no such file, not TOML, an unknown key, a wrong type or value; all faults in one text.
     """
     source = str(path) if path else "the command line"
-    given = build_spec(_read_toml(path), source).model_dump(mode="json", exclude_unset=True) if path else {}
+    data = with_certificates(_read_toml(path)) if path else {}
+    given = build_spec(data, source).model_dump(mode="json", exclude_unset=True)
     return build_spec(overlaid(given, overrides or {}), source)
 
 

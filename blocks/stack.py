@@ -267,7 +267,7 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
         sockets=(Socket(SOCKET, *stack.proxy.upstream()),),
         folders=services.folders(stack.spec, home, users),
         files=(
-            services.server_toml(stack.proxy, etc, stack.database, secrets, user),
+            *services.server_files(stack.proxy, etc, stack.database, secrets, user),
             services.auth_grace(etc, stack.reference(AUTH_GRACE), user),
             *(services.worker_toml(stack.proxy, home, worker, auth_string, user) for worker, _, user in workers),
             *stack.proxy.files(),

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from blocks.database import Tls
+from blocks.postgres import forwarder, tls
+
 CONNECT_SECONDS = 5
 """Time a connection gets to be made."""
 
@@ -22,6 +25,7 @@ class Login:
     user: str
     password: str = field(repr=False)
     database: str
+    tls: Tls | None = None
 
     @property
     def server(self) -> str:
@@ -42,18 +46,29 @@ class Login:
             "user": self.user,
             "password": self.password,
             "database": self.database,
-            "ssl": False,
+            "ssl": tls.context(self.tls) if self.tls else False,
             "timeout": CONNECT_SECONDS,
         }
 
     @contextmanager
     def for_programs(self) -> Iterator[dict[str, str]]:
-        """The environment in which pg_dump and pg_restore reach it, as long as the context lasts."""
-        yield {
+        """The environment in which pg_dump and pg_restore reach it, as long as the context lasts.
+
+        Raises:
+            NotReady, Blocked: at the end, where TLS was asked for and not to be had.
+        """
+        if self.tls is None:
+            yield self._environment(self.host, self.port)
+            return
+        with forwarder.forwarded(self.host, self.port, self.tls) as folder:
+            yield self._environment(str(folder), forwarder.PORT)
+
+    def _environment(self, host: str, port: int) -> dict[str, str]:
+        return {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LANG": "C.UTF-8",
-            "PGHOST": self.host,
-            "PGPORT": str(self.port),
+            "PGHOST": host,
+            "PGPORT": str(port),
             "PGUSER": self.user,
             "PGPASSWORD": self.password,
             "PGDATABASE": self.database,

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blocks.errors import Blocked, NotReady, SelfhostError
+from blocks.postgres import tls
 from blocks.postgres.connection import Login
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def session(login: Login, *, as_itself: bool = False) -> Iterator[Session]:
 
     Raises:
         NotReady: none can be had.
+        Blocked: TLS was asked for, and is not to be had.
     """
     connection = _wait(_connected(login, as_itself))
     try:
@@ -122,6 +124,8 @@ async def _connected(login: Login, as_itself: bool) -> asyncpg.Connection:
             command_timeout=STATEMENT_SECONDS + 60,  # where the server is gone without a word
         )
     except (*_lost(), asyncpg.PostgresError) as error:
+        if login.tls:
+            await tls.require(login.host, login.port, login.tls)  # where it is TLS that fails, it says why
         raise _does_not_answer(login, error) from error
 
 

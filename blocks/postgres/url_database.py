@@ -13,10 +13,11 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from blocks.agent.spec import Service
+from blocks.database import Tls
 from blocks.errors import Blocked, NotReady
 from blocks.host.home import Home
 from blocks.host.secret_files import DATABASE_LOGIN
-from blocks.postgres import ownership, sql
+from blocks.postgres import ownership, sql, tls
 from blocks.postgres.connection import Login
 from blocks.postgres.database import FIND_MARK, PostgresDatabase
 from blocks.postgres.login import Roles, parts
@@ -43,10 +44,12 @@ class UrlDatabase(PostgresDatabase):
     Attributes:
         url: postgresql://user@host:port/database, without a password.
         password_file: File with the password of that user.
+        tls: What the connection must be.
     """
 
     url: str
     password_file: Path
+    tls: Tls | None = None
 
     def on_host(self) -> list[Resource]:
         return [MarkedDatabase(self)]
@@ -68,7 +71,7 @@ class UrlDatabase(PostgresDatabase):
     def connection_url(self, login: str = DATABASE_LOGIN) -> str:
         at = urlsplit(self.url)
         path = f"/{quote(self.database)}" if self.database else at.path
-        return f"postgresql+asyncpg://${{secret:{login}}}@{at.netloc.split('@')[1]}{path}"
+        return f"postgresql+asyncpg://${{secret:{login}}}@{at.netloc.split('@')[1]}{path}{tls.in_url(self.tls)}"
 
     def require_rotatable(self) -> None:
         given = self.given()
@@ -120,7 +123,7 @@ class UrlDatabase(PostgresDatabase):
 
     def login_of(self, value: str) -> Login:
         at = urlsplit(self.url)
-        return Login(at.hostname or "", at.port or 5432, *parts(value), self.database or at.path[1:])
+        return Login(at.hostname or "", at.port or 5432, *parts(value), self.database or at.path[1:], self.tls)
 
     def maker(self) -> Login:
         return replace(self, database="").login()

@@ -20,13 +20,14 @@ from blocks import backups, pools, restorable, rollout
 from blocks.agent import processes
 from blocks.agent.spec import HostSpec
 from blocks.backups import Catalogue, Manifest
-from blocks.database import SCRATCH_JOBS, Database
+from blocks.database import SCRATCH_JOBS, Database, Tls
 from blocks.encryption import bring_blocks_to, every_key
 from blocks.errors import Blocked, NotReady
 from blocks.host import restore_record
 from blocks.host.host import START_SECONDS
 from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
+from blocks.postgres import tls
 from blocks.resource import Apply, visit
 from blocks.restorable import Facts
 from blocks.server import schema
@@ -41,6 +42,7 @@ from flows.restore import restored
 
 STOP_SECONDS = 90.0
 """Time workers get to end, and then the server: a server drains for 8 s, and after its own 45 it is killed."""
+_TLS = "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_TLS_"
 MIGRATION_SECONDS = 3600.0
 """A bound for the migration of a copy; 3.8.3 to 3.8.8 took 18 s under load with 1.6 GB."""
 
@@ -159,13 +161,16 @@ def migrate(stack: Stack, copy: Database) -> bool:
         if revision == head:
             return False
         url = copy.connection_url().replace(f"${{secret:{DATABASE_LOGIN}}}", stack.secret(DATABASE_LOGIN))
-        _run_migration(url, folder(stack))
+        _run_migration(url, copy.tls, folder(stack))
         return True
 
 
-def _run_migration(url: str, cwd: Path) -> None:
+def _run_migration(url: str, wanted: Tls | None, cwd: Path) -> None:
+    if wanted and wanted.authority:
+        tls.authority_file(wanted, cwd).write_text(wanted.authority, "utf-8")
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ") if key in os.environ}
     environment |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url, "PREFECT_HOME": str(cwd)}
+    environment |= {f"{_TLS}{name.upper()}": str(value) for name, value in tls.for_prefect(wanted, cwd).items()}
     argv = [sys.executable, "-P", "-m", "blocks.server.migrate", "--alone"]
     done = subprocess.run(
         argv, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=MIGRATION_SECONDS

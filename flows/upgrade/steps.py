@@ -19,7 +19,7 @@ from blocks.backups import Catalogue, Manifest
 from blocks.database import Database
 from blocks.errors import Blocked
 from blocks.lease import Lease
-from blocks.services import server_toml
+from blocks.services import server_files
 from blocks.spec import SERVER
 from blocks.stack import Stack, active_slot, other_slot, promoted_secrets
 from flows import backup, change, stall
@@ -228,7 +228,7 @@ class Upgrade:
 
 
 def rehearsal_job(transition: Transition, copy: Database) -> tuple[Job, list[File], list[Folder]]:
-    """The rehearsal as a program on the stack's host, by the server's user; the file and the folder it works with."""
+    """The rehearsal as a program on the stack's host, by the server's user; the files and the folder it works with."""
     home, server = transition.old.host.home, switch.server_of(transition.new_spec(), transition.new_slot)
     state = home.state / "rehearsal"
     own = {"HOME": str(state), "PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
@@ -251,8 +251,8 @@ def rehearsal_job(transition: Transition, copy: Database) -> tuple[Job, list[Fil
         timeout=3600.0,
     )
     secrets = promoted_secrets(transition.old)
-    settings = server_toml(transition.new.proxy, home.etc / "rehearsal", copy, secrets, server.user)
-    return job, [settings], [Folder(str(state), user=server.user)]
+    files = server_files(transition.new.proxy, home.etc / "rehearsal", copy, secrets, server.user)
+    return job, [*files], [Folder(str(state), user=server.user)]
 
 
 def publish(report: Report) -> None:

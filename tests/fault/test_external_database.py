@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from tests import tls
 from tests.postgres import Cluster, running_cluster
 from tests.stack import Stack, scratch
+from tests.tls import TlsServer
 
 pytestmark = pytest.mark.fault
 
@@ -48,7 +51,20 @@ def given() -> Iterator[Given]:
         yield Given(stack, cluster, ("--spec", str(spec)))
 
 
-def test_a_stack_on_a_given_database(given: Given) -> None:
+@pytest.fixture
+def by_tls(given: Given) -> Iterator[TlsServer]:
+    """The same database, asked for by TLS."""
+    authority = tls.authority()
+    (given.stack.folder / "authority.pem").write_text(authority.pem)
+    spec = Path(given.spec[1])
+    with tls.tls_before(given.cluster.port, authority.issue(given.stack.folder, "127.0.0.1")) as server:
+        plain = spec.read_text().replace(f":{given.cluster.port}/", f":{server.port}/")
+        lines = ['sslmode = "verify-full"', f'sslrootcert = "{given.stack.folder}/authority.pem"']
+        spec.write_text("\n".join([plain, *lines]))
+        yield server
+
+
+def test_a_stack_on_a_given_database(given: Given, by_tls: TlsServer) -> None:
     stack = given.stack
     given.cluster.execute("CREATE SCHEMA kept", "theirs")
     given.cluster.execute("CREATE TABLE kept.row AS SELECT 1 AS n", "theirs")
@@ -63,6 +79,7 @@ def test_a_stack_on_a_given_database(given: Given) -> None:
     assert "0 changes" in stack.bootstrap(*given.spec).stdout
     assert PASSWORD not in first.output
     stack.destroy()
+    assert by_tls.calls > 5 and by_tls.heard_in_clear == [], "something was said before TLS"
     assert given.tables() == [] and given.comment() is None
     assert given.rows("SELECT n FROM kept.row") == [1], "what is not in our schema was touched"
     assert stack.processes() == {} and not stack.home.exists()

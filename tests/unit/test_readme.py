@@ -16,6 +16,7 @@ from cyclopts import App
 from blocks import backups, clients, verification
 from blocks.agent.spec import Condition, ServiceState
 from blocks.automations import automations
+from blocks.database_spec import CERTIFICATE
 from blocks.host.home import Home
 from blocks.server_objects import declared_deployments
 from blocks.spec import Alerts, StackSpec, read_spec
@@ -152,7 +153,11 @@ def test_spec_example_loads_whole(tmp_path: Path) -> None:
 def test_spec_example_loads_with_its_own_postgresql_too(tmp_path: Path) -> None:
     (example,) = fenced(BLOCKS, "toml")
     path = tmp_path / "stack.toml"
-    path.write_text(re.sub(r"^# (\[database\]|url = |password_file = )", r"\1", example, flags=re.M), "utf-8")
+    authority = tmp_path / "authority.pem"
+    authority.write_text(f"{CERTIFICATE}\n")
+    theirs = re.sub(r"^# (\[database\]|url = |password_file = |ssl)", r"\1", example, flags=re.M)
+    path.write_text(re.sub(r'"\S+/database-authority.pem"', f'"{authority}"', theirs), "utf-8")
+    assert read_spec(path).database.sslmode == "verify-full"
     assert read_spec(path).database.url == "postgresql://prefect@db.example.org:5432/prefect"
 
 

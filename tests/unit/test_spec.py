@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from blocks.errors import WrongCall
+from blocks.errors import Blocked, WrongCall
 from blocks.spec import StackSpec, build_spec, read_spec
 from tests.spec_table import keys
 
 MAINTENANCE = {"name": "maintenance", "pool": "maintenance"}
+THEIRS: dict[str, object] = {"url": "postgresql://u@h:1/d", "password_file": "/p"}
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
 
 def refused(data: dict[str, Any]) -> str:
@@ -89,6 +91,18 @@ def test_option_makes_the_table_it_lies_in() -> None:
             {"database": {"url": "postgresql://u@h:1/d", "password_file": "p"}},
             "database.password_file: 'p' is not an absolute path",
         ),
+        ({"database": {"sslmode": "require"}}, "database: sslmode is for a url"),
+        ({"database": THEIRS | {"sslmode": "prefer"}}, "database.sslmode: Input should be 'require'"),
+        (
+            {"database": THEIRS | {"sslmode": "verify-ca"}},
+            "goes with sslrootcert: else any certificate at all would do",
+        ),
+        ({"database": THEIRS | {"sslmode": "require", "sslrootcert": PEM}}, "sslrootcert is looked at with sslmode"),
+        ({"database": THEIRS | {"sslrootcert": PEM}}, "sslrootcert is looked at with sslmode"),
+        (
+            {"database": THEIRS | {"sslmode": "verify-ca", "sslrootcert": "ca.pem"}},
+            "sslrootcert must be the absolute path of a file with certificates in PEM form",
+        ),
         ({"listen": "localhost"}, "listen: 'localhost' is not an IPv4 address such as 127.0.0.1 or 0.0.0.0"),
         ({"listen": "::1"}, "listen: '::1' is not an IPv4 address"),
         ({"listen": "10.0.0.1/8"}, "listen: '10.0.0.1/8' is not an IPv4 address"),
@@ -113,6 +127,30 @@ def test_option_makes_the_table_it_lies_in() -> None:
 )
 def test_refuses(data: dict[str, Any], text: str) -> None:
     assert text in refused(data)
+
+
+def test_takes_the_certificates_out_of_their_file(tmp_path: Path) -> None:
+    authority, file = tmp_path / "ca.pem", tmp_path / "stack.toml"
+    authority.write_text(f"Subject: an authority\n{PEM}")
+    lines = [
+        f'{key} = "{value}"' for key, value in (THEIRS | {"sslmode": "verify-ca", "sslrootcert": authority}).items()
+    ]
+    file.write_text("\n".join(["[database]", *lines]))
+    found = read_spec(file)
+    authority.unlink()
+    assert found.database.sslrootcert == PEM
+    assert build_spec(found.model_dump(mode="json"), "the saved spec") == found
+    with pytest.raises(WrongCall, match=r"ca\.pem cannot be read: .*No such file"):
+        read_spec(file)
+
+
+def test_takes_certificates_of_nobody_else(tmp_path: Path) -> None:
+    authority, file = tmp_path / "ca.pem", tmp_path / "stack.toml"
+    authority.write_text(PEM)
+    authority.chmod(0o666)
+    file.write_text(f'[database]\nsslrootcert = "{authority}"\n')
+    with pytest.raises(Blocked, match="others may write to"):
+        read_spec(file)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +207,8 @@ def test_takes_a_public_url_and_drops_its_slash(url: str, origin: str) -> None:
         ("postgresql://u@h:99999/d", "its port must be a number from 1 to 65535"),
         ("postgresql://u@h:/d", "its port must be a number"),
         ("postgresql://u@/d", "its host must be a name"),
-        ("postgresql://u@h/d?sslmode=require", "it has a query or a fragment"),
+        ("postgresql://u@h/d?sslmode=require", "sslmode and sslrootcert are keys beside it"),
+        ("postgresql://u@h/d?x=1", "it has a query or a fragment"),
         ("postgresql://u@h/d#x", "it has a query or a fragment"),
         ("postgresql://u@h/d d", "it has blanks in it"),
         ("postgresql://u@h", "is not of the form postgresql://user@host:port/database"),

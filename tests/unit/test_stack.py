@@ -292,6 +292,32 @@ def test_somebody_elses_postgresql_is_no_service_of_ours(home: Home) -> None:
     assert "database cluster" not in [each.name for each in stack.on_host()]
 
 
+def by_tls(home: Home, mode: str, authority: str | None = None) -> HostSpec:
+    database = {"url": "postgresql://me@db.example.org/mine", "password_file": "/p", "sslmode": mode}
+    return host_spec(stack_of(home, database=database | ({"sslrootcert": authority} if authority else {})), 1)
+
+
+@pytest.mark.parametrize(("mode", "looks_at_the_name"), [("verify-ca", False), ("verify-full", True)])
+def test_the_server_is_told_whose_certificates_its_database_may_have(
+    home: Home, mode: str, looks_at_the_name: bool
+) -> None:
+    spec = by_tls(home, mode, "-----BEGIN CERTIFICATE-----\none")
+    settings = rendered(spec, "etc/server-blue/prefect.toml")["server"]["database"]
+    told = settings["sqlalchemy"]["connect_args"]["tls"]
+    (file,) = [each for each in spec.files if each.path.endswith(".pem")]
+    assert told == {"enabled": True, "check_hostname": looks_at_the_name, "ca_file": file.path}
+    assert file.content == "-----BEGIN CERTIFICATE-----\none"
+    assert settings["connection_url"].endswith("@db.example.org/mine")
+    # Another authority is another configuration, and so the server is started anew.
+    another = by_tls(home, mode, "-----BEGIN CERTIFICATE-----\ntwo")
+    assert rendered(another, "etc/server-blue/prefect.toml")["server"]["database"] != settings
+
+
+def test_a_server_that_verifies_nothing_is_told_so_in_its_url(home: Home) -> None:
+    settings = rendered(by_tls(home, "require"), "etc/server-blue/prefect.toml")["server"]["database"]
+    assert settings["connection_url"].endswith("@db.example.org/mine?ssl=require") and "sqlalchemy" not in settings
+
+
 def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
     config = AgentConfig(home=str(stack.host.home.root), manager="systemd", secrets="/run/secrets")
     units = [render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
