@@ -236,7 +236,13 @@ def end_old(stack: Stack, grace_minutes: int) -> Stack:
 
 
 def settle(stack: Stack) -> None:
-    """Give the host what it should run now: the server has its secrets already, so it is not restarted."""
+    """Give the host what it should run now: the server has its secrets already, so it is not restarted.
+
+    What an interrupted run has promoted, and a person does not find yet, is put there.
+    """
+    for secret, version in stack.versions.items():
+        if stack.secrets.published(secret) != version:
+            stack.secrets.publish(secret, version)
     stack.host.apply(next_spec(stack))
 
 

@@ -17,13 +17,14 @@ from tests import emulator_digest
 
 UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
-SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/")
+SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/", "tests/kills/")
 """Folders whose files share a stack or a server."""
 ALONE = ("tests/e2e/test_bad_input.py", "tests/e2e/test_host_agent.py", "tests/e2e/test_host_agent_faults.py")
 """Files of those folders which have homes of their own."""
 FIRST = (
     "tests/fault/test_upgrade.py",
     "tests/day_two/",
+    "tests/kills/",
     "tests/fault/test_killed.py",
     "tests/fault/test_restore.py",
     "tests/fault/test_rotate.py",

@@ -1,0 +1,117 @@
+"""One stack with a fake host for all kills; each of them leaves it as a stack that stands."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.agent.files import write_atomically
+from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD
+from blocks.postgres.programs import DATABASE, OWNER
+from tests.fake_agent import Behaviour, behave
+from tests.kills.killing import Ended, carried_out
+from tests.kills.verbs import require_in_line
+from tests.kills.world import REVISION, World, bring
+from tests.postgres import Cluster, running_cluster
+from tests.prefect_server import running_server
+
+VERSION = "3.8.8"
+FEWEST = 5
+"""Boundaries that any action has."""
+MOST = 200
+"""More than any action has boundaries: one that never comes to its end must not be killed for ever."""
+SCHEMA = (
+    "CREATE TABLE alembic_version (version_num text NOT NULL)",
+    "CREATE TABLE variable (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text)",
+    "CREATE TABLE block_document (id uuid PRIMARY KEY, created timestamptz, updated timestamptz, data jsonb)",
+)
+"""As much of Prefect's as a backup and a restore look at: dumps of it take a tenth of a second."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A stack on which actions are carried out in processes of their own, and killed."""
+
+    world: World
+    cluster: Cluster
+    log: Path
+
+    def do(self, action: Callable[..., None], *arguments: Any, kill_at: int = 0) -> Ended:
+        return carried_out(action, self.world, *arguments, home=self.world.home, log=self.log, kill_at=kill_at)
+
+    def require(self, action: Callable[..., None], *arguments: Any) -> Ended:
+        done = self.do(action, *arguments)
+        assert done.status == 0, done.text
+        return done
+
+    def sql(self, statement: str, database: str = DATABASE) -> list[list[Any]]:
+        return [list(row) for row in self.cluster.execute(statement, database)]
+
+    def killed(self, action: Callable[..., None], *arguments: Any) -> Iterator[Ended]:
+        """Carry it out, killed before its first boundary, then before its second, until it comes to its end.
+
+        After each kill the test goes on from there, and puts all back for the next one. SELFHOST_TESTS_EVERY leaves out
+        all but every Nth boundary.
+        """
+        for number in range(1, MOST, int(os.environ.get("SELFHOST_TESTS_EVERY", "1"))):
+            done = self.do(action, *arguments, kill_at=number)
+            if not done.is_killed:
+                assert done.status == 0, done.text
+                assert number > FEWEST, "hardly anything was watched"
+                return
+            print(f"killed before {done.boundaries[-1]}")
+            yield done
+        raise AssertionError(f"{action.__name__} does not come to its end")
+
+
+@pytest.fixture(scope="package")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    """A stack that stands."""
+    log = tmp_path_factory.mktemp("kills") / "log"
+    with tempfile.TemporaryDirectory(prefix="kil-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        home = Path(folder) / "h"
+        for each in (home, home / "postgres", home / "releases", home / "secrets"):
+            each.mkdir(mode=0o711)
+        Path(folder).chmod(0o711)
+        (home / "releases/tools-1").symlink_to(sys.prefix)
+        with (
+            running_cluster("postgres", home / "postgres") as cluster,
+            _server(cluster, tmp_path_factory.mktemp("server")) as server,
+        ):
+            write_atomically(home / "secrets" / DATABASE_ADMIN_PASSWORD, cluster.password.encode())
+            made = Trials(World(home, f"kil-{secrets.token_hex(4)}", server, cluster.port), cluster, log)
+            try:
+                made.require(bring, VERSION)
+                url = cluster.url(DATABASE).replace("+asyncpg", "")
+                migration = f"{sys.executable} {Path(__file__).with_name('stand_in_migration.py')} {url}"
+                behave(home, Behaviour(jobs={"migrate": migration}))
+                for table in SCHEMA:
+                    made.sql(table)
+                    made.sql(f"ALTER TABLE {table.split()[2]} OWNER TO {OWNER}")
+                made.sql(f"INSERT INTO alembic_version VALUES ('{REVISION}')")
+                yield made
+            finally:
+                if (home / "agent/agent.pyz").exists():
+                    subprocess.run([sys.executable, home / "agent/agent.pyz", "stop", "--home", home], check=True)
+
+
+def _server(cluster: Cluster, folder: Path) -> AbstractContextManager[str]:
+    """A server; or the one of SELFHOST_TEST_SERVER, started before, to develop tests."""
+    url = os.environ.get("SELFHOST_TEST_SERVER")
+    return nullcontext(url) if url else running_server(cluster, folder)
+
+
+@pytest.fixture(autouse=True)
+def left_in_line(trials: Trials) -> Iterator[None]:
+    yield
+    trials.require(require_in_line)
