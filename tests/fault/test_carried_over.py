@@ -47,6 +47,7 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("before")
     with tarfile.open(BEFORE) as archive:
         archive.extractall(folder / "checkout", filter="data")
+    (folder / "checkout/README.md").touch()  # a wheel's metadata has it
     build = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder))
     subprocess.run(build, cwd=folder / "checkout", check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
