@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class SelfhostError(Exception):
     """A failure said in one line.
@@ -34,3 +36,19 @@ class NotReady(SelfhostError):
 
 class Conflict(SelfhostError):
     """Someone else holds what this needs; the text says who and since when."""
+
+
+KINDS: tuple[type[SelfhostError], ...] = (WrongCall, Blocked, NotReady, Conflict, SelfhostError)
+"""Kinds that are told apart across processes, the narrowest first."""
+
+
+def as_data(error: SelfhostError) -> dict[str, str]:
+    """An error as plain data, for another process."""
+    kind = next(each.__name__ for each in KINDS if isinstance(error, each))
+    return {"kind": kind, "what": error.what, "hint": error.hint}
+
+
+def from_data(data: Mapping[str, str]) -> SelfhostError:
+    """The error which `as_data` told."""
+    kind = next((each for each in KINDS if each.__name__ == data["kind"]), SelfhostError)
+    return kind(data["what"], data["hint"])

@@ -10,15 +10,17 @@ from typing import Any
 from prefect.runtime import flow_run
 
 from blocks import catalog, ledgers, release, resource
+from blocks.agent.releases import is_whole
 from blocks.agent.spec import Release, from_json
 from blocks.host import preflight as host_preflight
 from blocks.host.home import Home
 from blocks.host.verbs import Answer
 from blocks.resource import Apply
 from blocks.site import all_users, at, listening
-from blocks.spec import build_spec
+from blocks.spec import TOOLS, build_spec
 from blocks.stack import Stack
 from flows import pivot
+from flows.cli import launch
 from flows.cli.progress import step
 from flows.converge import bring_in_line, visit_all
 from flows.destroy import remove_from_host
@@ -47,6 +49,9 @@ def bring(home: Home, *, mend: bool = False) -> Answer:
     if mend:
         mend_releases(home)
     stack = _stack(home)
+    tools = stack.releases[TOOLS]
+    if stack.host.applied() is None and not is_whole(tools, home.releases):
+        launch.install_release(tools, home)  # the cluster is made with them, before there is a spec to install by
     # In a flow's process each resource is a task of its own, for people to see.
     changes = visit_all(stack.on_host(), Apply()) if flow_run.get_id() else bring_in_line(stack)
     return {"changes": [each.as_row() for each in changes]}

@@ -61,7 +61,7 @@ def kept_databases(stack: Stack) -> Condition:
 
 def report(stack: Stack) -> dict[str, Any]:
     """Everything `selfhost status --json` tells; its keys are stable."""
-    seen, applied = stack.machine.observe(), stack.host.applied()
+    seen, given = stack.machine.observe(), stack.machine.run("given", {})
     conditions = look(stack)
     return {
         "name": stack.spec.name,
@@ -71,7 +71,7 @@ def report(stack: Stack) -> dict[str, Any]:
         "auth_string_file": stack.secrets.location(AUTH_STRING),
         "prefect_version": stack.spec.prefect_version,
         "healthy": all(each.status for each in conditions),
-        "generation": applied.generation if applied else 0,
+        "generation": given["generation"],
         "observed_generation": seen.observed_generation if seen else 0,
         "services": [{"name": e.name, "state": e.state, "version": e.version} for e in (seen.services if seen else ())],
         "conditions": [

@@ -20,6 +20,7 @@ from blocks.host.host import START_SECONDS, Host
 Answer = dict[str, Any]
 
 VERBS: Mapping[str, str] = {
+    "given": "blocks.host.verbs:given",
     "ready": "blocks.host.verbs:ready",
     "idle": "blocks.host.verbs:idle",
     "logs": "blocks.host.verbs:logs",
@@ -33,6 +34,9 @@ VERBS: Mapping[str, str] = {
 }
 """Verb → the function that does it, by name, as Prefect names flows: most of them lie above every block."""
 
+NEED_LEASE = ("bring", "receive", "destroy")
+"""Verbs which change the stack: from elsewhere they are carried out for whoever holds its lease."""
+
 
 def carry_out(home: Path, verb: str, arguments: Mapping[str, Any]) -> Answer:
     """Do it in this process, on this very machine, for the stack in that home.
@@ -45,6 +49,12 @@ def carry_out(home: Path, verb: str, arguments: Mapping[str, Any]) -> Answer:
     module, _, function = VERBS[verb].partition(":")
     answer: Answer = getattr(import_module(module), function)(Home(home), **arguments)
     return answer
+
+
+def given(home: Home) -> Answer:
+    """Which `generation` of its spec the host was last given; 0 before the first."""
+    applied = Host(home).applied()
+    return {"generation": applied.generation if applied else 0}
 
 
 def ready(home: Home, timeout: float = START_SECONDS) -> Answer:

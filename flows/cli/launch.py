@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from blocks import ledgers
+from blocks import ledgers, targets
 from blocks import release as releases
 from blocks.agent.files import make_folders
 from blocks.agent.releases import ReleaseFailed, Tools, install
@@ -214,5 +214,8 @@ def restoring_server(spec: StackSpec, home: Home) -> TemporaryServer:
 
 
 def is_bootstrapped(home: Home) -> bool:
-    """Whether a bootstrap has come to its end here: a host was given its spec and no temporary server is left."""
-    return (home.agent / "spec.json").exists() and not home.bootstrap.exists()
+    """Whether a bootstrap has come to its end: the host was given its spec, and no temporary server is left here."""
+    if home.bootstrap.exists():
+        return False
+    seen = targets.machine_at(home.root).observe()
+    return (home.agent / "spec.json").exists() or (seen is not None and seen.observed_generation > 0)

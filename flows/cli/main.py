@@ -21,7 +21,7 @@ from blocks.host.host import Host
 from blocks.lease import Lease
 from blocks.site import here, url
 from blocks.spec import SERVER, StackSpec
-from flows.cli import launch, restore, terminal  # noqa: F401 (restore registers its verb)
+from flows.cli import host, launch, restore, terminal  # noqa: F401 (host and restore register their verbs)
 from flows.cli.maintenance import asked
 from flows.cli.progress import listen, step
 from flows.cli.where import HERE, Json, Patience, Where, Yes, app
