@@ -58,7 +58,8 @@ def prepare_home(spec: StackSpec) -> Home:
     user = postgres_user(spec.name, here(spec))
     if user:
         system_user.ensure(user, home, spec.name)
-    home.store.mkdir(mode=0o711, exist_ok=True)
+    home.store.mkdir(exist_ok=True)
+    home.store.chmod(0o711)  # with the lease in it, it was made closed
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
     secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
     ledger.ensure_identity(spec.name, key_mark(secret_files.read(home.secrets, secret_files.ENCRYPTION_KEY)))
