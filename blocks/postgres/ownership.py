@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from blocks.errors import Blocked
 from blocks.postgres import sql, swap
 from blocks.postgres.connection import Login
 from blocks.postgres.login import Roles, parts
@@ -26,20 +27,29 @@ AND pg_get_userbyid(nspowner) NOT IN ($1, 'pg_database_owner')
 """
 _OBJECTS = """
 SELECT format('ALTER %s public.%I OWNER TO %I', kind, name, $1::text) FROM (
-    SELECT 'TABLE' AS kind, oid, relname AS name, relowner AS owner FROM pg_class
+    SELECT 'TABLE' AS kind, tableoid, oid, relname AS name, relowner AS owner FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     UNION ALL
-    SELECT 'TYPE', oid, typname, typowner FROM pg_type
+    SELECT 'TYPE', tableoid, oid, typname, typowner FROM pg_type
     WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r')
 ) AS found
 WHERE pg_get_userbyid(owner) <> $1 AND pg_has_role(owner, 'USAGE')
-AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = found.oid AND deptype IN ('e', 'a', 'i') AND refobjid <> 0)
+AND NOT EXISTS (SELECT FROM pg_depend
+                WHERE classid = found.tableoid AND objid = found.oid AND objsubid = 0 AND deptype IN ('e', 'a', 'i'))
 """
 """A sequence of a table's goes with that, and what is an extension's stays so."""
 _ROUTINES = """
 SELECT format('ALTER ROUTINE %s OWNER TO %I', oid::regprocedure, $1::text) FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace AND pg_get_userbyid(proowner) <> $1 AND pg_has_role(proowner, 'USAGE')
-AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e')
+"""
+
+
+_NOT_HAD = """
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+AND NOT pg_has_role($1, relowner, 'USAGE')
+AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')
+ORDER BY relname
 """
 
 
@@ -55,6 +65,9 @@ def give(given: Login, owner: str, further: Iterable[str]) -> None:
 
     One thing after the other, each in a transaction of its own: whoever is at work waits for one table at most, and
     both roles can do everything all the time.
+
+    Raises:
+        Blocked: something is left that the owner may not use, as it is neither's.
     """
     with sql.session(given) as giving:
         giving.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}")
@@ -63,6 +76,10 @@ def give(given: Login, owner: str, further: Iterable[str]) -> None:
         for listing in (_SCHEMA, _OBJECTS, _ROUTINES):
             for (statement,) in giving.query(listing, owner):
                 _run(giving, statement)
+        left = [name for (name,) in giving.query(_NOT_HAD, owner)]
+    if left:
+        what = f"the role {owner!r} could not be given {', '.join(left)} in {given.database!r}"
+        raise Blocked(what, f"as a superuser: ALTER TABLE … OWNER TO {given.user!r}; nothing was switched")
 
 
 def _run(giving: Session, statement: str) -> None:

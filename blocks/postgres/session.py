@@ -51,6 +51,9 @@ class SqlSession:
 def opened(program: str, lock_timeout: Callable[[str], float]) -> Iterator[SqlSession]:
     """Connect, once; every connection which this process makes is set up the same way, alembic's too.
 
+    The session acts as its login role itself, not as the owner: only so it sees an interrupted one's index build, and
+    may end it, where the owner has no right to look at others. What it does to indexes it may do as the owner's member.
+
     Args:
         program: What the session is called in `pg_stat_activity`, in front of the process's number.
         lock_timeout: Seconds that a given statement may wait for a lock.
@@ -63,7 +66,9 @@ def opened(program: str, lock_timeout: Callable[[str], float]) -> Iterator[SqlSe
         with asyncio.Runner() as runner:
             connection = runner.run(_connect())
             try:
-                yield SqlSession(runner, connection)
+                session = SqlSession(runner, connection)
+                session.query("SET ROLE NONE")
+                yield session
             finally:
                 runner.run(_disconnect(connection))
     finally:

@@ -19,6 +19,7 @@ from blocks.agent.spec import HostSpec
 from blocks.agent.validation import faults
 from blocks.database import Database
 from blocks.errors import Blocked, NotReady
+from blocks.host.home import Home, claim
 from blocks.local.database import ClusterDatabase
 from blocks.local.secret_store import LocalSecretStore
 from blocks.postgres import sql
@@ -110,6 +111,7 @@ def own(own_cluster: ClusterDatabase) -> Iterator[ClusterDatabase]:
 
 def taken_over(home: Path, programs: Path, cluster: Cluster, user: str, password: str) -> UrlDatabase:
     """A database that was given to us with this login, and marked as ours."""
+    claim(Home(home), "trial")
     (home / "password").write_text(password + "\n")
     url = f"postgresql://{user}@127.0.0.1:{cluster.port}/{home.name}"
     database = url_database(home, programs, url, home / "password")
@@ -145,7 +147,6 @@ def rotated(cloud: UrlDatabase) -> UrlDatabase:
     new = cloud.new_login()
     cloud.admit(new)
     promote(cloud, new)
-    cloud.refuse_others(new)
     return cloud
 
 

@@ -20,6 +20,12 @@ PASSWORD = secrets.token_urlsafe(12) + "/@:%"
 """With what a URL would have to escape."""
 
 
+SERVERS_LOGINS = """
+SELECT DISTINCT usename FROM pg_stat_activity
+WHERE datname = 'theirs' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
 @dataclass(frozen=True)
 class Given:
     """A stack to be made, and the database it is given."""
@@ -64,8 +70,12 @@ def by_tls(given: Given) -> Iterator[TlsServer]:
         yield server
 
 
-def test_a_stack_on_a_given_database(given: Given, by_tls: TlsServer) -> None:
+def test_a_stack_on_a_given_database_with_a_login_as_cloud_sql_gives_one(given: Given, by_tls: TlsServer) -> None:
     stack = given.stack
+    given.cluster.execute("CREATE ROLE keeper NOLOGIN")
+    given.cluster.execute("GRANT keeper TO app")
+    given.cluster.execute("ALTER ROLE app CREATEDB CREATEROLE")
+    given.cluster.execute("ALTER DATABASE theirs OWNER TO keeper")
     given.cluster.execute("CREATE SCHEMA kept", "theirs")
     given.cluster.execute("CREATE TABLE kept.row AS SELECT 1 AS n", "theirs")
     first = stack.bootstrap(*given.spec)
@@ -78,8 +88,16 @@ def test_a_stack_on_a_given_database(given: Given, by_tls: TlsServer) -> None:
     assert stack.plan() == []
     assert "0 changes" in stack.bootstrap(*given.spec).stdout
     assert PASSWORD not in first.output
+    for letter in "ab":
+        told = stack.call("rotate", "database", *stack.where)
+        assert told.status == 0, told.output
+        assert given.rows(SERVERS_LOGINS) == [f"selfhost_{stack.name}_{(stack.paths.identity() or '')[:8]}_{letter}"]
+    stack.run("backup")
+    status = stack.status()
+    assert status["healthy"] is True and stack.plan() == []
     stack.destroy()
     assert by_tls.calls > 5 and by_tls.heard_in_clear == [], "something was said before TLS"
+    assert given.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE 'selfhost_%'") == ["selfhost"], "the superuser"
     assert given.tables() == [] and given.comment() is None
     assert given.rows("SELECT n FROM kept.row") == [1], "what is not in our schema was touched"
     assert stack.processes() == {} and not stack.home.exists()
