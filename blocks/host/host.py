@@ -250,7 +250,7 @@ class Host:
         seen = self.observe()
         return [each for each in (seen.services if seen else ()) if each.name.startswith("worker-") and each.pid]
 
-    def require_whole(self, seen: HostStatus) -> None:
+    def require_whole(self, seen: HostStatus | HostSpec) -> None:
         """See that a server and workers are among the services, as they are not while a restore is under way.
 
         Raises:

@@ -122,8 +122,8 @@ def rotate(
     """
     profiles = launch.users_profiles()
     stack = asked(where)
-    if (seen := stack.host.observe()) is not None:
-        stack.host.require_whole(seen)
+    if (given := stack.host.applied()) is not None:
+        stack.host.require_whole(given)  # not what it reports: a server on its way out is still there
     if what == "database":
         stack.database.require_rotatable()  # who is to do it instead is better said before a run fails
     from blocks import catalog
