@@ -43,7 +43,7 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
     """Put a stack together from its spec, its releases, where it is put, and its secrets' versions. Pure."""
     home, tools = Home(site.home), releases[TOOLS]
     users = service_users(spec, site)
-    objects = LocalObjectStore(folder=store(spec, site))
+    objects = LocalObjectStore(store(spec, site), outlives=spec.local.store is not None)
     machine = LocalMachine(
         stack=spec.name,
         root=home.root,

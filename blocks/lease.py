@@ -135,6 +135,10 @@ class Leases:
         self._objects, self._home = objects, home
         self._monotonic, self._sleep = monotonic, sleep
 
+    def address(self) -> str:
+        """Where it lies, in words."""
+        return self._objects.address()
+
     def acquire(self, reason: str, patience: float = 0.0) -> Lease:
         """Take the lease, or the one this process inherited. A holder elsewhere is watched until it is known to live.
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from blocks.host.home import Home
 from blocks.ledger import Ledger
 from blocks.local.object_store import LocalObjectStore
 from blocks.requests import Requests
 
 
-def of(home: Home) -> Ledger:
-    """The ledger of the stack in a home on this machine. Touches nothing."""
-    return Ledger(LocalObjectStore(home.store), home)
+def of(home: Home, store: Path | None = None) -> Ledger:
+    """The ledger of the stack in a home on this machine. Touches nothing.
+
+    Args:
+        store: Folder of its objects, for a home that does not say yet where they lie.
+    """
+    return Ledger(LocalObjectStore(store or home.store), home)
 
 
 def requests(home: Home) -> Requests:

@@ -1,4 +1,5 @@
-"""The machine of a stack, by its home alone: for verbs that must work where nothing else of the stack can be read.
+"""What can be known without the whole stack: its machine by its home alone, for verbs that must work where nothing else
+of the stack can be read, and whether the database that a spec names is in use.
 
 No Prefect is imported here, so that a stack can be stopped, and its logs read, in a moment.
 """
@@ -7,10 +8,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blocks.database import Tls
+from blocks.errors import NotReady
 from blocks.local.machine import LocalMachine
+from blocks.local.secret_store import LocalSecretStore
 from blocks.machine import Machine
+from blocks.postgres.url_database import UrlDatabase
+from blocks.spec import StackSpec
 
 
 def machine_at(home: Path) -> Machine:
     """The machine of the stack in that home."""
     return LocalMachine(root=home)
+
+
+def has_records(spec: StackSpec, home: Path) -> bool:
+    """Whether somebody else's PostgreSQL, which the spec names, holds a server's records for this stack already."""
+    if not (spec.database.url and spec.database.password_file):
+        return False
+    secrets, password_file = LocalSecretStore(home / "secrets"), Path(spec.database.password_file)
+    database = UrlDatabase(
+        stack=spec.name,
+        home=home,
+        store=secrets,
+        versions={},
+        programs=home,
+        url=spec.database.url,
+        password_file=password_file,
+        tls=Tls(spec.database.sslmode, spec.database.sslrootcert or "") if spec.database.sslmode else None,
+    )
+    for name, make in database.secrets().items():
+        secrets.ensure(name, make)
+    try:
+        return database.schema_revision() is not None
+    except NotReady:
+        return False  # the preflight tells why

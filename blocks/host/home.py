@@ -43,7 +43,11 @@ class Home:
 
     @property
     def store(self) -> Path:
-        return self.root / "store"
+        """The stack's objects: in the home, or in the folder outside which the mark names."""
+        try:
+            return Path(json.loads(self.mark.read_text("utf-8"))["store"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.root / "store"
 
     @property
     def releases(self) -> Path:
@@ -147,11 +151,12 @@ def _is_before_the_mark(home: Home, path: Path) -> bool:
     return path == home.lease or path.name.startswith(f".{home.mark.name}.")
 
 
-def claim(home: Home, stack: str, identity: str = "") -> bool:
+def claim(home: Home, stack: str, identity: str = "", store: Path | None = None) -> bool:
     """Make the folder and put the stack's mark on it; idempotent. True if it was not there before.
 
     Args:
         identity: The stack's, where it has one already; left out: a new one.
+        store: Folder of its objects, where that is to lie outside the home.
 
     The folder can be passed through by others (PostgreSQL runs as its own user), but not listed.
     """
@@ -166,6 +171,8 @@ def claim(home: Home, stack: str, identity: str = "") -> bool:
         "id": identity or str(uuid.uuid4()),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+    if store not in (None, home.root / "store"):
+        mark["store"] = str(store)
     write_atomically(home.mark, json.dumps(mark).encode(), 0o644)
     return True
 

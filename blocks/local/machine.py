@@ -42,8 +42,10 @@ class LocalMachine(Machine):
     """System user of each service that has one of its own."""
 
     def host(self) -> Host:
-        agent = AgentConfig(home=str(self.root), manager="circus", circus_python=self.circus_python)
-        return Host(Home(self.root), agent)
+        home = Home(self.root)
+        store = "" if home.store == home.root / "store" else str(home.store)
+        agent = AgentConfig(home=str(self.root), manager="circus", circus_python=self.circus_python, store=store)
+        return Host(home, agent)
 
     def on_host(self) -> list[Resource]:
         host = self.host()

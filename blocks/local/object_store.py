@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,9 +38,12 @@ class LocalObjectStore(ObjectStore):
 
     folder: Path
     """Folder of the objects on the stack's machine."""
+    outlives: bool = field(default=False, compare=False)
+    """Whether it lies outside the home, and is kept with its backups when the stack is destroyed."""
 
     def on_host(self) -> list[Resource]:
-        return [Folder("object store", self.folder, 0o711)]
+        kept = Kept if self.outlives else Folder
+        return [kept("object store", self.folder, 0o711)]
 
     def address(self) -> str:
         return str(self.folder)
@@ -108,6 +111,13 @@ class LocalObjectStore(ObjectStore):
             yield lock
         finally:
             os.close(lock)
+
+
+class Kept(Folder):
+    """A folder that outlives its stack. A person removes it once nobody wants the backups in it any more."""
+
+    def delete(self) -> None:
+        """Leave it: the identity in it is taken up by the next bootstrap with it."""
 
 
 def _generation(path: Path) -> int:

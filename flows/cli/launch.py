@@ -25,12 +25,13 @@ from blocks.agent.releases import ReleaseFailed, Tools, install
 from blocks.agent.spec import Release
 from blocks.errors import Blocked, SelfhostError
 from blocks.host import home as home_folder
-from blocks.host import interpreter, preflight, secret_files, system_user
+from blocks.host import interpreter, preflight, secret_files, system_user, trusted
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.lease import Lease
+from blocks.ledger import Ledger
 from blocks.signature import key_mark
-from blocks.site import all_users, here, listening, postgres_user, url
+from blocks.site import all_users, here, listening, postgres_user, store, url
 from blocks.spec import SERVER, TOOLS, StackSpec
 from blocks.temporary.server import TemporaryServer
 from blocks.wheel import build_wheel
@@ -49,21 +50,72 @@ def check(spec: StackSpec) -> None:
         raise Blocked("; ".join(faults), "nothing was changed")
 
 
+def make_again(spec: StackSpec, home: Home, key_file: Path | None) -> None:
+    """Mark a home that was lost as its stack's, so that what else is left of that, such as system users, is its own.
+
+    Args:
+        key_file: The stack's encryption key.
+
+    Raises:
+        Blocked: the home was lost, and its key is not given.
+    """
+    ledger = ledgers.of(home, store(spec, here(spec)))
+    if key := encryption_key(home, ledger, key_file):
+        ledger.ensure_identity(spec.name)
+        home_folder.claim(home, spec.name, ledger.id, store(spec, here(spec)))
+        secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, lambda: key)
+
+
 def prepare_home(spec: StackSpec) -> Home:
     """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
     home = Home(here(spec).home)
-    ledger = ledgers.of(home)
-    home_folder.claim(home, spec.name, ledger.id)
+    ledger = ledgers.of(home, store(spec, here(spec)))
+    home_folder.claim(home, spec.name, ledger.id, store(spec, here(spec)))
     home_folder.sweep(home)
     user = postgres_user(spec.name, here(spec))
     if user:
         system_user.ensure(user, home, spec.name)
-    home.store.mkdir(exist_ok=True)
+    home.store.mkdir(parents=True, exist_ok=True)
     home.store.chmod(0o711)  # with the lease in it, it was made closed
     secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
     secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
     ledger.ensure_identity(spec.name, key_mark(secret_files.read(home.secrets, secret_files.ENCRYPTION_KEY)))
     return home
+
+
+def encryption_key(home: Home, ledger: Ledger, key_file: Path | None) -> str:
+    """The key of a stack whose home was lost; empty where none was, or there never was a stack.
+
+    Raises:
+        Blocked: its key is not given, or another one is.
+    """
+    identity = ledger.identity()
+    if identity is None or not identity.key or (home.secrets / secret_files.ENCRYPTION_KEY).exists():
+        return ""  # a bootstrap that was killed at its beginning had noted no key
+    lost = f"{home.store if home.owner() else ledger.address()} holds the stack {identity.stack!r}"
+    if key_file is None:
+        what = f"{lost}, and its encryption key is not in {home.secrets}: the home was lost"
+        hint = f"--encryption-key-file FILE, with your copy of secrets/{secret_files.ENCRYPTION_KEY}, makes it again"
+        raise Blocked(what, hint)
+    trusted.require_file(key_file)
+    try:
+        key = key_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Blocked(f"{key_file} cannot be read: {error}", "name the file with the key") from error
+    if key_mark(key) != identity.key:
+        raise Blocked(f"{lost}, and {key_file} holds another stack's key", "its backups could not be read with it")
+    return key
+
+
+def require_its_store(spec: StackSpec, home: Home) -> None:
+    """Refuse another store for a stack that is there: what is in the old one would be left behind.
+
+    Raises:
+        Blocked: it is another one.
+    """
+    wanted = store(spec, here(spec))
+    if home.owner() and wanted.resolve() != home.store.resolve():
+        raise Blocked(f"the stack's store is {home.store}, not {wanted}", "a store stays where it is: put it back so")
 
 
 def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
@@ -89,10 +141,14 @@ def refuse_version_change(spec: StackSpec, home: Home) -> None:
             )
 
 
-def take_lease(home: Home, reason: str, patience: float = 0.0) -> Lease:
-    """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds."""
+def take_lease(home: Home, reason: str, patience: float = 0.0, store: Path | None = None) -> Lease:
+    """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds.
+
+    Args:
+        store: Folder of the stack's objects, where the home does not say yet where they lie.
+    """
     make_folders(home.root)
-    return ledgers.of(home).acquire(reason, patience)
+    return ledgers.of(home, store).acquire(reason, patience)
 
 
 @contextlib.contextmanager
@@ -212,6 +268,12 @@ def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
 def restoring_server(spec: StackSpec, home: Home) -> TemporaryServer:
     """The temporary server of a restore in this home, running or not."""
     return TemporaryServer(home, postgres_user(spec.name, here(spec)), home.restoring)
+
+
+def is_to_be_adopted(spec: StackSpec, home: Home) -> bool:
+    """Whether the stack's home alone was lost, so that its database needs no temporary server to be filled."""
+    is_new = not (home.agent / "spec.json").exists() and not home.bootstrap.exists()
+    return is_new and ledgers.of(home).has_wanted() and targets.has_records(spec, home.root)
 
 
 def is_bootstrapped(home: Home) -> bool:

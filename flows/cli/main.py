@@ -9,6 +9,7 @@ import traceback
 import webbrowser
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
@@ -19,7 +20,7 @@ from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.lease import Lease
-from blocks.site import here, url
+from blocks.site import here, store, url
 from blocks.spec import SERVER, StackSpec
 from flows.cli import host, launch, restore, terminal  # noqa: F401 (host and restore register their verbs)
 from flows.cli.maintenance import asked
@@ -35,17 +36,26 @@ app.command(workers)
 
 
 @app.command
-def bootstrap(*, where: Where = HERE, patience: Patience = 0.0) -> None:
+def bootstrap(
+    *,
+    where: Where = HERE,
+    patience: Patience = 0.0,
+    encryption_key_file: Annotated[
+        Path | None, Parameter(help="Your copy of the encryption key, where the home was lost and its store was not.")
+    ] = None,
+) -> None:
     """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
     spec = where.wish()
     home = Home(here(spec).home)
+    launch.require_its_store(spec, home)
+    launch.make_again(spec, home, encryption_key_file)
     launch.check(spec)
     listen(terminal.StepLines())
-    lease = launch.take_lease(home, "bootstrap", patience)
+    lease = launch.take_lease(home, "bootstrap", patience, store(spec, here(spec)))
     spec = where.wish()  # whoever had the lease before may have changed the saved one
     launch.refuse_version_change(spec, home)
     launch.prepare_home(spec)
-    make = _again if launch.is_bootstrapped(home) else _first
+    make = _again if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _first
     conditions = make(spec, home, lease)
     ledgers.of(home).forget_former()
     terminal.conditions(conditions)

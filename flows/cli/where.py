@@ -141,7 +141,10 @@ class Where:
     def _home(self, file: SpecFile | None) -> Home:
         path = self.home or (file.home if file else None) or self._default_home(file)
         trusted.require_home(path)
-        return Home(path.resolve() if self.home else path)
+        home = Home(path.resolve() if self.home else path)
+        if home.store != home.root / "store":
+            trusted.require_file(home.store)
+        return home
 
     def _default_home(self, file: SpecFile | None) -> Path:
         name = self.name or (file.name if file else None)

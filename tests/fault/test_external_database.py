@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,3 +152,27 @@ def test_a_password_that_is_wrong_is_said(given: Given) -> None:
     done = given.stack.call("bootstrap", *given.stack.where, *given.spec)
     assert done.status == 1 and "password authentication failed" in done.stderr, done.output
     assert "Traceback" not in done.output
+
+
+def test_a_lost_home_is_made_again_with_its_store_and_database(given: Given) -> None:
+    """The host burned down; the store, on another disk, and the database did not."""
+    stack, store, key = given.stack, given.stack.folder / "store", given.stack.folder / "key"
+    spec = Path(given.spec[1])
+    spec.write_text(f'{spec.read_text()}[local]\nstore = "{store}"\n')
+    stack.bootstrap(*given.spec)
+    identity, before = stack.paths.identity(), given.rows("SELECT count(*) FROM flow_run")[0]
+    key.touch(mode=0o600)
+    key.write_text(stack.secret("encryption-key"))
+    stack.run("stop")
+    shutil.rmtree(stack.home)
+    refused = stack.call("bootstrap", *stack.where, *given.spec)
+    assert refused.status == 1 and "the home was lost" in refused.stderr and "secrets/encryption-key" in refused.stderr
+    again = stack.bootstrap(*given.spec, "--encryption-key-file", str(key))
+    assert "temporary server started" not in again.steps
+    assert stack.paths.identity() == identity
+    assert given.comment() == f"prefect-selfhost stack {stack.name} {identity}"
+    assert given.rows(f"SELECT count(*) >= {before} FROM flow_run") == [True]
+    assert stack.status()["healthy"] is True
+    stack.destroy()
+    assert not stack.home.exists() and (store / "ledger/identity").exists()
+    shutil.rmtree(store)
