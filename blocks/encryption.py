@@ -17,8 +17,8 @@ DATABASE_SECONDS = 60.0
 
 
 def every_key(secrets: SecretStore) -> list[str]:
-    """The values of all versions of the key, the oldest first."""
-    return [secrets.read(ENCRYPTION_KEY, each) for each in secrets.versions(ENCRYPTION_KEY)]
+    """The values of all versions of the key, the oldest first; the first alone where none has a number yet."""
+    return [secrets.read(ENCRYPTION_KEY, each) for each in secrets.versions(ENCRYPTION_KEY) or (1,)]
 
 
 def bring_blocks_to(version: int, secrets: SecretStore, database: Database) -> list[str]:
