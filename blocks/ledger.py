@@ -179,7 +179,7 @@ class Ledger(Leases):
         path = self._home.root / FORMER_WANTED
         try:
             return Versioned(path.read_bytes(), 0)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise Blocked(f"{path} cannot be read: {error.strerror}", "run as the user who made the stack") from error

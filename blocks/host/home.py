@@ -114,7 +114,7 @@ class Home:
         """
         try:
             return str(json.loads(self.mark.read_text("utf-8"))["stack"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise Blocked(

@@ -68,7 +68,7 @@ class LocalObjectStore(ObjectStore):
         try:
             with self._path(key).open("rb") as file:
                 return Versioned(file.read(), os.fstat(file.fileno()).st_mtime_ns)
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
         except PermissionError as error:
             what = f"{self.folder / key} cannot be read: {error.strerror}"

@@ -198,7 +198,7 @@ def prepare(options: Options) -> tuple[SlotServer, Lineage, ClientVersions]:
     config.load()
     load_prefect_collections()
     lineage = installed_lineage()
-    logging.getLogger("blocks.host").setLevel(logging.INFO)
+    logging.getLogger("blocks.server").setLevel(logging.INFO)
     gc.freeze()
     gc.enable()
     return SlotServer(config, options.drain_seconds), lineage, clients

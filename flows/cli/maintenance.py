@@ -47,7 +47,9 @@ def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     from flows.cli.follow import run_deployment
     from flows.status import kept_databases
 
-    terminal.say(f"databases: {kept_databases(stack).message}")
+    databases = kept_databases(stack)
+    if databases.reason != "None":
+        terminal.say(f"databases: {databases.message}")
     found = copies.found(stack)
     terminal.unreadable(found)
     leaving = verb.due(stack, found)

@@ -113,13 +113,14 @@ def test_no_call_printed_a_secret_or_a_traceback(stack: Stack, values: dict[str,
 
 def test_nothing_in_the_database_holds_a_secret(stack: Stack, values: dict[str, bytes]) -> None:
     """Parameters, artifacts, logs, blocks, events: a dump as plain text has every row of every table."""
-    dumped = subprocess.run(
-        [stack.programs / "pg_dump", "--format=plain"],
-        env={"PATH": os.environ["PATH"], **stack.login.environment()},
-        capture_output=True,
-        check=True,
-        timeout=120,
-    )
+    with stack.login.for_programs() as environment:
+        dumped = subprocess.run(
+            [stack.programs / "pg_dump", "--format=plain"],
+            env={"PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
     assert b"COPY public.flow_run " in dumped.stdout and b"COPY public.log " in dumped.stdout
     assert leaks(dumped.stdout, values) == []
 
