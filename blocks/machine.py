@@ -29,7 +29,7 @@ class Machine(Port, ABC):
 
         Raises:
             SelfhostError: what the verb raised on the host, of the same kind and with the same hint.
-            NotReady: the host did not answer in time; it may still carry it out.
+            NotReady: the machine is not made yet, or its host did not answer in time; it may still carry it out.
         """
 
     @abstractmethod

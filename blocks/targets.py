@@ -6,20 +6,32 @@ No Prefect is imported here, so that a stack can be stopped, and its logs read, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from blocks.database import Tls
 from blocks.errors import NotReady
+from blocks.host import preflight as host_preflight
+from blocks.host.home import Home
+from blocks.host.verbs import Answer
 from blocks.local.machine import LocalMachine
 from blocks.local.secret_store import LocalSecretStore
 from blocks.machine import Machine
 from blocks.postgres.url_database import UrlDatabase
-from blocks.spec import StackSpec
+from blocks.site import all_users, at, listening
+from blocks.spec import StackSpec, build_spec
 
 
 def machine_at(home: Path) -> Machine:
     """The machine of the stack in that home."""
     return LocalMachine(root=home)
+
+
+def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:
+    """What would be in the way of a stack on this very machine: `faults`, each a sentence. A verb of the host."""
+    built, site = build_spec(dict(spec), "the given spec"), at(home.root)
+    return {"faults": host_preflight.faults(home, built.name, listening(built), all_users(built, site))}
 
 
 def has_records(spec: StackSpec, home: Path) -> bool:

@@ -12,11 +12,10 @@ from prefect.runtime import flow_run
 from blocks import catalog, ledgers, release, resource
 from blocks.agent.releases import is_whole
 from blocks.agent.spec import Release, from_json
-from blocks.host import preflight as host_preflight
 from blocks.host.home import Home
 from blocks.host.verbs import Answer
 from blocks.resource import Apply
-from blocks.site import all_users, at, listening
+from blocks.site import at
 from blocks.spec import TOOLS, build_spec
 from blocks.stack import Stack
 from flows import pivot
@@ -24,13 +23,6 @@ from flows.cli import launch
 from flows.cli.progress import step
 from flows.converge import bring_in_line, visit_all
 from flows.destroy import remove_from_host
-
-
-def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:
-    """What would be in the way of a stack here: `faults`, each a sentence."""
-    built, site = build_spec(dict(spec), "the given spec"), at(home.root)
-    faults = host_preflight.faults(home, built.name, listening(built), all_users(built, site))
-    return {"faults": faults + catalog.database(built, site, {}).faults()}
 
 
 def plan(home: Home, spec: Mapping[str, Any], releases: Mapping[str, Any], versions: Mapping[str, int]) -> Answer:

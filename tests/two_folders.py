@@ -67,6 +67,8 @@ class TwoFolders(Machine):
         return self.there.root
 
     def run(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self.root.exists():
+            raise NotReady(f"there is no machine at {self.root} yet")
         requests, ledger = Requests(self.objects), Ledger(self.objects)
         number = ledger.require_lease() if verb in verbs.NEED_LEASE else 0
         request = requests.ask(verb, arguments, number)
@@ -120,11 +122,11 @@ class HostFolder(Resource):
 
 def join(root: Path, shared: Path, stack: str) -> None:
     """Make a home which has its store and its secrets in the shared folder."""
-    home_folder.claim(Home(root), stack, Ledger(LocalObjectStore(shared / "store")).id)
     for name in ("store", "secrets"):
         (shared / name).mkdir(mode=0o711, parents=True, exist_ok=True)
-        if not (root / name).exists():
-            (root / name).symlink_to(shared / name)
+    home_folder.claim(Home(root), stack, Ledger(LocalObjectStore(shared / "store")).id, shared / "store")
+    if not (root / "secrets").exists():
+        (root / "secrets").symlink_to(shared / "secrets")
 
 
 def main() -> int:
@@ -167,7 +169,7 @@ def _shared() -> Path:
 
 
 def _objects(home: Path) -> LocalObjectStore:
-    return LocalObjectStore(home / "store")
+    return LocalObjectStore(Home(home).store, outlives=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ VERBS: Mapping[str, str] = {
     "idle": "blocks.host.verbs:idle",
     "logs": "blocks.host.verbs:logs",
     "log": "blocks.host.verbs:log",
-    "preflight": "flows.requests:preflight",
+    "preflight": "blocks.targets:preflight",
     "plan": "flows.requests:plan",
     "bring": "flows.requests:bring",
     "has_records": "flows.requests:has_records",
