@@ -319,6 +319,7 @@ def swap(stack: Stack, manifest: Manifest, safety: str, seconds: Mapping[str, fl
     # Leases of runs which the restored database does not know would take slots away from those it does.
     shutil.rmtree(home.state / "server/concurrency_leases", ignore_errors=True)
     with step("swap") as detail:
+        require_database(stack)  # it may be on its way back
         detail.text = f"the old one is kept as {stack.database.swap(record.label)}"
 
 
