@@ -89,7 +89,8 @@ class Home:
         return self.root / "restoring"
 
     def is_begun(self) -> bool:
-        """Whether a bootstrap has come so far as to say what is wanted, here or (a release before) in the home."""
+        """Whether a bootstrap has come so far as to say what is wanted, here or (a release before) in the home; False
+        also below a folder that is closed to us."""
         return any(os.path.exists(each) for each in (self.store / "ledger/wanted", self.root / "wanted.json"))  # noqa: PTH110
 
     def identity(self) -> str | None:

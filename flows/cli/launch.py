@@ -63,6 +63,8 @@ def make_again(spec: StackSpec, home: Home, key_file: Path | None) -> None:
     Raises:
         Blocked: the home was lost, and its key is not given.
     """
+    if home_folder.faults(home, spec.name):
+        return  # the preflight tells them
     ledger = ledgers.of(home, store(spec, here(spec)))
     if key := encryption_key(home, ledger, key_file):
         ledger.ensure_identity(spec.name)
@@ -118,7 +120,7 @@ def require_its_store(spec: StackSpec, home: Home) -> None:
         Blocked: it is another one.
     """
     wanted = store(spec, here(spec))
-    if home.owner() and wanted.resolve() != home.store.resolve():
+    if home.identity() and wanted.resolve() != home.store.resolve():
         raise Blocked(f"the stack's store is {home.store}, not {wanted}", "a store stays where it is: put it back so")
 
 

@@ -89,7 +89,7 @@ class Where:
         }
         if file:
             return build_spec(overlaid(file.spec.model_dump(mode="json", exclude_unset=True), options), str(file.path))
-        if ledgers.of(home).has_wanted():
+        if home.is_begun():
             kept = _saved_spec(home).model_dump(mode="json", exclude_unset=True)
             return build_spec(overlaid(kept, options), "the saved spec")
         return read_spec(None, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pwd
 import secrets
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from blocks import release
-from blocks.agent.releases import install
+from blocks.agent.releases import Tools, install
+from blocks.host.interpreter import uv_binary
 from blocks.wheel import build_wheel
 from tests.stack import Stack, caller_environment, scratch
 
@@ -39,8 +39,8 @@ def theirs(user: pwd.struct_passwd) -> Iterator[Stack]:
     with scratch("flt-") as stack:
         store, root = stack.folder / "store", stack.folder / "installed"
         wheel = release.put(store, *build_wheel())
-        prepared = dataclasses.replace(release.prepare("3.8.8", wheel, store), python=PYTHON)
-        install(prepared, root, store)
+        prepared = release.prepare("3.8.8", wheel, store)
+        install(prepared, root, store, Tools(PYTHON, uv_binary()))
         stack.command = (str(root / prepared.id / "bin/selfhost"),)
         own = stack.folder / "own"
         own.mkdir()
