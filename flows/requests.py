@@ -17,7 +17,6 @@ from blocks.host.verbs import Answer
 from blocks.resource import Apply
 from blocks.site import at
 from blocks.spec import TOOLS, build_spec
-from blocks.stack import Stack
 from flows import pivot
 from flows.cli import launch
 from flows.cli.progress import step
@@ -40,7 +39,7 @@ def bring(home: Home, *, mend: bool = False) -> Answer:
     """
     if mend:
         mend_releases(home)
-    stack = _stack(home)
+    stack = catalog.in_home(home)
     tools = stack.releases[TOOLS]
     if stack.host.applied() is None and not is_whole(tools, home.releases):
         launch.install_release(tools, home)  # the cluster is made with them, before there is a spec to install by
@@ -65,21 +64,15 @@ def mend_releases(home: Home) -> None:
 
 def has_records(home: Home) -> Answer:
     """Whether the database holds a server's records: `found`. Waits for none."""
-    return {"found": _stack(home).database.schema_revision() is not None}
+    return {"found": catalog.in_home(home).database.schema_revision() is not None}
 
 
 def receive(home: Home, key: str, rows: Mapping[str, int]) -> Answer:
     """Fill the empty database from the dump under that key of the object store; see `pivot.receive`."""
-    pivot.receive(_stack(home), key, rows)
+    pivot.receive(catalog.in_home(home), key, rows)
     return {}
 
 
 def destroy(home: Home) -> Answer:
     """Remove what stands on the host: what was `left` as it is another's, and what is `in_use`, as what and hint."""
-    return remove_from_host(_stack(home))
-
-
-def _stack(home: Home) -> Stack:
-    """The stack as it is wanted in that home."""
-    kept = ledgers.of(home).wanted()
-    return catalog.compose(build_spec(dict(kept.spec), "the saved spec"), kept.releases, at(home.root), kept.secrets)
+    return remove_from_host(catalog.in_home(home))

@@ -63,6 +63,11 @@ class Host:
         except (FileNotFoundError, InvalidSpec):
             return None
 
+    def generation(self) -> int:
+        """Of the spec the host was last given; 0 before the first."""
+        applied = self.applied()
+        return applied.generation if applied else 0
+
     def apply(self, spec: HostSpec) -> None:
         """Hand a spec over; returns once its releases are installed. Services may still be starting.
 

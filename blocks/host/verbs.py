@@ -53,8 +53,7 @@ def carry_out(home: Path, verb: str, arguments: Mapping[str, Any]) -> Answer:
 
 def given(home: Home) -> Answer:
     """Which `generation` of its spec the host was last given; 0 before the first."""
-    applied = Host(home).applied()
-    return {"generation": applied.generation if applied else 0}
+    return {"generation": Host(home).generation()}
 
 
 def ready(home: Home, timeout: float = START_SECONDS) -> Answer:
@@ -65,8 +64,7 @@ def ready(home: Home, timeout: float = START_SECONDS) -> Answer:
         Blocked: they are not all that a stack has, as a change of it was interrupted.
     """
     host = Host(home)
-    applied = host.applied()
-    seen = host.wait_ready(applied.generation if applied else 0, timeout)
+    seen = host.wait_ready(host.generation(), timeout)
     host.require_whole(seen)
     return {"services": len(seen.services)}
 

@@ -343,8 +343,7 @@ def start(stack: Stack) -> None:
     """Bring everything that runs on the host in line, and wait until it is ready; idempotent."""
     with step("services ready"):
         bring_host_in_line(stack)
-        applied = stack.host.applied()
-        stack.host.wait_ready(applied.generation if applied else 0)
+        stack.host.wait_ready(stack.host.generation())
 
 
 def _end(stack: Stack, names: tuple[str, ...]) -> None:
