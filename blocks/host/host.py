@@ -202,11 +202,15 @@ class Host:
         seen = self.observe()
         if seen is None or seen.observed_generation < generation or seen.agent_pid != self._agent_pid():
             raise NotReady("the host agent has not reported yet")  # after a power cut the last report is of the dead
-        lacking = [each for each in seen.services if each.state not in SERVES]
+        lacking = [each for each in seen.services if each.state not in SERVES or self._is_about_to_restart(each)]
         waiting = [f"{each.name} is {each.state} {each.message}".strip() for each in lacking]
         if waiting or not seen.services:
             raise NotReady("; ".join(waiting) or "no service is there")
         return seen
+
+    def _is_about_to_restart(self, seen: ServiceStatus) -> bool:
+        """Whether a worker waits to be restarted and runs nothing: its restart is a matter of seconds."""
+        return seen.state == "waiting-idle" and not processes.has_children(seen.pid)
 
     def wait_alone(self, names: Collection[str], generation: int, timeout: float) -> None:
         """Wait until nothing but these services is left of the spec of that generation.

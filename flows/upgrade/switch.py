@@ -119,9 +119,9 @@ def verify(new: Stack) -> str:
     Raises:
         Blocked: the server is not as it should be.
     """
-    new.host.wait_ready(change.current(new).generation)
+    seen = new.host.wait_ready(change.current(new).generation)
     version, names = new.spec.prefect_version, seen_from_outside.probed_pools(new)
-    found = verification.verify(new.door, version, names, new.host.observe())
+    found = verification.verify(new.door, version, names, seen)
     busy = [each for each in found if verification.is_note(each)]
     seen_from_outside.require([each for each in found if each not in busy])
     return "; ".join(f"{each.type}: {each.message}" for each in busy)

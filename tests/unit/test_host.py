@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from blocks.host.home import Home
 from blocks.host.host import Host
 
 SECRET = {"PREFECT_API_AUTH_STRING": "admin:secret", "PGPASSWORD": "secret", "SELFHOST_HOME": "/x", "PYTHONPATH": "/x"}
+BUSY = ServiceStatus("worker-default", "waiting-idle", pid=os.getppid())
+"""The process of this one's parent: it has a child."""
 NEEDED = {"SSL_CERT_FILE": "/etc/ca.pem", "UV_INDEX_URL": "https://index.example.org", "HTTPS_PROXY": "http://proxy:1"}
 
 
@@ -70,15 +74,23 @@ def test_how_an_index_is_reached_is_kept_for_who_does_not_know_it(
 
 
 def test_a_busy_worker_that_is_restarted_later_is_ready(home: Home) -> None:
-    report(home, ServiceStatus("server-blue", "ready"), ServiceStatus("worker-default", "waiting-idle"))
+    report(home, ServiceStatus("server-blue", "ready"), BUSY)
     assert len(Host(home).wait_ready(1, timeout=0).services) == 2
+
+
+def test_an_idle_worker_that_is_about_to_restart_is_waited_for(home: Home) -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as childless:
+        report(home, ServiceStatus("server-blue", "ready"), replace(BUSY, pid=childless.pid))
+        with pytest.raises(NotReady, match="worker-default is waiting-idle"):
+            Host(home).wait_ready(1, timeout=0)
+        childless.kill()
 
 
 @pytest.mark.parametrize("state", ["pending", "starting", "unready", "failed", "stopped"])
 def test_every_other_state_is_waited_for_and_named(home: Home, state: str) -> None:
     report(
         home,
-        ServiceStatus("worker-default", "waiting-idle"),
+        BUSY,
         ServiceStatus("server-blue", state),  # type: ignore[arg-type]
     )
     with pytest.raises(NotReady, match=f"server-blue is {state}") as caught:
@@ -89,7 +101,7 @@ def test_every_other_state_is_waited_for_and_named(home: Home, state: str) -> No
 
 
 def test_a_busy_worker_that_is_no_longer_wanted_is_not_gone(home: Home) -> None:
-    left = ServiceStatus("worker-default", "waiting-idle", message="is ended once it has no child process")
+    left = replace(BUSY, message="is ended once it has no child process")
     report(home, ServiceStatus("postgres", "ready"), left)
     Host(home).wait_ready(1, timeout=0)
     with pytest.raises(NotReady, match="worker-default is waiting-idle: is ended once it has no child process"):
