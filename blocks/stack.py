@@ -33,6 +33,7 @@ from blocks.proxy import Proxy
 from blocks.resource import Attributes, Change, Port, Resource
 from blocks.secret_store import SecretResource, SecretStore
 from blocks.services import SLOT_PREFIX, SOCKET, WORKER_PREFIX, ServerSecrets
+from blocks.signature import key_mark
 from blocks.site import Site
 from blocks.spec import MAINTENANCE_POOL, SERVER, TOOLS, StackSpec, Worker
 
@@ -170,6 +171,7 @@ class HostServices(Resource):
         stack, applied = self._stack, self._stack.host.applied()
         if applied is not None and not has_server(applied):  # an interrupted rotation may have stopped it
             bring_blocks_to(stack.version(ENCRYPTION_KEY), stack.secrets, stack.database)
+            stack.ledger.note_key(key_mark(stack.secret(ENCRYPTION_KEY)))
         stack.host.apply(next_spec(stack))
 
     def delete(self) -> None:

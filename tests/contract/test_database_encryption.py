@@ -20,10 +20,11 @@ from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.host.secret_files import ENCRYPTION_KEY, new_encryption_key
-from blocks.ledger import WANTED
+from blocks.ledger import IDENTITY, WANTED
 from blocks.postgres import encryption, sql
 from blocks.postgres.database import PostgresDatabase
 from blocks.resource import Apply, visit
+from blocks.signature import key_mark
 from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack, has_server, next_spec
@@ -174,10 +175,11 @@ def stack(own: PostgresDatabase) -> Iterator[Stack]:
         stack.secrets.ensure(name, make)
     first = stack.secret(ENCRYPTION_KEY)
     fill(own, a=first, b=first)
+    stack.ledger.ensure_identity("prefect", key_mark(first))
     change.keep_wanted(stack)
     stack.host.apply(next_spec(stack))
     yield stack
-    for each in (home.store / WANTED, home.root / "boundaries", home.agent / "spec.json"):
+    for each in (home.store / IDENTITY, home.store / WANTED, home.root / "boundaries", home.agent / "spec.json"):
         each.unlink(missing_ok=True)
     stack.secrets.remove(ENCRYPTION_KEY)
 
@@ -234,6 +236,13 @@ def as_a_person_finds_it(stack: Stack) -> None:
     applied = stack.host.applied()
     assert applied is not None and has_server(applied)
     require_readable(now.version(ENCRYPTION_KEY), stack.secrets, stack.database)
+    require_its_mark(now)
+
+
+def require_its_mark(stack: Stack) -> None:
+    """See that the stack's identity says which key a lost home is made again with."""
+    identity = stack.ledger.identity()
+    assert identity is not None and identity.key == key_mark(stack.secret(ENCRYPTION_KEY))
 
 
 def test_a_new_key_for_all_blocks_and_for_the_server(stack: Stack) -> None:
@@ -244,6 +253,7 @@ def test_a_new_key_for_all_blocks_and_for_the_server(stack: Stack) -> None:
     assert values(stack.database, now.secret(ENCRYPTION_KEY)) == {"a": "a", "b": "b"}
     assert secret_files.read(stack.host.home.secrets, ENCRYPTION_KEY) == now.secret(ENCRYPTION_KEY)
     assert stack.secrets.read(ENCRYPTION_KEY, 1) == old, "backups need it"
+    require_its_mark(now)
     applied = stack.host.applied()
     assert applied is not None
     (server,) = [each for each in applied.services if each.name.startswith("server-")]
