@@ -68,6 +68,8 @@ class Manifest:
     seconds: float
     drill: Drill | None = None
     format: int = field(default=FORMAT)
+    without: tuple[str, ...] = ()
+    """Schemas in a given database which are somebody else's, and which our login may not read."""
 
     @property
     def verified(self) -> bool:

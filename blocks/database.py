@@ -28,6 +28,8 @@ class Content:
     schema_revision: str | None
     rows: Mapping[str, int]
     digests: Mapping[str, str]
+    without: tuple[str, ...] = field(default=(), compare=False)
+    """Schemas which a dump leaves out: somebody else's, which our login may not read."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ def dump(stack: Stack, catalogue: Catalogue, reason: str, target: Path) -> Manif
     with step("dump") as detail:
         content = stack.database.dump(target)
         detail.text = f"{sum(content.rows.values())} rows in {len(content.rows)} tables"
+        if content.without:
+            detail.text += f", without what our login may not read: the schemas {', '.join(content.without)}"
     if content.schema_revision is None:
         raise Blocked("the stack's database is empty", "selfhost bootstrap fills it")
     manifest = Manifest(
@@ -96,6 +98,7 @@ def dump(stack: Stack, catalogue: Catalogue, reason: str, target: Path) -> Manif
         rows=content.rows,
         digests=content.digests,
         seconds=0.0,
+        without=content.without,
     )
     catalogue.add(manifest, target)
     target.unlink()

@@ -41,6 +41,14 @@ SELECT tablename, quote_literal(tablename), quote_ident(tablename), EXISTS (
     WHERE table_schema = 'public' AND table_name = tablename AND column_name = 'id' AND data_type = 'uuid'
 ) FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename
 """
+_CLOSED_SCHEMAS = """
+SELECT nspname FROM pg_namespace AS schema
+WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema') AND (
+    NOT has_schema_privilege(oid, 'USAGE') OR EXISTS (
+        SELECT FROM pg_class WHERE relnamespace = schema.oid AND relkind = ANY('{r,p,m,S}')
+        AND NOT has_table_privilege(oid, 'SELECT')))
+ORDER BY nspname
+"""
 
 
 def schema_revision(session: Session) -> str | None:
@@ -49,6 +57,11 @@ def schema_revision(session: Session) -> str | None:
         return None
     found: str | None = session.value("SELECT version_num FROM public.alembic_version")
     return found
+
+
+def closed_schemas(session: Session) -> tuple[str, ...]:
+    """Schemas beside ours which the session's role may not read as a whole: `pg_dump` would stop at them."""
+    return tuple(name for (name,) in session.query(_CLOSED_SCHEMAS))
 
 
 def row_counts(session: Session) -> dict[str, int]:

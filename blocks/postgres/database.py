@@ -106,9 +106,10 @@ class PostgresDatabase(Database):
 
     def dump(self, target: Path) -> Content:
         with sql.snapshot(self.login()) as (session, seen), ThreadPoolExecutor(1) as beside:
+            closed = content.closed_schemas(session)
             found = beside.submit(content.content, session)
-            dump.dump(self.programs, self.login(), target, seen)
-            return found.result()
+            dump.dump(self.programs, self.login(), target, seen, closed)
+            return replace(found.result(), without=closed)
 
     def restore(self, source: Path, keep_open: tuple[int, ...] = (), jobs: int = 1) -> None:
         dump.restore(self.programs, self.login(), source, keep_open, jobs)

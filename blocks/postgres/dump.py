@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -10,10 +11,15 @@ from blocks.errors import Blocked
 from blocks.postgres.connection import Login
 
 
-def dump(bin_folder: Path, login: Login, target: Path, seen: str = "") -> None:
-    """Write a dump in PostgreSQL's custom format, 0600, without owners, grants and comments; of now or a snapshot."""
+def dump(bin_folder: Path, login: Login, target: Path, seen: str = "", without: Sequence[str] = ()) -> None:
+    """Write a dump in PostgreSQL's custom format, 0600, without owners, grants and comments; of now or a snapshot.
+
+    Args:
+        without: Names of schemas that are left out.
+    """
     argv = ["pg_dump", "--format=custom", "--compress=1", "--no-owner", "--no-acl", "--no-comments"]
     argv += [f"--snapshot={seen}"] if seen else []
+    argv += [f"--exclude-schema={_literally(each)}" for each in without]
     target.touch(mode=0o600)
     with target.open("wb") as output:
         _run(bin_folder, argv, login, output)
@@ -31,6 +37,11 @@ def restore(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, 
     how = ["--single-transaction"] if jobs == 1 else [f"--jobs={jobs}", "--exit-on-error"]
     argv = ["pg_restore", "--no-owner", "--no-acl", "--no-comments", *how, f"--dbname={login.database}", str(source)]
     _run(bin_folder, argv, login, subprocess.DEVNULL, keep_open)
+
+
+def _literally(name: str) -> str:
+    """A pattern of `pg_dump` that fits this very name."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _run(

@@ -14,6 +14,7 @@ from blocks.errors import Blocked, NotReady
 from blocks.postgres import content, sql
 from blocks.postgres import dump as dumps
 from blocks.postgres.database import PostgresDatabase
+from blocks.postgres.url_database import UrlDatabase
 from blocks.signature import key_mark
 from tests.contract.test_database import (
     cloud,
@@ -28,7 +29,7 @@ from tests.contract.test_database import (
     programs,
     rotated,
 )
-from tests.postgres import query
+from tests.postgres import Cluster, query
 
 __all__ = ["cloud", "database", "external", "folder", "given", "home", "own", "own_cluster", "programs", "rotated"]
 BLOCKS = """
@@ -55,6 +56,30 @@ def test_a_dump_says_what_it_holds_and_a_scratch_copy_holds_the_same(database: P
         changed = scratch.content()
         assert (changed.rows, changed.digests == said.digests) == (said.rows, False)
     assert database.content() == said
+
+
+def test_what_others_keep_in_a_given_database_and_we_may_not_read_is_left_out_of_a_dump(
+    cloud: UrlDatabase, cluster: Cluster, home: Path
+) -> None:
+    fill(cloud)
+    for statement in (
+        'CREATE SCHEMA "the.*irs""s"',
+        'CREATE TABLE "the.*irs""s".secret (id int)',
+        "CREATE SCHEMA shared",
+        "CREATE TABLE shared.half (id int)",
+        "CREATE SCHEMA theirs",  # which the first one's name would fit as a pattern
+        "CREATE TABLE theirs.open (id int)",
+        "GRANT USAGE ON SCHEMA shared, theirs TO PUBLIC",
+        "GRANT SELECT ON theirs.open TO PUBLIC",
+    ):
+        cluster.execute(statement, home.name)
+    said = cloud.dump(home / "dump")
+    assert said.without == ("shared", 'the.*irs"s')
+    with cloud.scratch("drill-5") as scratch:
+        scratch.restore(home / "dump")
+        assert scratch.content() == said, "what is ours is whole"
+        others = "SELECT nspname FROM pg_namespace WHERE nspname IN ('shared', 'the.*irs\"s', 'theirs')"
+        assert query(scratch.login(), others) == [["theirs"]]
 
 
 def test_a_scratch_database_is_gone_afterwards_and_a_left_one_goes_when_the_next_is_made(
