@@ -17,6 +17,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from blocks.agent.files import write_atomically
 from blocks.agent.spec import InvalidSpec, Release, from_json
 from blocks.errors import Blocked, Conflict
 from blocks.host.home import Home
@@ -28,6 +29,10 @@ IDENTITY, WANTED = "ledger/identity", "ledger/wanted"
 FORMER_WANTED = "wanted.json"
 """File in the home of a stack made before there was a ledger. It counts until the ledger says what is wanted, and stays
 for the release before until the stack is in line with this one."""
+CLOSED = b"""{"releases": {}, "spec": {"prefect_version": "what a newer selfhost keeps: use bin/selfhost in this home"}}
+"""
+"""What lies there from then on. A checkout of the release before finds it, and refuses in these words, with the stack's
+spec file or without, where it would else begin the stack anew with its defaults."""
 DAMAGED = "bootstrap writes it anew when it is given the stack's spec file by --spec"
 
 
@@ -166,10 +171,12 @@ class Ledger(Leases):
         content = _json({"spec": dict(spec), "releases": plain, "secrets": versions, "selfhost": own, "lease": number})
         self._objects.write(WANTED, content, if_generation=found.generation if found else 0)
 
-    def forget_former(self) -> None:
-        """Remove what the release before kept in the home, once nothing of that runs any more."""
+    def close_former(self) -> None:
+        """Put `CLOSED` in the place of what the release before kept in the home, once nothing of that runs any more."""
         if self._home is not None and self._objects.read(WANTED) is not None:
-            (self._home.root / FORMER_WANTED).unlink(missing_ok=True)
+            path = self._home.root / FORMER_WANTED
+            if path.exists() and path.read_bytes() != CLOSED:
+                write_atomically(path, CLOSED)
 
     def _find_wanted(self) -> Versioned | None:
         """The object, or what a stack made before there was a ledger keeps in its home, with the generation 0."""
@@ -178,7 +185,8 @@ class Ledger(Leases):
             return found
         path = self._home.root / FORMER_WANTED
         try:
-            return Versioned(path.read_bytes(), 0)
+            content = path.read_bytes()
+            return None if content == CLOSED else Versioned(content, 0)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

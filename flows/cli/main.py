@@ -57,7 +57,7 @@ def bootstrap(
     launch.prepare_home(spec)
     make = _again if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _first
     conditions = make(spec, home, lease)
-    ledgers.of(home).forget_former()
+    ledgers.of(home).close_former()
     terminal.conditions(conditions)
     terminal.done(spec, home)
 

@@ -16,7 +16,7 @@ from blocks import lease as leases
 from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked, Conflict
 from blocks.host.home import Home, claim
-from blocks.ledger import WANTED, Ledger, Wanted
+from blocks.ledger import CLOSED, WANTED, Ledger, Wanted
 from blocks.local.object_store import LocalObjectStore
 from blocks.spec import SERVER, TOOLS, build_spec, read_spec
 
@@ -82,14 +82,16 @@ def test_what_a_stack_made_before_kept_in_its_home_counts_until_something_is_wri
     former.write_text(json.dumps(FORMER))
     ledger = Ledger(store, Home(tmp_path))
     assert ledger.has_wanted() and ledger.wanted() == Wanted({"name": "trial"}, {SERVER: RELEASE})
-    ledger.forget_former()
-    assert former.exists()  # the ledger does not say it yet
+    ledger.close_former()
+    assert former.read_text() == json.dumps(FORMER)  # the ledger does not say it yet
     ledger.write_wanted({"name": "trial"}, {SERVER: RELEASE})
     assert json.loads((store.folder / WANTED).read_text())["spec"] == FORMER["spec"]
     former.write_text("{")
     assert ledger.wanted().spec == {"name": "trial"}
-    ledger.forget_former()
-    assert not former.exists() and ledger.has_wanted()
+    ledger.close_former()
+    assert former.read_bytes() == CLOSED and stat.S_IMODE(former.stat().st_mode) == 0o600 and ledger.has_wanted()
+    (store.folder / WANTED).unlink()
+    assert not ledger.has_wanted(), "what closes it is nothing that is wanted"
 
 
 def test_the_store_of_another_stack_is_refused(ledger: Ledger, store: LocalObjectStore) -> None:
