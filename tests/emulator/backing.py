@@ -37,7 +37,13 @@ class SqlBacking(Backing, Protocol):
         """Make an empty database; it is not there yet."""
 
     def drop_database(self, name: str, database: str) -> None:
-        """Take a database away, whoever is connected to it."""
+        """Take a database away; nobody was connected to it a moment ago."""
+
+    def sessions(self, name: str, database: str) -> int:
+        """How many sessions use a database now; asked while the caller of `databases.delete` waits."""
+
+    def owned(self, name: str, user: str) -> dict[str, int]:
+        """How many objects belong to a user, by database; asked while the caller of `users.delete` waits."""
 
     def set_user(self, name: str, user: str, password: str) -> None:
         """Make a login, or give it another password; without one ("") nobody can log in by password."""

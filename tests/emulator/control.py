@@ -10,6 +10,7 @@ POST tokens      {"member", "seconds"?}         a token of any principal
 POST images      {"image", "digest"?, "tags"?}  an image in a repository, as if pushed (services/artifactregistry)
 POST domains     {"projectId", "domain", "pointed"?}    a domain whose ownership is verified; `pointed`: its DNS too
 POST suspensions {"project", "instance", "reason"}     suspend an instance of Cloud SQL; "" for a reason lifts it
+POST usage       {"project", "instance", "database", "sessions"?, "owners"?}  who is in a database, who owns how much
 POST quotas      {"project", "metric", "limit", "region"?}   another limit than Google's (quotas.py)
 POST reset                                      forget everything
 """
@@ -28,6 +29,7 @@ from tests.emulator import coverage, quotas
 from tests.emulator.cloud import OWNER, Cloud
 from tests.emulator.services.artifactregistry.images import register
 from tests.emulator.services.run.domains import verify
+from tests.emulator.services.sqladmin import usage
 from tests.emulator.services.sqladmin.suspension import suspend
 
 
@@ -96,5 +98,6 @@ PATHS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("POST", "domains"): _domains,
     ("POST", "suspensions"): _suspensions,
     ("POST", "quotas"): quotas.set_limit,
+    ("POST", "usage"): usage.tell,
     ("POST", "reset"): _reset,
 }

@@ -230,6 +230,7 @@ class Kind:
             target_id=str(record.body.get("id", "")),
             caller=call.email,
             started=now,
+            begins=now + min(operations.latency("operation.pending"), operations.latency(latency)),
             ends=now + operations.latency(latency),
             effect=effect,
             undo=undo,

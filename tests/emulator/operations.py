@@ -36,10 +36,13 @@ class Operation:
     target_id: str
     caller: str
     started: datetime
+    begins: datetime
+    """When it is taken up: PENDING until then."""
     ends: datetime
     effect: Effect
     undo: Callable[[], object] | None = None
     part: concurrent.futures.Future[None] | None = None
+    running: bool = False
     done: datetime | None = None
     error: ApiError | None = None
     response: dict[str, Any] | None = None
@@ -54,6 +57,16 @@ class Operation:
     def full_name(self) -> str:
         """As services with locations name it."""
         return f"projects/{self.project}/{self.scope}/operations/{self.name}"
+
+    @property
+    def status(self) -> str:
+        """PENDING, RUNNING or DONE, as compute#operation and sql#operation have it.
+
+        Sources: `status` in the references of both; that they begin PENDING:
+        https://cloud.google.com/compute/docs/api/how-tos/api-requests-responses#handling_api_responses,
+        https://cloud.google.com/sql/docs/postgres/create-instance#rest-v1 (answers printed there).
+        """
+        return "DONE" if self.done else "RUNNING" if self.running else "PENDING"
 
     def due(self, now: datetime) -> bool:
         return self.done is None and self.ends <= now and (self.part is None or self.part.done())
@@ -90,7 +103,8 @@ class Operations:
 
     def latency(self, kind: str) -> timedelta:
         """How long this kind of work takes here: the table's seconds times the scale."""
-        return timedelta(seconds=LATENCIES[kind].seconds * self.scale)
+        told = LATENCIES[kind]
+        return timedelta(seconds=told.seconds * (1 if told.fixed else self.scale))
 
     def start(self, operation: Operation) -> Operation:
         """Take it in; a fault laid for this call decides how it ends."""
@@ -105,6 +119,8 @@ class Operations:
     def advance(self) -> None:
         """Finish what is due, the earliest first; an effect may start more work."""
         now = self.clock.now()
+        for each in list(self.all.values()):
+            each.running = each.running or each.begins <= now
         while due := [each for each in list(self.all.values()) if each.due(now)]:
             min(due, key=lambda each: (each.ends, each.number)).finish(now)
 
@@ -158,13 +174,14 @@ def compute_shape(operation: Operation, base: str) -> dict[str, Any]:
         "targetId": operation.target_id,
         "user": operation.caller,
         "insertTime": rfc3339(operation.started),
-        "startTime": rfc3339(operation.started),
         "progress": 100 if operation.done else 0,
-        "status": "DONE" if operation.done else "RUNNING",
+        "status": operation.status,
         "selfLink": f"{root}/operations/{operation.name}",
     }
     if place:
         shape[place] = root
+    if operation.status != "PENDING":
+        shape["startTime"] = rfc3339(min(operation.begins, operation.done or operation.begins))
     if operation.done:
         shape["endTime"] = rfc3339(operation.done)
     if operation.done and operation.error:
@@ -194,11 +211,12 @@ def sql_shape(operation: Operation, base: str) -> dict[str, Any]:
         "targetProject": operation.project,
         "user": operation.caller,
         "insertTime": rfc3339(operation.started),
-        "startTime": rfc3339(operation.started),
-        "status": "DONE" if operation.done else "RUNNING",
+        "status": operation.status,
         "selfLink": f"{base}/projects/{operation.project}/operations/{operation.name}",
         **operation.metadata,
     }
+    if operation.status != "PENDING":
+        shape["startTime"] = rfc3339(min(operation.begins, operation.done or operation.begins))
     if operation.done:
         shape["endTime"] = rfc3339(operation.done)
     if operation.done and operation.error:

@@ -78,7 +78,8 @@ def test_a_policy_of_an_account(gcloud: Gcloud) -> None:
     gcloud("iam", "service-accounts", "remove-iam-policy-binding", email, member, role)
     assert "bindings" not in gcloud("iam", "service-accounts", "get-iam-policy", email)
     with pytest.raises(Refused, match="is not supported for this resource"):
-        gcloud("iam", "service-accounts", "add-iam-policy-binding", email, member, "--role=roles/none")
+        none = f"--role=projects/{gcloud.project}/roles/none"
+        gcloud("iam", "service-accounts", "add-iam-policy-binding", email, member, none)
 
 
 def test_a_role_from_making_to_undeleting(gcloud: Gcloud) -> None:

@@ -70,6 +70,25 @@ def test_an_internal_address_needs_a_subnetwork(vpc: Vpc) -> None:
         vpc.address(address_type="INTERNAL")
 
 
+LONG = "a" * 64
+
+
+@pytest.mark.parametrize("labels", [{"version": "3.8.3"}, {"a": "10.0.0.1/24"}, {"A": "b"}, {"1": "b"}, {"a": LONG}])
+def test_labels_follow_the_rule(vpc: Vpc, labels: dict[str, str]) -> None:
+    """Source: GoogleCloudPlatform/k8s-config-connector#363, an address; scylladb/scylla-cluster-tests#13147."""
+    with pytest.raises(
+        BadRequest, match=r"'resource.labels': ''. Label .* violates format constraints. The (key|value)"
+    ):
+        vpc.address(labels=labels)
+    vpc.address(labels={"a": "", "b-1_c": "380-a_" + "a" * 57, "größe": "groß"})
+    addresses = vpc.client(compute_v1.AddressesClient)
+    where = {"project": vpc.project, "region": REGION}
+    fingerprint = addresses.get(**where, address="ip").label_fingerprint
+    request = compute_v1.RegionSetLabelsRequest(labels=labels, label_fingerprint=fingerprint)
+    with pytest.raises(BadRequest, match=r"'labels': ''. Label .* violates format constraints"):
+        addresses.set_labels_unary(**where, resource="ip", region_set_labels_request_resource=request)
+
+
 def test_labels_carry_a_fingerprint(vpc: Vpc) -> None:
     """Source: https://cloud.google.com/compute/docs/labeling-resources"""
     made = vpc.address(labels={"a": "b"})

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulator.clock import RealClock
+from tests.emulator.clock import RealClock, VirtualClock
 from tests.emulator.cloud import Cloud
-from tests.emulator.server import running
+from tests.emulator.server import running, server
 from tests.unit.emulator.conftest import Emulated
 
 
@@ -62,3 +62,8 @@ def test_a_real_clock_is_not_moved() -> None:
         answer = httpx.post(f"{address}/_emulator/clock", json={"advance": 1})
     assert answer.status_code == 400
     assert "--virtual-clock" in answer.json()["error"]
+
+
+def test_an_idle_connection_stays_open_for_minutes() -> None:
+    """Source: the 10 minutes of https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries."""
+    assert server(Cloud(VirtualClock())).config.timeout_keep_alive >= 600

@@ -50,10 +50,13 @@ def test_an_operation_takes_its_time_and_wait_waits(slow_google: Emulated) -> No
     networks = vpc.client(compute_v1.NetworksClient)
     body = compute_v1.Network(name="one", auto_create_subnetworks=False)
     started = networks.insert_unary(project=vpc.project, network_resource=body)
-    assert started.status == compute_v1.Operation.Status.RUNNING
+    assert (started.status, started.start_time) == (compute_v1.Operation.Status.PENDING, "")
+    slow_google.advance(1)
+    operations = vpc.client(compute_v1.GlobalOperationsClient)
+    now = operations.get(project=vpc.project, operation=started.name)
+    assert (now.status, now.start_time != "") == (compute_v1.Operation.Status.RUNNING, True)
     with pytest.raises(BadRequest, match="networks/one' is not ready"):
         vpc.subnetwork()
-    operations = vpc.client(compute_v1.GlobalOperationsClient)
     assert operations.wait(project=vpc.project, operation=started.name).status == compute_v1.Operation.Status.DONE
     vpc.subnetwork()
 

@@ -86,8 +86,34 @@ def test_a_password_never_comes_out(sql: Grpc) -> None:
 
 
 def test_a_second_user_of_a_name(sql: Grpc) -> None:
-    with pytest.raises(InvalidArgument, match='failed to create user "postgres": role "postgres" already exists'):
-        add_user(sql, name="postgres", password="secret")
+    add_user(sql, name="prefect", password="secret")
+    with pytest.raises(InvalidArgument, match='failed to create user "prefect": role "prefect" already exists'):
+        add_user(sql, name="prefect", password="other")
+
+
+def test_postgres_is_made_again_and_gets_the_password(sql: Grpc) -> None:
+    """Source: hashicorp/terraform-provider-google#1057, a `google_sql_user` called postgres."""
+    add_user(sql, name="postgres", password="secret")
+    record = sql.google.cloud.world.records[f"sql/projects/{sql.google.project}/instances/db/users/postgres"]
+    assert record.hidden == {"password": "secret"}
+    assert names(sql.users.list(request=of(sql))) == ["postgres"]
+
+
+def used(sql: Grpc, **what: Any) -> None:
+    told = of(sql, database="prefect", **what)
+    sql.google.http().post("/_emulator/usage", json=told).raise_for_status()
+
+
+def test_a_database_in_use_is_refused_at_once(sql: Grpc) -> None:
+    """Source: MobilityData/mobility-feed-api#1174."""
+    sql.databases.insert(request=of(sql, body={"name": "prefect"}))
+    used(sql, sessions=1)
+    words = 'Invalid request: failed to delete database prefect. Detail: pq: database "prefect" is being accessed by'
+    with pytest.raises(InvalidArgument, match=words):
+        sql.databases.delete(request=of(sql, database="prefect"))
+    assert names(sql.databases.list(request=of(sql))) == ["postgres", "prefect"]
+    used(sql, sessions=0)
+    sql.databases.delete(request=of(sql, database="prefect"))
 
 
 def test_a_service_account_goes_without_its_domain(sql: Grpc) -> None:
@@ -109,9 +135,11 @@ def test_a_user_who_owns_something_stays(sql: Grpc) -> None:
     """What an import makes belongs to its user, until the database goes."""
     sql.databases.insert(request=of(sql, body={"name": "prefect"}))
     add_user(sql, name="prefect", password="secret")
-    instance = f"sql/projects/{sql.google.project}/instances/db"
-    sql.google.cloud.world.records[f"{instance}/databases/prefect"].hidden["owners"] = {"prefect"}
-    with pytest.raises(InvalidArgument, match='role "prefect" cannot be dropped because some objects depend on it'):
+    used(sql, owners={"prefect": 112})
+    words = (
+        'role "prefect" cannot be dropped because some objects depend on it Details: 112 objects in database prefect'
+    )
+    with pytest.raises(InvalidArgument, match=words):
         sql.users.delete(request=of(sql, name="prefect"))
     sql.databases.delete(request=of(sql, database="prefect"))
     sql.users.delete(request=of(sql, name="prefect"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import InvalidArgument
 from google.cloud import storage
 
 from tests.emulator.clock import VirtualClock
@@ -22,6 +23,14 @@ class Memory:
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
         self.broken = ""
+        self.connected = 0
+        self.objects: dict[str, int] = {}
+
+    def sessions(self, name: str, database: str) -> int:
+        return self.connected
+
+    def owned(self, name: str, user: str) -> dict[str, int]:
+        return self.objects
 
     def __getattr__(self, verb: str) -> Any:
         def act(name: str, *rest: Any) -> bytes:
@@ -117,6 +126,18 @@ def test_an_export_holds_what_it_dumps(sql: Grpc, memory: Memory) -> None:
     loaded = {"file_type": "SQL", "uri": "gs://real-dumps/one.sql", "database": "postgres"}
     settled(sql, sql.instances.import_(request=of(body={"import_context": loaded})))
     assert memory.told[-2:] == [("dump", "db", "postgres"), ("load", "db", "postgres", "postgres")]
+
+
+def test_it_says_who_is_connected_and_who_owns_what(sql: Grpc, memory: Memory) -> None:
+    made(sql)
+    settled(sql, sql.databases.insert(request=of(body={"name": "prefect"})))
+    settled(sql, sql.users.insert(request=of(body={"name": "prefect", "password": "one"})))
+    memory.connected, memory.objects = 2, {"prefect": 3}
+    with pytest.raises(InvalidArgument, match="is being accessed by other users"):
+        sql.databases.delete(request=of(database="prefect"))
+    with pytest.raises(InvalidArgument, match="3 objects in database prefect"):
+        sql.users.delete(request=of(name="prefect"))
+    assert [each for each, *_ in memory.told if each.startswith("drop")] == []
 
 
 def test_its_failure_is_the_operation_s(sql: Grpc, memory: Memory) -> None:

@@ -21,6 +21,7 @@ from tests.emulator.latencies import LATENCIES
 from tests.emulator.operations import Operation, compute_shape
 from tests.emulator.patches import merged
 from tests.emulator.schema import without_nulls
+from tests.emulator.services.compute import labels
 from tests.emulator.services.compute.reading import GOOGLE as GOOGLE
 from tests.emulator.services.compute.reading import ReadKind
 from tests.emulator.world import Record, relative
@@ -70,6 +71,7 @@ class ComputeKind(ReadKind):
         record = Record(f"compute/{full}", self.collection, body)
         body |= {"kind": self.type_name, "id": str(self.cloud.world.number()), "creationTimestamp": self.now}
         body |= {"selfLink": f"{GOOGLE}/{full}"} | self._place_links(call)
+        labels.check(body.get("labels", {}), "resource.labels")
         if self.labelled:
             body["labelFingerprint"] = fingerprint(body.get("labels", {}))
         self.prepare(call, record)
@@ -158,8 +160,9 @@ class ComputeKind(ReadKind):
         record = self.existing(call)
         if call.body.get("labelFingerprint", "") != record.body.get("labelFingerprint"):
             raise stale("Labels fingerprint either invalid or resource labels have changed")
-        labels = dict(call.body.get("labels", {}))
-        new = {"labels": labels, "labelFingerprint": fingerprint(labels)}
+        given = dict(call.body.get("labels", {}))
+        labels.check(given, "labels")
+        new = {"labels": given, "labelFingerprint": fingerprint(given)}
         return self.begin(call, "setLabels", record, lambda: record.body.update(new))
 
     # -- what writing needs ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from functools import partial
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
+from tests.emulator.services.compute import labels
 from tests.emulator.services.compute.base import GOOGLE, ComputeKind, check_name, fingerprint, mutation
 from tests.emulator.services.compute.images import SOURCES, source_of
 from tests.emulator.services.compute.links import referenced
@@ -64,6 +65,7 @@ class Disks(ComputeKind):
         disk, project = self.existing(call), self.project_of(call).id
         check_done(call.body, "snapshot")
         check_name(call.body.get("name", ""))
+        labels.check(call.body.get("labels", {}), "resource.labels")
         name = f"projects/{project}/global/snapshots/{call.body['name']}"
         self.need(call, "compute.snapshots.create", f"projects/{project}")
         if self.cloud.world.find(f"compute/{name}"):

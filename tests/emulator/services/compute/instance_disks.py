@@ -10,6 +10,7 @@ import copy
 from tests.emulator import errors
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call
+from tests.emulator.services.compute import labels
 from tests.emulator.services.compute.base import GOOGLE, check_name, fingerprint, in_use, mutation
 from tests.emulator.services.compute.disks import attached_to, check_use, complete
 from tests.emulator.services.compute.instance_kind import InstanceKind
@@ -122,6 +123,7 @@ class InstanceDisks(InstanceKind):
         check_use(self, call, sources)
         body |= {"kind": "compute#disk", "id": str(self.cloud.world.number()), "creationTimestamp": self.now}
         body |= {"selfLink": f"{GOOGLE}/{path}", "zone": record.body["zone"], "lastAttachTimestamp": self.now}
+        labels.check(body.get("labels", {}), f"{field}.labels")
         body["labelFingerprint"] = fingerprint(body.get("labels", {}))
         return Record(f"compute/{path}", "compute.disks", body)
 

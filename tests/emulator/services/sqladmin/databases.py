@@ -9,6 +9,7 @@ from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.sqladmin.answers import BASE, etag, refused
 from tests.emulator.services.sqladmin.base import SqlKind
+from tests.emulator.services.sqladmin.usage import sessions
 from tests.emulator.world import Record
 
 CHARSETS = ("UTF8", "SQL_ASCII", "LATIN1", "LATIN2", "LATIN9", "WIN1250", "WIN1252", "EUC_JP", "KOI8R")
@@ -75,14 +76,19 @@ class Databases(SqlKind):
 
     @on("delete", "cloudsql.databases.delete")
     def delete(self, call: Call) -> Body:
+        """One in use is refused at once, not by the operation. Source: MobilityData/mobility-feed-api#1174."""
         instance = self.idle(self.running(call))
         record = self.existing(call, instance)
+        name = record.body["name"]
+        if sessions(self.cloud, instance, record):
+            why = f'pq: database "{name}" is being accessed by other users'
+            raise refused(f"failed to delete database {name}. Detail: {why}")
         return self.begin(
             call,
             "DELETE_DATABASE",
             instance,
             lambda: self.cloud.world.drop(record.name),
-            lambda part: part.drop_database(instance.name, record.body["name"]),
+            lambda part: part.drop_database(instance.name, name),
         )
 
 

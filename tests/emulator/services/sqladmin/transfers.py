@@ -81,7 +81,8 @@ class InstanceTransfers(InstanceKind):
             record = self._database(instance, database)
             if why:
                 raise broke(why)
-            record.hidden["owners"] = {*record.hidden.get("owners", ()), user}
+            owners = record.hidden.get("owners", {})
+            record.hidden["owners"] = owners | {user: owners.get(user, 0) + 1}
 
         return self.begin(
             call, "IMPORT", instance, loaded, None if hopeless else act, context={"importContext": context}

@@ -13,6 +13,7 @@ from tests.emulator.services.sqladmin.answers import etag, refused
 from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.services.sqladmin.databases import LONGEST
 from tests.emulator.services.sqladmin.flags import enabled
+from tests.emulator.services.sqladmin.usage import owned
 from tests.emulator.world import Record
 
 ROOT = "postgres"
@@ -50,13 +51,18 @@ class Users(SqlKind):
 
     @on("insert", "cloudsql.users.create")
     def insert(self, call: Call) -> Body:
-        """No issue found for the words `failed to create user "…": role "…" does not exist`."""
+        """One more `postgres` is no mistake: it gets the password.
+
+        Sources: hashicorp/terraform-provider-google#1057 (made by insert, over and over), #14221 (the words, "does not
+        exist").
+        """
         instance, given = self.idle(self.running(call)), call.body
         name, password = given.get("name", ""), given.get("password", "")
         check_user(given)
         why = self._unmakeable(instance, given)
         if why:
             raise refused(f'failed to create user "{name}": {why}')
+        before = self.cloud.world.find(user_name(instance, name))
         record = new_user(self.cloud, instance, given, password)
         return self.begin(
             call,
@@ -64,7 +70,7 @@ class Users(SqlKind):
             instance,
             lambda: None,
             lambda part: part.set_user(instance.name, name, password),
-            undo=lambda: self.cloud.world.drop(record.name),
+            undo=lambda: self.cloud.world.put(before) if before else self.cloud.world.drop(record.name),
         )
 
     def _unmakeable(self, instance: Record, given: Body) -> str:
@@ -72,7 +78,7 @@ class Users(SqlKind):
         group = GROUPS[given.get("type", "BUILT_IN")]
         if group and not enabled(instance.body["settings"], "cloudsql.iam_authentication"):
             return f'role "{group}" does not exist'
-        taken = self.cloud.world.find(user_name(instance, given["name"])) is not None
+        taken = given["name"] != ROOT and self.cloud.world.find(user_name(instance, given["name"])) is not None
         return f'role "{given["name"]}" already exists' if taken else ""
 
     @on("update", "cloudsql.users.update")
@@ -96,9 +102,10 @@ class Users(SqlKind):
         instance = self.idle(self.running(call))
         record = self.existing(call, instance)
         name = record.body["name"]
-        owned = [each for each in self.children(instance, "sql.databases") if name in each.hidden.get("owners", ())]
-        if owned:
-            where = "\n".join(f"1 object in database {each.body['name']}" for each in owned)
+        if counts := owned(self.cloud, instance, name):
+            where = "\n".join(
+                f"{count} object{'s' if count > 1 else ''} in database {each}" for each, count in counts.items()
+            )
             raise refused(
                 f'failed to delete user {name}: . role "{name}" cannot be dropped because some objects depend on it '
                 f"Details: {where}"

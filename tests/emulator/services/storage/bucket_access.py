@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.roles import ROLES
 from tests.emulator.services.storage.base import StorageKind, is_uniform
 from tests.emulator.services.storage.marks import lists_name, policy_name
 from tests.emulator.services.storage.preconditions import failed
@@ -50,8 +51,8 @@ class BucketPolicies(StorageKind):
 
     def check_role(self, role: str) -> None:
         """Source: https://cloud.google.com/storage/docs/access-control/iam-roles (basic roles are not for buckets); the
-        words: hashicorp/terraform-provider-google#9130."""
-        if not role.startswith("roles/storage.") and role not in self.cloud.access.custom_roles:
+        words: hashicorp/terraform-provider-google#9130. Of roles that we do not know, see policies.check_role."""
+        if role in ROLES and not role.startswith("roles/storage."):
             raise errors.invalid(f"Role {role} is not supported for this resource.")
 
     @on("testIamPermissions", "")
