@@ -17,8 +17,8 @@ Action = Literal["list", "add", "remove", "scale"]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a person fills in. What does not apply to an action is ignored."""
+class WorkerEdit:
+    """A change of the workers, as a person fills it in. What does not apply to an action is ignored."""
 
     action: Action
     name: str = ""
@@ -37,8 +37,8 @@ class Asked:
         return WORKER_PREFIX + self.name
 
 
-def planned(spec: StackSpec, asked: Asked, services: Collection[str]) -> StackSpec:
-    """The spec as it is afterwards; the same one where all that is asked for is so already.
+def planned(spec: StackSpec, edit: WorkerEdit, services: Collection[str]) -> StackSpec:
+    """The spec as it is afterwards; the same one where it says so already.
 
     Args:
         services: Names of the services on the host: a worker whose removal was cut short may be among them alone.
@@ -46,56 +46,56 @@ def planned(spec: StackSpec, asked: Asked, services: Collection[str]) -> StackSp
     Raises:
         WrongCall: it cannot be done; nothing was touched.
     """
-    if not asked.name:
-        raise WrongCall(f"{asked.action} wants the name of a worker", f"there are {_names(spec)}")
-    workers = {"add": _added, "remove": _removed, "scale": _scaled}[asked.action](spec, asked, services)
-    return build_spec({**spec.model_dump(mode="json"), "workers": workers}, f"{asked.action} {asked.name}")
+    if not edit.name:
+        raise WrongCall(f"{edit.action} wants the name of a worker", f"there are {_names(spec)}")
+    workers = {"add": _added, "remove": _removed, "scale": _scaled}[edit.action](spec, edit, services)
+    return build_spec({**spec.model_dump(mode="json"), "workers": workers}, f"{edit.action} {edit.name}")
 
 
-def _added(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dict[str, Any]]:
-    wished = _worker(asked)
-    found = _find(spec, asked.name)
-    if wished["pool"] == MAINTENANCE_POOL:
+def _added(spec: StackSpec, edit: WorkerEdit, services: Collection[str]) -> list[dict[str, Any]]:
+    wanted = _worker(edit)
+    found = _find(spec, edit.name)
+    if wanted["pool"] == MAINTENANCE_POOL:
         raise WrongCall(f"the pool {MAINTENANCE_POOL} has its worker", "selfhost workers scale gives it more runs")
-    if found is not None and _plain(found) != _plain(found) | wished:
-        raise WrongCall(f"the name {asked.name!r} is taken by a worker on the pool {found.pool!r}", "choose another")
-    return [_plain(each) for each in spec.workers] + ([] if found else [wished])
+    if found is not None and _plain(found) != _plain(found) | wanted:
+        raise WrongCall(f"the name {edit.name!r} is taken by a worker on the pool {found.pool!r}", "choose another")
+    return [_plain(each) for each in spec.workers] + ([] if found else [wanted])
 
 
-def _removed(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dict[str, Any]]:
-    found = _find(spec, asked.name)
-    if found is None and asked.service not in services:
-        raise _unknown(spec, asked.name)
+def _removed(spec: StackSpec, edit: WorkerEdit, services: Collection[str]) -> list[dict[str, Any]]:
+    found = _find(spec, edit.name)
+    if found is None and edit.service not in services:
+        raise _unknown(spec, edit.name)
     if found is not None and found.pool == MAINTENANCE_POOL:
         raise WrongCall(
-            f"the worker {asked.name!r} serves the pool {MAINTENANCE_POOL}, which runs backups and upgrades: it stays",
+            f"the worker {edit.name!r} serves the pool {MAINTENANCE_POOL}, which runs backups and upgrades: it stays",
             "selfhost workers scale changes its number of runs",
         )
-    return [_plain(each) for each in spec.workers if each.name != asked.name]
+    return [_plain(each) for each in spec.workers if each.name != edit.name]
 
 
-def _scaled(spec: StackSpec, asked: Asked, services: Collection[str]) -> list[dict[str, Any]]:
-    if _find(spec, asked.name) is None:
-        raise _unknown(spec, asked.name)
-    changed = {"concurrency": asked.concurrency}
-    return [_plain(each) | (changed if each.name == asked.name else {}) for each in spec.workers]
+def _scaled(spec: StackSpec, edit: WorkerEdit, services: Collection[str]) -> list[dict[str, Any]]:
+    if _find(spec, edit.name) is None:
+        raise _unknown(spec, edit.name)
+    changed = {"concurrency": edit.concurrency}
+    return [_plain(each) | (changed if each.name == edit.name else {}) for each in spec.workers]
 
 
-def _worker(asked: Asked) -> dict[str, Any]:
-    pairs = [each.partition("=") for each in asked.env]
+def _worker(edit: WorkerEdit) -> dict[str, Any]:
+    pairs = [each.partition("=") for each in edit.env]
     wrong = [key for key, sign, _ in pairs if not sign]
-    for each in asked.packages:
+    for each in edit.packages:
         _require_of_the_index(each)
     if wrong:
         raise WrongCall(f"env: {wrong[0]!r} is not KEY=VALUE", "such as TZ=Europe/Berlin")
     return {
-        "name": asked.name,
-        "pool": asked.pool or asked.name,
-        "type": asked.type,
-        "concurrency": asked.concurrency,
-        "packages": list(asked.packages),
+        "name": edit.name,
+        "pool": edit.pool or edit.name,
+        "type": edit.type,
+        "concurrency": edit.concurrency,
+        "packages": list(edit.packages),
         "env": {key: value for key, _, value in pairs},
-        "git_credentials": asked.git_credentials or None,
+        "git_credentials": edit.git_credentials or None,
     }
 
 

@@ -115,27 +115,27 @@ def run_job(
     return dict(json.loads(last))
 
 
-def start_server(stack: Stack, wished: HostSpec, slot: str) -> None:
-    """Start the server of `wished` in this slot beside what runs, and wait until it is ready and the right version.
+def start_server(stack: Stack, wanted: HostSpec, slot: str) -> None:
+    """Start the server of `wanted` in this slot beside what runs, and wait until it is ready and the right version.
 
     Raises:
         Blocked: it failed, or another version answers there.
         NotReady: it took too long.
     """
     name = SLOT_PREFIX + slot
-    stack.host.apply(rollout.take(current(stack), wished, [name]))
-    version = next(each.version for each in wished.services if each.name == name)
+    stack.host.apply(rollout.take(current(stack), wanted, [name]))
+    version = next(each.version for each in wanted.services if each.name == name)
     seen = wait_until(lambda: _ready(stack, name), f"{name} being ready", timeout=SERVER_SECONDS, every=EVERY)
     if seen.version != version:
         raise Blocked(f"{name} says it is Prefect {seen.version}, not {version}", "nothing was switched")
 
 
-def drop_server(stack: Stack, wished: HostSpec, slot: str) -> None:
+def drop_server(stack: Stack, wanted: HostSpec, slot: str) -> None:
     """End the server in this slot, which drains; waits until it is gone. Nothing happens where there is none."""
     name = SLOT_PREFIX + slot
     if not any(each.name == name for each in current(stack).services):
         return
-    stack.host.apply(rollout.take(current(stack), wished, [name]))
+    stack.host.apply(rollout.take(current(stack), wanted, [name]))
     wait_until(lambda: _gone(stack, name), f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
 
 
@@ -148,21 +148,21 @@ def drop_servers(stack: Stack) -> None:
         wait_until(partial(_gone, stack, name), f"the end of {name}", timeout=DRAIN_SECONDS, every=EVERY)
 
 
-def changed_workers(stack: Stack, wished: HostSpec) -> list[str]:
-    """Worker services that differ from their wished form, but for those which run flows of ours."""
-    return [each for each in rollout.changed(current(stack), wished, WORKER_PREFIX) if each not in stack.own_workers()]
+def changed_workers(stack: Stack, wanted: HostSpec) -> list[str]:
+    """Worker services that differ from their wanted form, but for those which run flows of ours."""
+    return [each for each in rollout.changed(current(stack), wanted, WORKER_PREFIX) if each not in stack.own_workers()]
 
 
 def change_workers(
     stack: Stack,
-    wished: HostSpec,
+    wanted: HostSpec,
     names: Collection[str],
     client: SyncPrefectClient,
     wait_seconds: float,
     *,
     held: bool = False,
 ) -> str:
-    """Give these worker services their wished form, each once nothing runs on it, while their pools are paused.
+    """Give these worker services their wanted form, each once nothing runs on it, while their pools are paused.
 
     Where something still runs after `wait_seconds`, its worker goes on as it was. Returns what that is, in words;
     empty where all have changed. For a worker that is new nothing needs to be paused.
@@ -171,7 +171,7 @@ def change_workers(
         held: Leave the pools of those that go on paused, so that they are given nothing more.
 
     Raises:
-        Blocked: a worker does not start in its wished form; all of them are as they were.
+        Blocked: a worker does not start in its wanted form; all of them are as they were.
     """
     if not names:
         return ""
@@ -180,7 +180,7 @@ def change_workers(
     try:
         if pools.pause(client, sorted(drained)):
             time.sleep(SETTLE_SECONDS)
-        stack.host.apply(rollout.take(before, wished, names))
+        stack.host.apply(rollout.take(before, wanted, names))
         late = _late(stack, names, wait_seconds)
         if late:
             stack.host.apply(rollout.take(current(stack), before, late))

@@ -192,11 +192,11 @@ def switch(stack: Stack, kind: Kind, secret: str, version: int) -> None:
         change.current(stack), stack.releases[SERVER], promoted_secrets(stack), kind, reference(secret, version)
     )
     slot, secrets = found
-    wished = host_spec(stack, 0, slot, secrets)
+    wanted = host_spec(stack, 0, slot, secrets)
     with step(f"{SLOT_PREFIX}{slot} ready"):
-        change.start_server(stack, wished, slot)
+        change.start_server(stack, wanted, slot)
     with step(f"{SLOT_PREFIX}{other_slot(slot)} ended"):
-        change.drop_server(stack, wished, other_slot(slot))
+        change.drop_server(stack, wanted, other_slot(slot))
 
 
 def place(

@@ -20,7 +20,7 @@ from blocks.server_objects import PoolsLeftPaused, server_objects
 from blocks.services import WORKER_PREFIX
 from blocks.spec import GIT_CREDENTIALS, SERVER, StackSpec, Worker
 from blocks.stack import USERS, HostServices, Stack, next_spec
-from blocks.workers import Action, Asked, planned
+from blocks.workers import Action, WorkerEdit, planned
 from flows import change
 from flows.backup import as_task
 from flows.cli.progress import step
@@ -63,39 +63,39 @@ def workers(
         wait_minutes: For `remove`: minutes that what runs on it gets to end; then it goes on as it was.
         stack: Name of the stack; leave it out for the one this server belongs to.
     """
-    asked = Asked(action, name, pool, type, concurrency, packages, env, git_credentials)
+    edit = WorkerEdit(action, name, pool, type, concurrency, packages, env, git_credentials)
     with this_server() as client:
         try:
             if action != "list":
-                carry_out(asked, stack, client, wait_minutes * 60.0)
+                carry_out(edit, stack, client, wait_minutes * 60.0)
         finally:
             publish(catalog.load(stack), client)
 
 
-def carry_out(asked: Asked, name: str | None, client: SyncPrefectClient, wait_seconds: float) -> None:
+def carry_out(edit: WorkerEdit, name: str | None, client: SyncPrefectClient, wait_seconds: float) -> None:
     """Change the stack's spec and then the stack, under its lease."""
-    with catalog.load(name).ledger.held(f"workers {asked.action} {asked.name}"):
+    with catalog.load(name).ledger.held(f"workers {edit.action} {edit.name}"):
         now = catalog.load(name)
-        with none_left_paused(asked, client):
-            wished = as_task("plan", lambda: wish(now, asked, client))
-            as_task("install", lambda: install(now, wished))
-            as_task("keep the spec", lambda: keep(wished, client))
-            as_task("pools and probes", lambda: bring_objects_in_line(wished, client))
-            as_task("system users", lambda: bring_users_in_line(wished))
-            late = as_task("drain and change", lambda: drain_and_change(wished, asked, client, wait_seconds))
+        with none_left_paused(edit, client):
+            wanted = as_task("plan", lambda: with_change(now, edit, client))
+            as_task("install", lambda: install(now, wanted))
+            as_task("keep the spec", lambda: keep(wanted, client))
+            as_task("pools and probes", lambda: bring_objects_in_line(wanted, client))
+            as_task("system users", lambda: bring_users_in_line(wanted))
+            late = as_task("drain and change", lambda: drain_and_change(wanted, edit, client, wait_seconds))
         if late:
-            go_back(now, wished, client, late)
-        as_task("verify", lambda: verify(wished, asked, client))
+            go_back(now, wanted, client, late)
+        as_task("verify", lambda: verify(wanted, edit, client))
 
 
 @contextmanager
-def none_left_paused(asked: Asked, client: SyncPrefectClient) -> Iterator[None]:
+def none_left_paused(edit: WorkerEdit, client: SyncPrefectClient) -> Iterator[None]:
     """Resume the pools that an interrupted run left paused: under our lease nobody else has a pool paused.
 
-    Where that run changed the worker asked for now, that worker may be on its way out, and would lose a run it is
+    Where that run changed the same worker, that may be on its way out, and would lose a run it is
     given at that moment: its pool stays paused until we are done with it.
     """
-    own = cut_short(asked, client)
+    own = cut_short(edit, client)
     pools.resume(client, set(pools.marked(client)) - set(own))
     try:
         yield
@@ -103,9 +103,9 @@ def none_left_paused(asked: Asked, client: SyncPrefectClient) -> Iterator[None]:
         pools.resume(client, own)
 
 
-def cut_short(asked: Asked, client: SyncPrefectClient) -> list[str]:
-    """Pools of the worker asked for which carry our mark: while nobody changes it, a change of it was cut short."""
-    return [each for each in pools.marked(client) if asked.name in _served_by(each, client)]
+def cut_short(edit: WorkerEdit, client: SyncPrefectClient) -> list[str]:
+    """Pools of the worker which carry our mark: while nobody changes it, a change of it was cut short."""
+    return [each for each in pools.marked(client) if edit.name in _served_by(each, client)]
 
 
 def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
@@ -113,27 +113,27 @@ def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
     return {each.name for each in client.read_workers_for_work_pool(pool)}
 
 
-def there(now: Stack, asked: Asked, client: SyncPrefectClient) -> set[str]:
+def there(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> set[str]:
     """Services of the host, with those that are on their way out, and the worker of a change that was cut short."""
     applied, seen = now.host.applied(), now.host.observe()
     services = {each.name for each in (applied.services if applied else ())}
     leaving = {each.name for each in (seen.services if seen else ())}
-    return services | leaving | ({asked.service} if cut_short(asked, client) else set())
+    return services | leaving | ({edit.service} if cut_short(edit, client) else set())
 
 
-def wish(now: Stack, asked: Asked, client: SyncPrefectClient) -> Stack:
-    """The stack as it is asked for, its releases resolved; everything that refuses does so here.
+def with_change(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> Stack:
+    """The stack with this change of its workers, its releases resolved; everything that refuses does so here.
 
     Raises:
         Blocked: it cannot be done; nothing was changed.
     """
     with step("plan") as detail:
-        spec = planned(now.spec, asked, there(now, asked, client))
-        require_block(asked.git_credentials, client)
-        wished = catalog.compose(spec, releases_of(now, spec), now.site, now.versions)
-        plan(server_objects(wished, client))
+        spec = planned(now.spec, edit, there(now, edit, client))
+        require_block(edit.git_credentials, client)
+        wanted = catalog.compose(spec, releases_of(now, spec), now.site, now.versions)
+        plan(server_objects(wanted, client))
         detail.text = "the spec changes" if spec != now.spec else "the spec says so already"
-    return wished
+    return wanted
 
 
 def require_block(reference: str, client: SyncPrefectClient) -> None:
@@ -160,17 +160,17 @@ def _prepared(now: Stack, worker: Worker) -> Release:
     return release.prepare(now.spec.prefect_version, wheel, home.store, worker.packages, reach)
 
 
-def install(now: Stack, wished: Stack) -> None:
+def install(now: Stack, wanted: Stack) -> None:
     """Install a new release beside the others, before anything is kept; where that fails, all is as it was."""
     with step("install") as detail:
         seen = now.host.observe()
         there = set(seen.releases) if seen else set()
-        new = [each.id for each in wished.releases.values() if each.id not in there]
+        new = [each.id for each in wanted.releases.values() if each.id not in there]
         detail.text = f"release {new[0]}" if new else "nothing new"
         if not new:
             return
         try:
-            now.host.apply(rollout.with_releases(change.current(now), next_spec(wished)))
+            now.host.apply(rollout.with_releases(change.current(now), next_spec(wanted)))
         except Blocked:
             visit(HostServices(now), Apply())
             raise
@@ -201,36 +201,36 @@ def bring_users_in_line(stack: Stack) -> None:
         detail.text = ", ".join(each.resource for each in done if each.action != "keep") or "nothing to change"
 
 
-def drain_and_change(wished: Stack, asked: Asked, client: SyncPrefectClient, wait_seconds: float) -> str:
+def drain_and_change(wanted: Stack, edit: WorkerEdit, client: SyncPrefectClient, wait_seconds: float) -> str:
     """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
     with step("drain and change") as detail:
-        host = next_spec(wished)
-        if asked.action == "scale":
-            detail.text = f"{asked.service} goes on, the limit of its pool was all"
+        host = next_spec(wanted)
+        if edit.action == "scale":
+            detail.text = f"{edit.service} goes on, the limit of its pool was all"
         else:
-            late = _changed(wished, host, asked.service, client, wait_seconds)
+            late = _changed(wanted, host, edit.service, client, wait_seconds)
             if late:
                 return late
-        visit(HostServices(wished), Apply())  # releases and files which nothing needs any more
-    bring_users_in_line(wished)
+        visit(HostServices(wanted), Apply())  # releases and files which nothing needs any more
+    bring_users_in_line(wanted)
     return ""
 
 
-def _changed(wished: Stack, host: HostSpec, service: str, client: SyncPrefectClient, wait_seconds: float) -> str:
+def _changed(wanted: Stack, host: HostSpec, service: str, client: SyncPrefectClient, wait_seconds: float) -> str:
     """Change the service; why it is as it was, in words, or nothing."""
     try:
-        return change.change_workers(wished, host, [service], client, wait_seconds)
+        return change.change_workers(wanted, host, [service], client, wait_seconds)
     except (Blocked, NotReady) as error:
         return f"{error.what}: {error.hint}" if error.hint else error.what
 
 
-def go_back(before: Stack, wished: Stack, client: SyncPrefectClient, late: str) -> None:
+def go_back(before: Stack, wanted: Stack, client: SyncPrefectClient, late: str) -> None:
     """The worker is as it was, so the spec says that again.
 
     Raises:
         Blocked: always, with what still runs, or why it does not start.
     """
-    if before.spec == wished.spec:  # an earlier run was killed after it had changed the spec
+    if before.spec == wanted.spec:  # an earlier run was killed after it had changed the spec
         raise Blocked(late, "the spec says so already: it changes as soon as it can, and nobody need wait")
     with step("the spec as it was"):
         change.keep(before, client)
@@ -240,18 +240,18 @@ def go_back(before: Stack, wished: Stack, client: SyncPrefectClient, late: str) 
     raise Blocked(late, "all is as it was; where runs are named, wait for them or cancel them, or give more minutes")
 
 
-def verify(wished: Stack, asked: Asked, client: SyncPrefectClient) -> None:
-    """See that the worker runs a flow, where it was changed and can be asked to."""
+def verify(wanted: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> None:
+    """See that the worker runs a flow, where it was changed and its pool is not paused."""
     with step("verify") as detail:
-        worker = next((each for each in wished.spec.workers if each.name == asked.name), None)
+        worker = next((each for each in wanted.spec.workers if each.name == edit.name), None)
         if worker is None:
-            detail.text = f"{asked.name} is gone, its pool stays"
-        elif asked.action == "scale":
-            detail.text = f"the pool {worker.pool} runs {wished.spec.pool_limits[worker.pool]} at one time"
+            detail.text = f"{edit.name} is gone, its pool stays"
+        elif edit.action == "scale":
+            detail.text = f"the pool {worker.pool} runs {wanted.spec.pool_limits[worker.pool]} at one time"
         elif client.read_work_pool(worker.pool).is_paused:
             detail.text = f"the pool {worker.pool} is paused, so that no run was tried"
         else:
-            found = verification.probe(wished.door, worker.pool)
+            found = verification.probe(wanted.door, worker.pool)
             if not found.status:
                 raise Blocked(
                     found.message, f"the worker {worker.name} is there; selfhost workers remove takes it away"

@@ -23,7 +23,7 @@ from blocks.lease import Lease
 from blocks.site import here, store, url
 from blocks.spec import SERVER, StackSpec
 from flows.cli import host, launch, restore, terminal  # noqa: F401 (host and restore register their verbs)
-from flows.cli.maintenance import asked
+from flows.cli.maintenance import use_stack
 from flows.cli.progress import listen, step
 from flows.cli.where import HERE, Json, Patience, Where, Yes, app
 from flows.cli.workers import workers
@@ -45,14 +45,14 @@ def bootstrap(
     ] = None,
 ) -> None:
     """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
-    spec = where.wish()
+    spec = where.wanted()
     home = Home(here(spec).home)
     launch.require_its_store(spec, home)
     launch.make_again(spec, home, encryption_key_file)
     launch.check(spec)
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap", patience, store(spec, here(spec)))
-    spec = where.wish()  # whoever had the lease before may have changed the saved one
+    spec = where.wanted()  # whoever had the lease before may have changed the saved one
     launch.refuse_version_change(spec, home)
     launch.prepare_home(spec)
     make = _again if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _first
@@ -136,7 +136,7 @@ def _again(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
 @app.command
 def plan(*, where: Where = HERE, as_json: Json = False) -> None:
     """Show what a bootstrap would change, and change nothing."""
-    spec = where.wish()
+    spec = where.wanted()
     home = Home(here(spec).home)
     if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
         launch.become(ledgers.of(home).wanted().releases[SERVER], home)  # a client may not be newer than its server
@@ -159,7 +159,7 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
 @app.command
 def status(*, where: Where = HERE, as_json: Json = False) -> None:
     """Look at the whole stack through its front door; exit status 1 where something is not well."""
-    stack = asked(where)
+    stack = use_stack(where)
     from flows import status as report
 
     found = report.report(stack)

@@ -30,7 +30,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Copy the database and restore the copy to see that it is one; by a run on the stack's own server."""
-    stack = asked(where)
+    stack = use_stack(where)
     if not listing:
         from flows.cli.follow import run_deployment
 
@@ -41,7 +41,7 @@ def backup(
 @app.command
 def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
-    stack = asked(where)
+    stack = use_stack(where)
     from flows import backup as copies
     from flows import expire as verb
     from flows.cli.follow import run_deployment
@@ -77,7 +77,7 @@ def upgrade(
         if to is not None:
             raise WrongCall("--self and --to are two upgrades", "one after the other")
         wheel = _store_own_wheel(where)
-    stack = asked(where)
+    stack = use_stack(where)
     from flows.cli.follow import run_deployment
     from flows.upgrade import NEWEST
 
@@ -123,7 +123,7 @@ def rotate(
     what: auth, which people and clients come in with; database; or encryption-key, for which calls wait some seconds.
     """
     profiles = launch.users_profiles()
-    stack = asked(where)
+    stack = use_stack(where)
     if (given := stack.host.applied()) is not None:
         stack.host.require_whole(given)  # not what it reports: a server on its way out is still there
     if what == "database":
@@ -156,8 +156,8 @@ def _store_own_wheel(where: Where) -> str:
     return wheel
 
 
-def asked(where: Where) -> Stack:
-    """The stack that is there, for a verb that is a run on its own server."""
+def use_stack(where: Where) -> Stack:
+    """The stack that is there; this process goes on with its release, and its Prefect calls the stack's own server."""
     spec, home = where.saved()
     if launch.has_other_prefect(spec):
         launch.become(ledgers.of(home).wanted().releases[SERVER], home)

@@ -71,8 +71,8 @@ class Where:
     home: Annotated[Path | None, Parameter(env_var=HOME_VARIABLE, help="Folder of the stack.")] = None
     port: Annotated[int | None, Parameter(help="Port of the front door; server and database take the next two.")] = None
 
-    def wish(self) -> StackSpec:
-        """The spec that is asked for: the file's, else the saved one, else the defaults; options lie over it.
+    def wanted(self) -> StackSpec:
+        """The wanted spec: the file's, else the saved one, else the defaults; options lie over it.
 
         Raises:
             Blocked: somebody else could have changed the home or the spec file.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from flows.cli import terminal
-from flows.cli.maintenance import asked as asked_stack
+from flows.cli.maintenance import use_stack
 from flows.cli.where import HERE, Json, Where
 
 if TYPE_CHECKING:
     from blocks.stack import Stack
-    from blocks.workers import Asked
+    from blocks.workers import WorkerEdit
 
 workers = App(name="workers", help="Add, remove, scale and list the workers of the stack.")
 
@@ -26,7 +26,7 @@ WAIT_MINUTES = 60
 @workers.command(name="list")
 def list_workers(*, where: Where = HERE, as_json: Json = False) -> None:
     """List the workers, their services and pools."""
-    _show(asked_stack(where), as_json)
+    _show(use_stack(where), as_json)
 
 
 @workers.command
@@ -53,9 +53,9 @@ def add(
     ----------
     worker: Name of the new worker.
     """
-    from blocks.workers import Asked
+    from blocks.workers import WorkerEdit
 
-    _change(where, Asked("add", worker, pool, kind, concurrency, packages, env, git_credentials))
+    _change(where, WorkerEdit("add", worker, pool, kind, concurrency, packages, env, git_credentials))
 
 
 @workers.command
@@ -66,9 +66,9 @@ def remove(worker: str, *, where: Where = HERE, wait: Wait = WAIT_MINUTES) -> No
     ----------
     worker: Name of the worker.
     """
-    from blocks.workers import Asked
+    from blocks.workers import WorkerEdit
 
-    _change(where, Asked("remove", worker), wait)
+    _change(where, WorkerEdit("remove", worker), wait)
 
 
 @workers.command
@@ -80,22 +80,22 @@ def scale(worker: str, concurrency: int, *, where: Where = HERE) -> None:
     worker: Name of the worker.
     concurrency: Flow runs at one time.
     """
-    from blocks.workers import Asked
+    from blocks.workers import WorkerEdit
 
-    _change(where, Asked("scale", worker, concurrency=concurrency))
+    _change(where, WorkerEdit("scale", worker, concurrency=concurrency))
 
 
-def _change(where: Where, wished: Asked, wait_minutes: int = WAIT_MINUTES) -> None:
+def _change(where: Where, edit: WorkerEdit, wait_minutes: int = WAIT_MINUTES) -> None:
     own_file = where.own_file()  # before the working folder changes
-    stack = asked_stack(where)
+    stack = use_stack(where)
     from blocks import catalog
     from blocks.workers import planned
     from flows.cli.follow import run_deployment
     from flows.workers import there
 
     with stack.door.client() as client:
-        planned(stack.spec, wished, there(stack, wished, client))
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wished).items()}
+        planned(stack.spec, edit, there(stack, edit, client))
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(edit).items()}
     run_deployment(stack.door, "workers/workers", {**given, "wait_minutes": wait_minutes}, terminal.say)
     changed = catalog.composed(stack.ledger.wanted().spec)
     _show(changed, as_json=False)

@@ -66,7 +66,7 @@ def test_a_host_accepts_its_files_and_services(proxy: LocalProxy) -> None:
     assert {path for each in spec.services for path in each.files} == {file.path for file in spec.files}
 
 
-def test_equal_wishes_give_equal_files(proxy: LocalProxy) -> None:
+def test_the_same_spec_gives_the_same_files(proxy: LocalProxy) -> None:
     assert proxy.files() == proxy.files()
 
 

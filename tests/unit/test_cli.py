@@ -210,8 +210,8 @@ def test_saved_spec_counts_where_nothing_else_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     saved(home, name="trial", **{"local.ports.public": 5000})
-    assert Where(home=home.root).wish().local.ports.public == 5000
-    changed = Where(home=home.root, port=6000).wish()
+    assert Where(home=home.root).wanted().local.ports.public == 5000
+    changed = Where(home=home.root, port=6000).wanted()
     assert (changed.name, changed.local.ports.public, changed.local.ports.of_server) == ("trial", 6000, 6001)
 
 
@@ -221,9 +221,9 @@ def test_spec_file_of_the_folder_counts_before_the_saved_one(
     monkeypatch.chdir(tmp_path)
     saved(home, **{"local.ports.public": 5000})
     (tmp_path / "stack.toml").write_text("[ports]\npublic = 7000\n")
-    assert Where(home=home.root).wish().local.ports.public == 7000
+    assert Where(home=home.root).wanted().local.ports.public == 7000
     (tmp_path / "other.toml").write_text("[ports]\npublic = 8000\n")
-    assert Where(spec=Path("other.toml"), home=home.root).wish().local.ports.public == 8000
+    assert Where(spec=Path("other.toml"), home=home.root).wanted().local.ports.public == 8000
 
 
 def test_verbs_of_a_stack_that_is_there_use_what_it_was_made_with(
@@ -238,14 +238,14 @@ def test_verbs_of_a_stack_that_is_there_use_what_it_was_made_with(
 
 def test_a_relative_home_is_one_below_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Where(home=Path("here")).wish().local.home == str(tmp_path / "here")
+    assert Where(home=Path("here")).wanted().local.home == str(tmp_path / "here")
 
 
 def test_wrong_option_over_the_saved_spec_is_a_wrong_call(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(home)
     monkeypatch.chdir(home.root)
     with pytest.raises(WrongCall, match=r"local\.ports\.public"):
-        Where(home=home.root, port=0).wish()
+        Where(home=home.root, port=0).wanted()
 
 
 def test_the_lease_of_a_dead_holder_is_shown_and_broken_for_a_reason_that_is_kept(home: Home, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_what_is_no_wheel_of_ours_is_refused(content: bytes, tmp_path: Path) -> 
         offered_wheel(tmp_path, kept.sha256)
 
 
-def test_a_lock_is_resolved_once_for_each_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_resolved_once_for_the_same_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:

@@ -73,7 +73,7 @@ def test_host_agent_accepts_it(spec: HostSpec) -> None:
     assert (spec.stack, spec.generation) == ("prefect", 7)
 
 
-def test_equal_wishes_give_equal_text(stack: Stack) -> None:
+def test_the_same_stack_gives_the_same_text(stack: Stack) -> None:
     assert to_json(host_spec(stack, 1)) == to_json(host_spec(stack, 1))
 
 

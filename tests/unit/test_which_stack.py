@@ -150,7 +150,7 @@ def test_what_works_on_a_stack_that_is_there_wants_its_port_and_home(verb: Verb,
         caller.refused((*verb.words, *given, *verb.further), status, (said,))
 
 
-def test_there_are_verbs_and_those_which_wish_are_among_them() -> None:
+def test_there_are_verbs_and_those_which_say_what_is_wanted_are_among_them() -> None:
     assert {"destroy", "workers add nginx", "workers scale nginx 2", "rotate auth"} | set(WISHES) <= set(
         map(str, VERBS)
     )
@@ -161,14 +161,14 @@ def test_what_fits_the_stack_is_taken(folder: Path, home: Home) -> None:
     (folder / "any.toml").write_text("[ports]\npublic = 7000\n")
     for spec in ("fits.toml", "any.toml"):
         where = Where(spec=Path(spec), name=OURS, home=home.root, port=5000)
-        assert (where.there(), where.saved()[0].local.ports.public) == (home, 5000), "what is there counts, not a wish"
-        assert where.wish().local.ports.public == 5000
-        wish = Where(spec=Path(spec), home=home.root).wish()
-        assert (wish.name, wish.local.ports.public) == (OURS, 7000)
+        assert (where.there(), where.saved()[0].local.ports.public) == (home, 5000), "not what is wanted"
+        assert where.wanted().local.ports.public == 5000
+        wanted = Where(spec=Path(spec), home=home.root).wanted()
+        assert (wanted.name, wanted.local.ports.public) == (OURS, 7000)
 
 
 def test_a_spec_file_alone_says_which_stack(folder: Path, home: Home) -> None:
-    for asked in (Where(spec=Path("elsewhere.toml")).wish, Where(spec=Path("elsewhere.toml")).there):
+    for asked in (Where(spec=Path("elsewhere.toml")).wanted, Where(spec=Path("elsewhere.toml")).there):
         with pytest.raises(WrongCall, match=f"belongs to the stack '{THEIRS}', not '{OURS}' as elsewhere.toml says"):
             asked()
     (folder / "stack.toml").write_text(f'home = "{home.root}"\n')
@@ -177,7 +177,7 @@ def test_a_spec_file_alone_says_which_stack(folder: Path, home: Home) -> None:
 
 def test_two_names_are_refused_before_there_is_a_stack(folder: Path) -> None:
     with pytest.raises(WrongCall, match="for the stack 'theirs', not 'ours' as --name says"):
-        Where(spec=Path("theirs.toml"), name=OURS, home=folder / "empty").wish()
+        Where(spec=Path("theirs.toml"), name=OURS, home=folder / "empty").wanted()
 
 
 def test_the_option_counts_before_the_variable(caller: Caller, home: Home) -> None:
@@ -192,7 +192,7 @@ def test_another_stacks_file_in_the_working_folder(folder: Path, home: Home) -> 
     """A bootstrap would take it, so it is refused; who works on the stack in a home needs none."""
     (folder / "stack.toml").write_text(f'name = "{THEIRS}"\n')
     with pytest.raises(WrongCall, match="belongs to the stack 'ours', not 'theirs'"):
-        Where(home=home.root).wish()
+        Where(home=home.root).wanted()
     assert (Where(home=home.root).there(), Where(home=home.root).own_file()) == (home, None)
     (folder / "stack.toml").write_text("# fits every stack\n")
     assert Where(home=home.root).own_file() == folder / "stack.toml"
