@@ -182,11 +182,11 @@ class Database(Port, ABC):
         """
 
     @abstractmethod
-    def restore(self, source: Path, keep_open: tuple[int, ...] = (), jobs: int = 1) -> None:
+    def restore(self, source: Path, inherited: tuple[int, ...] = (), jobs: int = 1) -> None:
         """Restore a dump into the empty database, with one job all at once or not at all. Waits.
 
         Args:
-            keep_open: Descriptors the restoring process holds too, so that a lease outlives its taker.
+            inherited: Descriptors of this process which the restoring one gets too, so that a lease outlives its taker.
             jobs: Parts that are restored side by side; after a failure some of them are there.
         """
 

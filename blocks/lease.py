@@ -95,12 +95,7 @@ class Lease:
         if self.descriptor is not None:
             at_work.unlock(self.descriptor)
 
-    @property
-    def keep_open(self) -> tuple[int, ...]:
-        """What a program has to inherit that may outlive its starter: while it lives, nobody else changes the stack."""
-        return () if self.descriptor is None else (self.descriptor,)
-
-    def keep_over_exec(self) -> dict[str, str]:
+    def over_exec(self) -> dict[str, str]:
         """Environment by which the program this process becomes takes the lease over."""
         kept = {} if self.descriptor is None else at_work.pass_on(self.descriptor)
         return kept | {INHERITED: str(self.number)}

@@ -164,11 +164,11 @@ def in_order(resources: Iterable[Resource]) -> list[Resource]:
         raise Blocked(f"two resources share a name among {sorted(each.name for each in listed)}")
     ordered: dict[str, Resource] = {}
     for each in listed:
-        _place(each, by_name, ordered, ())
+        _append_with_needs(each, by_name, ordered, ())
     return list(ordered.values())
 
 
-def _place(
+def _append_with_needs(
     resource: Resource, by_name: Mapping[str, Resource], ordered: dict[str, Resource], path: tuple[str, ...]
 ) -> None:
     """Put a resource's needs, then itself, at the end of `ordered`; `path` leads to it from what needs it."""
@@ -179,7 +179,7 @@ def _place(
     for need in resource.needs:
         if need not in by_name:
             raise Blocked(f"{resource.name} needs {need}, and no resource is called that")
-        _place(by_name[need], by_name, ordered, (*path, resource.name))
+        _append_with_needs(by_name[need], by_name, ordered, (*path, resource.name))
     ordered[resource.name] = resource
 
 

@@ -52,7 +52,7 @@ def current(stack: Stack) -> HostSpec:
     return applied
 
 
-def keep_wanted(stack: Stack, *, back: bool = False) -> None:
+def write_wanted(stack: Stack, *, back: bool = False) -> None:
     """Make this the wanted form of the stack.
 
     Args:
@@ -61,16 +61,16 @@ def keep_wanted(stack: Stack, *, back: bool = False) -> None:
     stack.ledger.write_wanted(stack.spec.model_dump(mode="json"), stack.releases, stack.versions, back=back)
 
 
-def keep(stack: Stack, client: SyncPrefectClient, *, back: bool = False) -> None:
+def make_wanted(stack: Stack, client: SyncPrefectClient, *, back: bool = False) -> None:
     """The same, and its block on its own server before."""
     visit(StackDocument(stack, client), Apply())
-    keep_wanted(stack, back=back)
+    write_wanted(stack, back=back)
 
 
 def promote(stack: Stack, secret: str, version: int) -> Stack:
     """Make this version of a secret the wanted one, and the one which a person finds; idempotent. The stack with it."""
     promoted = with_versions(stack, {**stack.versions, secret: version})
-    keep_wanted(promoted)
+    write_wanted(promoted)
     promoted.secrets.publish(secret, version)
     if secret == ENCRYPTION_KEY:
         stack.ledger.note_key(key_mark(promoted.secret(secret)))

@@ -62,7 +62,7 @@ def receive(stack: Stack, key: str, rows: Mapping[str, int]) -> None:
         raise Blocked("the database already holds a server's records: the dump was not restored", hint)
     with stack.host.workspace() as folder:
         stack.objects.get(key, folder / "dump")
-        stack.database.restore(folder / "dump", keep_open=stack.host.locks())
+        stack.database.restore(folder / "dump", inherited=stack.host.locks())
     _require_all_rows(rows, stack.database.row_counts())
 
 

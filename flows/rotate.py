@@ -79,7 +79,7 @@ def rotate(what: What, grace_minutes: Grace = 60, stack: str | None = None) -> N
 
 def auth(stack: Stack, grace_minutes: int) -> None:
     """A new auth string: accepted first, then the server's own, then everybody's, and the old one ends."""
-    version = as_task("make the new one", lambda: following(stack, AUTH_STRING, new_auth_string))
+    version = as_task("make the new one", lambda: version_to_promote(stack, AUTH_STRING, new_auth_string))
     accepting = as_task("accept both", lambda: accept_both(stack, version))
     as_task("switch servers", lambda: switch(accepting, "auth_string", AUTH_STRING, version))
     promoted = as_task("promote", lambda: change.promote(accepting, AUTH_STRING, version))
@@ -94,7 +94,7 @@ def auth(stack: Stack, grace_minutes: int) -> None:
 def database(stack: Stack) -> None:
     """A new login to the database: let in beside the old one, then the server's, and the old one is refused."""
     as_task("see that it can be done", stack.database.require_rotatable)
-    version = as_task("make the new one", lambda: following(stack, DATABASE_LOGIN, stack.database.new_login))
+    version = as_task("make the new one", lambda: version_to_promote(stack, DATABASE_LOGIN, stack.database.new_login))
     as_task("accept both", lambda: stack.database.admit(stack.secrets.read(DATABASE_LOGIN, version)))
     as_task("switch servers", lambda: switch(stack, "database_login", DATABASE_LOGIN, version))
     promoted = as_task("promote", lambda: change.promote(stack, DATABASE_LOGIN, version))
@@ -108,7 +108,7 @@ def database(stack: Stack) -> None:
 def encryption_key(stack: Stack) -> None:
     """A new encryption key: with every server stopped, all blocks are encrypted with it at one stroke."""
     as_task("see that every block can be read", lambda: require_readable(stack.version(ENCRYPTION_KEY), *parts(stack)))
-    version = as_task("make the new one", lambda: following_key(stack))
+    version = as_task("make the new one", lambda: new_key(stack))
     as_task("encrypt blocks anew", lambda: encrypt_anew(stack, version))
     as_task("verify", lambda: require_readable(version, *parts(stack)))
     publish(told_of_key(stack))
@@ -119,12 +119,9 @@ def parts(stack: Stack) -> tuple[SecretStore, Database]:
     return stack.secrets, stack.database
 
 
-def following_key(stack: Stack) -> int:
-    """A further version of the key, unless an interrupted rotation has made it. Older ones stay: backups need them."""
-    newest = stack.secrets.versions(ENCRYPTION_KEY)[-1]
-    if newest > stack.version(ENCRYPTION_KEY):
-        return newest
-    return stack.secrets.add_version(ENCRYPTION_KEY, new_encryption_key())
+def new_key(stack: Stack) -> int:
+    """The version of the key that takes the promoted one's place."""
+    return version_to_promote(stack, ENCRYPTION_KEY, new_encryption_key, older_stay=True)
 
 
 def encrypt_anew(stack: Stack, version: int) -> None:
@@ -151,13 +148,15 @@ def encrypt_anew(stack: Stack, version: int) -> None:
             change.start_server(wanted, host_spec(wanted, 0, slot, own), slot)
 
 
-def following(stack: Stack, secret: str, make: Callable[[], str]) -> int:
+def version_to_promote(stack: Stack, secret: str, make: Callable[[], str], *, older_stay: bool = False) -> int:
     """The version that takes the promoted one's place: a further one, unless an interrupted rotation has made it.
 
-    That one may be promoted already: older versions are removed last.
+    Args:
+        older_stay: Whether older versions stay for good, as backups need those of the encryption key. Else they are
+            removed last: one that is there tells of an interrupted rotation, whose version may be promoted already.
     """
     there = stack.secrets.versions(secret)
-    if there and there != (stack.version(secret),):
+    if there and (there[-1] > stack.version(secret) or (len(there) > 1 and not older_stay)):
         return there[-1]
     return stack.secrets.add_version(secret, make())
 
@@ -171,7 +170,7 @@ def accept_both(stack: Stack, version: int) -> Stack:
     if stack.version(AUTH_STRING) == version:
         return stack
     current, new = stack.secret(AUTH_STRING), stack.secrets.read(AUTH_STRING, version)
-    accepting = keep(stack, rotation.while_rotating(further(stack), current, new))
+    accepting = accept_further(stack, rotation.while_rotating(further(stack), current, new))
     with step("both accepted"):
         stack.host.apply(rollout.take(change.current(stack), next_spec(accepting), ()))
         wait_until(
@@ -188,10 +187,9 @@ def switch(stack: Stack, kind: Kind, secret: str, version: int) -> None:
     """Start a server with the new value beside the one that runs, and end that."""
     if stack.version(secret) == version:
         return
-    found = place(
+    slot, secrets = server_with(
         change.current(stack), stack.releases[SERVER], promoted_secrets(stack), kind, reference(secret, version)
     )
-    slot, secrets = found
     wanted = host_spec(stack, 0, slot, secrets)
     with step(f"{SLOT_PREFIX}{slot} ready"):
         change.start_server(stack, wanted, slot)
@@ -199,7 +197,7 @@ def switch(stack: Stack, kind: Kind, secret: str, version: int) -> None:
         change.drop_server(stack, wanted, other_slot(slot))
 
 
-def place(
+def server_with(
     now: HostSpec, release: Release, promoted: ServerSecrets, kind: Kind, secret: str
 ) -> tuple[str, ServerSecrets]:
     """Where the server with the new value runs, or should be started, and the secrets it has. Pure.
@@ -232,7 +230,7 @@ def end_old(stack: Stack, grace_minutes: int) -> Stack:
     """Give every other string than the new one its deadline. The stack with what it accepts."""
     now = time.time()
     until = rotation.deadline(now, grace_minutes)
-    return keep(stack, rotation.afterwards(further(stack), stack.secret(AUTH_STRING), now, until))
+    return accept_further(stack, rotation.afterwards(further(stack), stack.secret(AUTH_STRING), now, until))
 
 
 def settle(stack: Stack) -> None:
@@ -324,8 +322,9 @@ def further(stack: Stack) -> tuple[Further, ...]:
         ) from error
 
 
-def keep(stack: Stack, entries: tuple[Further, ...]) -> Stack:
-    """Keep them; they reach the server when the host agent takes up the next spec. The stack with them."""
+def accept_further(stack: Stack, entries: tuple[Further, ...]) -> Stack:
+    """Have these accepted, once the host agent takes up the next spec and brings them to the server. The stack with
+    them."""
     if entries == further(stack):
         return stack
     return change.promote(stack, AUTH_GRACE, stack.secrets.add_version(AUTH_GRACE, as_text(entries)))

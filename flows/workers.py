@@ -79,7 +79,7 @@ def carry_out(edit: WorkerEdit, name: str | None, client: SyncPrefectClient, wai
         with none_left_paused(edit, client):
             wanted = as_task("plan", lambda: with_change(now, edit, client))
             as_task("install", lambda: install(now, wanted))
-            as_task("keep the spec", lambda: keep(wanted, client))
+            as_task("keep the spec", lambda: write_spec(wanted, client))
             as_task("pools and probes", lambda: bring_objects_in_line(wanted, client))
             as_task("system users", lambda: bring_users_in_line(wanted))
             late = as_task("drain and change", lambda: drain_and_change(wanted, edit, client, wait_seconds))
@@ -176,10 +176,10 @@ def install(now: Stack, wanted: Stack) -> None:
             raise
 
 
-def keep(stack: Stack, client: SyncPrefectClient) -> None:
+def write_spec(stack: Stack, client: SyncPrefectClient) -> None:
     """Make this the wanted form of the stack: from now on a bootstrap, too, would finish the change."""
     with step("keep the spec"):
-        change.keep(stack, client)
+        change.make_wanted(stack, client)
 
 
 def bring_objects_in_line(stack: Stack, client: SyncPrefectClient) -> None:
@@ -233,7 +233,7 @@ def go_back(before: Stack, wanted: Stack, client: SyncPrefectClient, late: str) 
     if before.spec == wanted.spec:  # an earlier run was killed after it had changed the spec
         raise Blocked(late, "the spec says so already: it changes as soon as it can, and nobody need wait")
     with step("the spec as it was"):
-        change.keep(before, client)
+        change.make_wanted(before, client)
         visit(HostServices(before), Apply())
     bring_users_in_line(before)
     bring_objects_in_line(before, client)

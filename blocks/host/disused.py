@@ -87,7 +87,7 @@ def find(root: Path, store: Path, listed: Collection[Release]) -> Disused:
 
 
 @contextmanager
-def kept(root: Path, ids: Iterable[str]) -> Iterator[None]:
+def held(root: Path, ids: Iterable[str]) -> Iterator[None]:
     """Keep installed releases from being removed while the context lasts, or until this process ends."""
     held = [os.open(root / each, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for each in ids]
     try:

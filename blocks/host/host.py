@@ -309,9 +309,9 @@ class Host:
             return Disused((), ())
         return disused.find(self.home.releases, self.home.store, [*listed, *applied.releases])
 
-    def keeping(self, releases: Iterable[Release]) -> AbstractContextManager[None]:
+    def holding(self, releases: Iterable[Release]) -> AbstractContextManager[None]:
         """Installed releases count as used while the context lasts, though nothing lists them."""
-        return disused.kept(self.home.releases, {each.id for each in releases})
+        return disused.held(self.home.releases, {each.id for each in releases})
 
     def locks(self) -> tuple[int, ...]:
         """Descriptors of this process on the home's lease: a program that inherits them is known to be at work."""

@@ -17,7 +17,7 @@ from blocks.host.home import Home
 from blocks.host.secret_files import DATABASE_LOGIN
 from blocks.postgres import content, dump, encryption, sql, swap
 from blocks.postgres.connection import Login
-from blocks.postgres.swap import Place
+from blocks.postgres.swap import Swappable
 from blocks.secret_store import SecretStore
 
 MARK = "prefect-selfhost stack "
@@ -111,8 +111,8 @@ class PostgresDatabase(Database):
             dump.dump(self.programs, self.login(), target, seen, closed)
             return replace(found.result(), without=closed)
 
-    def restore(self, source: Path, keep_open: tuple[int, ...] = (), jobs: int = 1) -> None:
-        dump.restore(self.programs, self.login(), source, keep_open, jobs)
+    def restore(self, source: Path, inherited: tuple[int, ...] = (), jobs: int = 1) -> None:
+        dump.restore(self.programs, self.login(), source, inherited, jobs)
 
     @contextmanager
     def scratch(self: SomeDatabase, name: str) -> Iterator[SomeDatabase]:
@@ -131,23 +131,23 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def beside(self: SomeDatabase) -> Iterator[SomeDatabase]:
-        place = self._place()
-        place.make_beside()
+        both = self._swappable()
+        both.make_beside()
         try:
-            yield replace(self, database=place.beside)
+            yield replace(self, database=both.beside)
         finally:
-            place.drop_beside()
+            both.drop_beside()
 
     def swap(self, label: str) -> str:
-        self._place().swap(label)
-        return self._place().kept(label)
+        self._swappable().swap(label)
+        return self._swappable().kept(label)
 
     def kept(self) -> dict[str, int]:
-        return self._place().all_kept()
+        return self._swappable().all_kept()
 
     def drop_kept(self, name: str) -> None:
-        self._place().drop_kept(name)
+        self._swappable().drop_kept(name)
 
-    def _place(self) -> Place:
+    def _swappable(self) -> Swappable:
         # Not from within the database itself: it could not be renamed.
-        return Place(replace(self.maker(), database="postgres"), self.login().database, self.mark())
+        return Swappable(replace(self.maker(), database="postgres"), self.login().database, self.mark())

@@ -25,18 +25,18 @@ def dump(bin_folder: Path, login: Login, target: Path, seen: str = "", without: 
         _run(bin_folder, argv, login, output)
 
 
-def restore(bin_folder: Path, login: Login, source: Path, keep_open: tuple[int, ...] = (), jobs: int = 1) -> None:
+def restore(bin_folder: Path, login: Login, source: Path, inherited: tuple[int, ...] = (), jobs: int = 1) -> None:
     """Restore a dump into an empty database. With one job all of it appears at once, or nothing does.
 
     Args:
         jobs: With more, table after table appears, and after a failure some are there: for a database which nobody
             uses before it is whole. 1 GB takes 17 s with two, 24 s with one.
-        keep_open: Descriptors the restoring process holds as well, such as a lease's: while it still runs
+        inherited: Descriptors of this process which the restoring one gets too, such as a lease's: while it still runs
             after its starter was killed, nobody else may start another.
     """
     how = ["--single-transaction"] if jobs == 1 else [f"--jobs={jobs}", "--exit-on-error"]
     argv = ["pg_restore", "--no-owner", "--no-acl", "--no-comments", *how, f"--dbname={login.database}", str(source)]
-    _run(bin_folder, argv, login, subprocess.DEVNULL, keep_open)
+    _run(bin_folder, argv, login, subprocess.DEVNULL, inherited)
 
 
 def _literally(name: str) -> str:
@@ -45,7 +45,7 @@ def _literally(name: str) -> str:
 
 
 def _run(
-    bin_folder: Path, argv: list[str], login: Login, stdout: IO[bytes] | int, keep_open: tuple[int, ...] = ()
+    bin_folder: Path, argv: list[str], login: Login, stdout: IO[bytes] | int, inherited: tuple[int, ...] = ()
 ) -> None:
     with login.for_programs() as environment:
         done = subprocess.run(
@@ -54,7 +54,7 @@ def _run(
             stdout=stdout,
             stderr=subprocess.PIPE,
             env=environment,
-            pass_fds=keep_open,
+            pass_fds=inherited,
             check=False,
         )
     if done.returncode:

@@ -44,7 +44,7 @@ WHERE starts_with(datname, $1) AND shobj_description(oid, 'pg_database') = $2 OR
 
 
 @dataclass(frozen=True)
-class Place:
+class Swappable:
     """A database and what may stand beside it.
 
     Attributes:

@@ -54,7 +54,7 @@ def check(spec: StackSpec) -> None:
         raise Blocked("; ".join(faults), "nothing was changed")
 
 
-def make_again(spec: StackSpec, home: Home, key_file: Path | None) -> None:
+def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
     """Mark a home that was lost as its stack's, so that what else is left of that, such as system users, is its own.
 
     Args:
@@ -167,7 +167,7 @@ def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
         yield prepare_releases(spec, home, Path(folder))
 
 
-def keep_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
+def write_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     """Resolve the stack's releases and keep what is wanted in the home."""
     with step("locks and wheel") as detail:
         prepared = prepare_releases(spec, home, home.store)
@@ -216,7 +216,7 @@ def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn
     """Go on as the `selfhost` of a release, with the same arguments."""
     install_release(release, home)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
-    kept |= {"PYTHONUNBUFFERED": "1"} | (lease.keep_over_exec() if lease else {})
+    kept |= {"PYTHONUNBUFFERED": "1"} | (lease.over_exec() if lease else {})
     python = home.releases / release.id / "bin/python"
     os.execve(python, [str(python), "-P", "-m", "flows.cli", *sys.argv[1:]], kept)
 

@@ -48,31 +48,31 @@ def bootstrap(
     spec = where.wanted()
     home = Home(here(spec).home)
     launch.require_its_store(spec, home)
-    launch.make_again(spec, home, encryption_key_file)
+    launch.recover_home(spec, home, encryption_key_file)
     launch.check(spec)
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap", patience, store(spec, here(spec)))
     spec = where.wanted()  # whoever had the lease before may have changed the saved one
     launch.refuse_version_change(spec, home)
     launch.prepare_home(spec)
-    make = _again if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _first
+    make = _existing if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _new
     conditions = make(spec, home, lease)
     ledgers.of(home).close_former()
     terminal.conditions(conditions)
     terminal.done(spec, home)
 
 
-def _first(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
+def _new(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
     if launch.has_other_prefect(spec):
-        launch.become(launch.keep_wanted(spec, home)[SERVER], home, lease)
+        launch.become(launch.write_wanted(spec, home)[SERVER], home, lease)
     temporary = launch.temporary_server(spec, home)
     with step("temporary server started"):
         url = temporary.start_server()
     terminal.say(f"  watch it at {url}, {terminal.login(home)}")
     with ThreadPoolExecutor(2) as background:
         database = background.submit(launch.start_database, temporary, home)
-        releases = launch.keep_wanted(spec, home)
+        releases = launch.write_wanted(spec, home)
         # The flow's `host services` waits for it, and tells where it fails.
         background.submit(launch.install_release, releases[SERVER], home)
         database.result()
@@ -99,10 +99,10 @@ def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Conditio
     return pivot.finish(stack, temporary)
 
 
-def _again(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
+def _existing(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
     launch.temporary_server(spec, home).retire()  # what a kill in the midst of its removal left
-    releases = launch.keep_wanted(spec, home)
+    releases = launch.write_wanted(spec, home)
     if launch.has_other_prefect(spec):
         launch.become(releases[SERVER], home, lease)
     launch.use_own_server(spec, home)

@@ -129,7 +129,7 @@ class Upgrade:
         self.withdraw()
         self.give_lease_back()
         publish(replace(self.report, outcome="rehearsed, waits for a person"))
-        with self._old.host.keeping(self.transition.new.releases.values()):
+        with self._old.host.holding(self.transition.new.releases.values()):
             self._await_approval(hours)
             self.take_lease(switch.LEASE_SECONDS)
         self._look_again(time.monotonic() - began)

@@ -100,7 +100,7 @@ def settle(transition: Transition, drain_seconds: float) -> str:
     new, slot = transition.new, active_slot(change.current(transition.new), transition.new.releases[SERVER])
     wanted = host_spec(new, 0, slot)
     with this_server() as client:
-        change.keep(new, client)
+        change.make_wanted(new, client)
         change.drop_server(new, wanted, other_slot(slot))
         late = change.change_workers(new, wanted, change.changed_workers(new, wanted), client, drain_seconds)
         if late:
@@ -158,14 +158,14 @@ def roll_back(transition: Transition) -> str:
     if transition.rolling:
         change.start_server(old, before, transition.old_slot)
         # Before the schema goes back: the next run would else take the upgrade for done, and finish it on that.
-        change.keep_wanted(old, back=True)
+        change.write_wanted(old, back=True)
     change.drop_server(old, before, transition.new_slot)
     if old.database.schema_revision() != transition.revision:
         change.run_job(old, *migration_job(transition, transition.revision))
     if not transition.rolling:
-        change.keep_wanted(old, back=True)
+        change.write_wanted(old, back=True)
         change.start_server(old, before, transition.old_slot)
     with this_server() as client:
-        change.keep(old, client, back=True)
+        change.make_wanted(old, client, back=True)
     resource.converge(old.on_host())
     return late and f"{late}: its pool stays paused until then, and until the deployment converge is run"

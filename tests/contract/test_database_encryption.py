@@ -176,7 +176,7 @@ def stack(own: PostgresDatabase) -> Iterator[Stack]:
     first = stack.secret(ENCRYPTION_KEY)
     fill(own, a=first, b=first)
     stack.ledger.ensure_identity("prefect", key_mark(first))
-    change.keep_wanted(stack)
+    change.write_wanted(stack)
     stack.host.apply(next_spec(stack))
     yield stack
     for each in (home.store / IDENTITY, home.store / WANTED, home.root / "boundaries", home.agent / "spec.json"):
@@ -186,7 +186,7 @@ def stack(own: PostgresDatabase) -> Iterator[Stack]:
 
 def rotate_key(stack: Stack) -> Stack:
     """The steps of the flow that change something."""
-    version = rotate.following_key(stack)
+    version = rotate.new_key(stack)
     rotate.encrypt_anew(stack, version)
     return change.as_wanted(stack)
 
@@ -200,7 +200,7 @@ def in_another_process(stack: Stack, killed_at: int) -> bool:
     if child == 0:
         sql._started.clear()  # its thread has not come along
         try:
-            for module, name in ((rotate, "bring_blocks_to"), (change, "keep_wanted")):
+            for module, name in ((rotate, "bring_blocks_to"), (change, "write_wanted")):
                 _bounded(host, module, name)
             rotate_key(dataclasses.replace(stack, host=host))
             os._exit(0)

@@ -87,7 +87,7 @@ def bring(world: World, version: str) -> None:
         home_folder.claim(world.paths, world.name)
         with stack.ledger.held("a test"):
             stack.ledger.ensure_identity(world.name)
-            change.keep_wanted(stack)
+            change.write_wanted(stack)
             converge(stack.on_host())
             with this_server() as client:
                 converge(server_objects(stack, client))

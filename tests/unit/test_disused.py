@@ -84,7 +84,7 @@ def test_what_runs_or_is_held_stays_and_so_does_what_it_was_made_from(place: Pla
     new = place.install("new")
     for each in ("runs", "held", "old"):
         place.install(each)
-    with running_from(place, "runs"), disused.kept(place.root, ["held"]):
+    with running_from(place, "runs"), disused.held(place.root, ["held"]):
         place.find(new).remove()
     assert place.left() == {"new", "runs", "held"}
     assert place.stored() == {f"{what} of {name}" for what in ("lock", "wheel") for name in ("new", "runs", "held")}

@@ -28,7 +28,7 @@ MADE += "from blocks.local.object_store import LocalObjectStore; root = Path(sys
 MADE += "ledger = Ledger(LocalObjectStore(folder=root / 'store'), Home(root)); "
 HOLD = MADE + "lease = ledger.acquire('bootstrap'); print('held', lease.number, flush=True); sys.stdin.read()"
 AWAY = HOLD.replace(", Home(root)", "")
-BECOME = MADE + "lease = ledger.acquire('before'); os.environ.update(lease.keep_over_exec()); "
+BECOME = MADE + "lease = ledger.acquire('before'); os.environ.update(lease.over_exec()); "
 BECOME += "os.execv(sys.executable, [sys.executable, '-c', sys.argv[2], sys.argv[1], str(lease.number)])"
 BECAME = MADE + "lease = ledger.acquire('after'); ledger.require_lease(); "
 BECAME += "print('held', lease.number == int(sys.argv[2]), os.get_inheritable(lease.descriptor), flush=True); "

@@ -18,7 +18,7 @@ from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack
 from flows import change
-from flows.rotate import following, forget, place
+from flows.rotate import forget, server_with, version_to_promote
 
 OLDEST, OLD, NEW = "admin:oldest", "admin:old", "admin:new"
 RELEASE = Release("r1", Artifact("lock.txt", "0" * 64))
@@ -79,16 +79,17 @@ def test_the_new_server_is_the_one_that_has_the_new_string_else_it_gets_the_othe
     now: HostSpec, slot: str
 ) -> None:
     expected = replace(PROMOTED, auth_string="auth-string@7")
-    assert place(now, RELEASE, PROMOTED, "auth_string", "auth-string@7") == (slot, expected)
+    assert server_with(now, RELEASE, PROMOTED, "auth_string", "auth-string@7") == (slot, expected)
 
 
 def test_an_unfinished_rotation_of_the_other_kind_is_carried_along() -> None:
     text = "${secret:auth-string@6} ${secret:database-login@2}"
     now = replace(running(blue=6), files=(File("/h/etc/server-blue/prefect.toml", text),))
-    slot, secrets = place(now, RELEASE, PROMOTED, "auth_string", "auth-string@7")
+    slot, secrets = server_with(now, RELEASE, PROMOTED, "auth_string", "auth-string@7")
     assert (slot, secrets.database_login) == ("green", "database-login@2")
     name = replace(now, files=(File("/h/etc/server-blue/prefect.toml", "database-login@2"),))
-    assert place(name, RELEASE, PROMOTED, "database_login", "database-login@2")[0] == "green", "that is no reference"
+    slot, _ = server_with(name, RELEASE, PROMOTED, "database_login", "database-login@2")
+    assert slot == "green", "that is no reference"
 
 
 @pytest.fixture
@@ -97,15 +98,27 @@ def stack(home: Home) -> Stack:
     return catalog.compose(spec, {SERVER: RELEASE, TOOLS: RELEASE}, here(spec), {"auth-string": 1})
 
 
+def not_made() -> str:
+    pytest.fail("another value was made")
+
+
 def test_an_interrupted_rotation_is_gone_on_with_until_older_versions_are_gone(stack: Stack) -> None:
     assert stack.secrets.ensure("auth-string", lambda: OLD) == 1
-    assert following(stack, "auth-string", lambda: NEW) == 2
-    assert following(stack, "auth-string", lambda: pytest.fail("another value")) == 2, "the first run was killed"
+    assert version_to_promote(stack, "auth-string", lambda: NEW) == 2
+    assert version_to_promote(stack, "auth-string", not_made) == 2, "the first run was killed"
     promoted = change.promote(stack, "auth-string", 2)
-    assert following(promoted, "auth-string", lambda: pytest.fail("another value")) == 2, "killed after promotion"
+    assert version_to_promote(promoted, "auth-string", not_made) == 2, "killed after promotion"
     forget(promoted, "auth-string")
-    assert following(promoted, "auth-string", lambda: "admin:newest") == 3
+    assert version_to_promote(promoted, "auth-string", lambda: "admin:newest") == 3
     assert stack.secrets.versions("auth-string") == (2, 3)
+
+
+def test_where_older_versions_stay_the_next_is_made_once_one_is_promoted(stack: Stack) -> None:
+    assert stack.secrets.ensure("auth-string", lambda: OLD) == 1
+    assert version_to_promote(stack, "auth-string", lambda: NEW, older_stay=True) == 2
+    assert version_to_promote(stack, "auth-string", not_made, older_stay=True) == 2
+    promoted = change.promote(stack, "auth-string", 2)
+    assert version_to_promote(promoted, "auth-string", lambda: "admin:newest", older_stay=True) == 3
 
 
 def test_a_promoted_version_is_wanted_and_found_by_its_name(stack: Stack, home: Home) -> None:
