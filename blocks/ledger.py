@@ -48,6 +48,13 @@ class Identity:
     key: str = ""
     """Mark of its encryption key, which does not give it away; empty where that was not noted yet."""
 
+    def made(self) -> datetime | None:
+        """When it was created; None where that is not known."""
+        try:
+            return datetime.fromisoformat(self.created)
+        except ValueError:
+            return None
+
 
 @dataclass(frozen=True)
 class Wanted:

@@ -5,9 +5,11 @@ A lock is resolved once, stored, and reused: two hosts with one release id hold 
 
 from __future__ import annotations
 
+import contextlib
 import email
 import hashlib
 import importlib.metadata
+import io
 import marshal
 import os
 import re
@@ -21,15 +23,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blocks.agent.files import make_folders, write_atomically
 from blocks.agent.spec import Artifact, Release
-from blocks.errors import Blocked
+from blocks.errors import Blocked, Conflict
 from blocks.host import interpreter
 from blocks.host.disused import OFFERED
+from blocks.object_store import ObjectStore
 
 PROJECT = "prefect-selfhost"
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the site-packages folder where we are installed from a wheel."""
+ARTIFACTS = "sha256/"
+"""How keys of wheels and locks begin in the store."""
 SMOKE = ("prefect.server.api.server",)
 """What must import before a release counts: fails at once where a dependency does not fit the server."""
 WORKER_SMOKE = ("prefect.workers.process",)
@@ -64,29 +68,30 @@ def running_project() -> Project:
     return Project(importlib.metadata.requires(PROJECT) or [], _pins(asset("pyproject.toml").read_text("utf-8")))
 
 
-def project_of(wheel: Path) -> Project:
+def project_of(wheel: bytes) -> Project:
     """The version in a wheel, which may be newer than the one that runs.
 
     Raises:
         Blocked: it is no wheel of this project.
     """
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
             (metadata,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
             declared = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
             return Project(declared, _pins(archive.read("blocks/assets/pyproject.toml").decode()))
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, ValueError, KeyError) as error:
         raise Blocked(
-            f"{wheel} is no wheel of {PROJECT}: {error}", "selfhost upgrade --self stores a whole one"
+            f"what is stored is no wheel of {PROJECT}: {error}", "selfhost upgrade --self stores a whole one"
         ) from error
 
 
-def offer(store: Path, wheel: Artifact) -> None:
+def offer(store: ObjectStore, wheel: Artifact) -> None:
     """Note that this wheel, which is in the store, is the one to upgrade to."""
-    write_atomically(store / OFFERED, wheel.sha256.encode(), 0o600)
+    there = store.read(OFFERED)
+    store.write(OFFERED, wheel.sha256.encode(), if_generation=there.generation if there else 0)
 
 
-def offered_wheel(store: Path, sha256: str) -> Artifact:
+def offered_wheel(store: ObjectStore, sha256: str) -> Artifact:
     """The artifact of the wheel that was offered last, under the file name it installs by.
 
     Older ones may be in the store as well. Whoever starts an upgrade must not bring one back: its faults are known.
@@ -94,11 +99,13 @@ def offered_wheel(store: Path, sha256: str) -> Artifact:
     Raises:
         Blocked: it was not offered, is not there, or is no wheel of this project.
     """
-    if not (store / OFFERED).exists() or (store / OFFERED).read_text("utf-8") != sha256:
+    offered = store.read(OFFERED)
+    if offered is None or offered.content != sha256.encode():
         what = f"the wheel {sha256[:12]} is not the one that was brought last"
         raise Blocked(what, "in the checkout that you want: selfhost upgrade --self")
-    project_of(store / "sha256" / sha256)
-    with zipfile.ZipFile(store / "sha256" / sha256) as archive:
+    wheel = _stored(store, sha256)
+    project_of(wheel)
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         folder = next(each.split("/")[0] for each in archive.namelist() if ".dist-info/" in each)
     return Artifact(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", sha256)
 
@@ -106,7 +113,7 @@ def offered_wheel(store: Path, sha256: str) -> Artifact:
 def prepare(
     prefect_version: str,
     wheel: Artifact,
-    store: Path,
+    store: ObjectStore,
     packages: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Release:
@@ -115,14 +122,14 @@ def prepare(
     Args:
         prefect_version: Such as `3.8.8`.
         wheel: Our own, as `put` stored it.
-        store: The object store's folder; artifacts are put to `sha256/<digits>`, locks to `locks/`.
+        store: Artifacts are put to `sha256/<digits>`, locks to `locks/`.
         packages: Further requirements, for a worker whose flows need them.
         environment: Added to this process's own for uv: what of it is needed to reach an index.
 
     Raises:
         Blocked: the version does not exist, requirements contradict each other, or the index is out of reach.
     """
-    project = project_of(store / "sha256" / wheel.sha256)
+    project = project_of(_stored(store, wheel.sha256))
     wanted = [*requirements(prefect_version, project), *packages]
     lock = put(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
     made = _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE)
@@ -132,7 +139,7 @@ def prepare(
 def prepare_all(
     prefect_version: str,
     wheel: Artifact,
-    store: Path,
+    store: ObjectStore,
     needs: Mapping[str, Sequence[str]],
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Release]:
@@ -145,7 +152,7 @@ def prepare_all(
     return {name: each.result() for name, each in prepared.items()}
 
 
-def prepare_tools(store: Path, environment: Mapping[str, str] | None = None) -> Release:
+def prepare_tools(store: ObjectStore, environment: Mapping[str, str] | None = None) -> Release:
     """The same for the programs around Prefect, in a release of their own: an upgrade of Prefect, or of this
     project, must not restart PostgreSQL, nginx and what supervises them."""
     project = running_project()
@@ -194,21 +201,38 @@ def _is_whole(bytecode: Path) -> bool:
     return True
 
 
-def locked_version(lock: Artifact, package: str, store: Path) -> str:
+def locked_version(lock: Artifact, package: str, store: ObjectStore) -> str:
     """The version of a package in a lock in the store; empty where it is not locked there."""
-    text = (store / "sha256" / lock.sha256).read_text("utf-8")
+    text = _stored(store, lock.sha256).decode()
     found = re.search(rf"^{re.escape(package)}==([^ ;\\]+)", text, re.M)
     return found[1] if found else ""
 
 
-def put(store: Path, name: str, content: bytes) -> Artifact:
+def put(store: ObjectStore, name: str, content: bytes) -> Artifact:
     """Put bytes into the store under their sha256; what is there already is left."""
     artifact = Artifact(name, hashlib.sha256(content).hexdigest())
-    path = store / "sha256" / artifact.sha256
-    if not path.exists():
-        make_folders(path.parent)
-        write_atomically(path, content, 0o644)
+    _keep(store, f"{ARTIFACTS}{artifact.sha256}", content)
     return artifact
+
+
+def _keep(store: ObjectStore, key: str, content: bytes) -> None:
+    """Store what never changes; nothing is written where it is there."""
+    if store.read(key) is None:
+        with contextlib.suppress(Conflict):  # another was quicker
+            store.write(key, content, if_generation=0)
+
+
+def _stored(store: ObjectStore, sha256: str) -> bytes:
+    """An artifact's bytes.
+
+    Raises:
+        Blocked: it is not in the store.
+    """
+    found = store.read(f"{ARTIFACTS}{sha256}")
+    if found is None:
+        what = f"{ARTIFACTS}{sha256} is not in the store {store.address()}"
+        raise Blocked(what, "selfhost bootstrap, or selfhost upgrade --self, puts it there")
+    return found.content
 
 
 def requirements(prefect_version: str, project: Project) -> list[str]:
@@ -233,17 +257,20 @@ def _pins(pyproject: str) -> list[str]:
 
 
 def _lock(
-    requirements: Sequence[str], constraints: Sequence[str], store: Path, environment: Mapping[str, str] | None = None
+    requirements: Sequence[str],
+    constraints: Sequence[str],
+    store: ObjectStore,
+    environment: Mapping[str, str] | None = None,
 ) -> bytes:
     """The lock for these requirements, resolved now or found in the store."""
     wanted, pins = "\n".join(requirements), "\n".join(constraints)
     key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{interpreter.minor()}".encode()).hexdigest()
-    stored = store / "locks" / f"{key}.txt"
-    if not stored.exists():
-        content = _resolve(wanted, pins, {**os.environ, **(environment or {})})
-        make_folders(stored.parent)
-        write_atomically(stored, content, 0o644)
-    return stored.read_bytes()
+    stored = store.read(f"locks/{key}.txt")
+    if stored is not None:
+        return stored.content
+    content = _resolve(wanted, pins, {**os.environ, **(environment or {})})
+    _keep(store, f"locks/{key}.txt", content)
+    return content
 
 
 def _resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:

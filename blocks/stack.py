@@ -34,8 +34,9 @@ from blocks.resource import Attributes, Change, Port, Resource
 from blocks.secret_store import SecretResource, SecretStore
 from blocks.services import SLOT_PREFIX, SOCKET, WORKER_PREFIX, ServerSecrets
 from blocks.signature import key_mark
-from blocks.site import Site
+from blocks.site import Site, postgres_user
 from blocks.spec import MAINTENANCE_POOL, SERVER, TOOLS, StackSpec, Worker
+from blocks.temporary.server import TemporaryServer
 
 SLOTS = ("blue", "green")
 """Places for a server on that socket. One is in use, but for the moment in which the other takes over."""
@@ -100,6 +101,11 @@ class Stack:
     def reference(self, name: str) -> str:
         """The same as a `HostSpec` names it, `NAME@7`."""
         return reference(name, self.version(name))
+
+    def restoring_server(self) -> TemporaryServer:
+        """The temporary server of a restore on the stack's host, running or not."""
+        home = self.host.home
+        return TemporaryServer(home, postgres_user(self.spec.name, self.site), home.restoring)
 
     def block(self) -> StackBlock:
         """The block which its server shows of it."""

@@ -18,12 +18,19 @@ from blocks.host.home import Home
 from blocks.host.verbs import Answer
 from blocks.local.database import ClusterDatabase
 from blocks.local.machine import LocalMachine
+from blocks.local.object_store import LocalObjectStore
 from blocks.local.secret_store import LocalSecretStore
 from blocks.machine import Machine
+from blocks.object_store import ObjectStore
 from blocks.postgres import programs as postgres
 from blocks.postgres.url_database import UrlDatabase
 from blocks.site import Site, all_users, at, listening, postgres_user
 from blocks.spec import StackSpec, build_spec
+
+
+def objects_in(folder: Path) -> ObjectStore:
+    """Objects in a folder of this machine."""
+    return LocalObjectStore(folder)
 
 
 def machine_at(home: Path) -> Machine:

@@ -44,8 +44,9 @@ def look(stack: Stack) -> list[Condition]:
 
 def backup_is_recent(stack: Stack) -> Condition:
     """Whether the last verified backup is as young as the policy wants it, and every manifest can be read."""
-    made, now = stack.host.home.created(), datetime.now(UTC)
-    return backups.recent(backup.found(stack), stack.spec.backup, made, now)
+    identity = stack.ledger.identity()
+    made = identity.made() if identity else None
+    return backups.recent(backup.found(stack), stack.spec.backup, made, datetime.now(UTC))
 
 
 def kept_databases(stack: Stack) -> Condition:

@@ -156,8 +156,7 @@ def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:
 
 def _prepared(now: Stack, worker: Worker) -> Release:
     (wheel,) = now.releases[SERVER].wheels
-    home, reach = now.host.home, now.host.reach()
-    return release.prepare(now.spec.prefect_version, wheel, home.store, worker.packages, reach)
+    return release.prepare(now.spec.prefect_version, wheel, now.objects, worker.packages, now.host.reach())
 
 
 def install(now: Stack, wanted: Stack) -> None:

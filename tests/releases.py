@@ -24,7 +24,7 @@ def install(prefect_version: str, folder: Path, wheel: Path | None = None) -> Pa
         wheel.write_bytes(content)
         project = release.running_project()
     else:
-        project = release.project_of(wheel)
+        project = release.project_of(wheel.read_bytes())
     python = folder / "environment/bin/python"
     (folder / "pins.txt").write_text("\n".join(release.constraints(prefect_version, project)))
     _uv(folder, "venv", "--quiet", "--no-project", "--python", sys.executable, "environment")

@@ -22,6 +22,8 @@ from blocks.agent.spec import Release
 
 OFFERED = "offered-wheel"
 """File in the store with the sha256 of the wheel which `selfhost upgrade --self` brought last."""
+PART = ".part"
+"""Ending of what is just being stored."""
 REMOVED = ".removed"
 """How the folder of a release ends that is being removed: half of one must not pass for a whole."""
 
@@ -142,7 +144,8 @@ def _is_hidden(path: Path) -> bool:
 
 def _plain(folder: Path) -> list[Path]:
     """Files of a folder, but for those that are just being written."""
-    return [each for each in sorted(folder.iterdir()) if not _is_hidden(each)] if folder.is_dir() else []
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [each for each in there if not (_is_hidden(each) or each.suffix == PART)]
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -20,11 +20,12 @@ from blocks.agent.files import write_atomically
 from blocks.agent.processes import ProcessRecord
 from blocks.agent.spec import HostSpec, HostStatus, InvalidSpec, Release, ServiceStatus, from_json, to_json
 from blocks.errors import Blocked, Conflict, NotReady
-from blocks.host import disused, reach, restore_record
+from blocks.host import disused, reach
 from blocks.host.bundle import build_agent
 from blocks.host.disused import Disused
 from blocks.host.home import Home
 from blocks.host.interpreter import base_python, ensure_uv
+from blocks.host.restore_record import RestoreFolder
 from blocks.waiting import wait_until
 
 INSTALL_SECONDS = 1800.0
@@ -274,10 +275,38 @@ class Host:
     def _command_that_goes_on(self) -> str:
         if not self.home.restoring.exists():
             return "selfhost bootstrap"
-        record = restore_record.find(self.home)
+        record = self.restore.record()
         return f"selfhost restore {record.backup if record else 'latest'}"
 
-    # Its files.
+    # Its programs and files.
+
+    def command(self, *words: str, release: Release | None = None) -> tuple[str, ...]:
+        """`selfhost` for this stack with these words: of the release it runs, or of another one that is installed."""
+        if release is None:
+            return str(self.home.root / "bin/selfhost"), *words
+        python = self.environment(release) / "bin/python"
+        return str(python), "-P", "-m", "flows.cli", *words, "--home", str(self.home.root)
+
+    def environment(self, release: Release) -> Path:
+        """Folder of a release, installed or not."""
+        return self.home.releases / release.id
+
+    def state(self, name: str) -> Path:
+        """Folder with what a service or job keeps, its PREFECT_HOME."""
+        return self.home.state / name
+
+    def configuration(self, name: str) -> Path:
+        """Folder with what a service or job is told by files."""
+        return self.home.etc / name
+
+    @property
+    def restore(self) -> RestoreFolder:
+        """What a restore keeps here."""
+        return RestoreFolder(self.home.restoring)
+
+    def drop_concurrency_leases(self) -> None:
+        """Forget who holds slots of concurrency limits, as the server's runs are others from now on; it is stopped."""
+        shutil.rmtree(self.state("server") / "concurrency_leases", ignore_errors=True)
 
     def free_bytes(self) -> int:
         """Free disk where the stack lies."""

@@ -1,20 +1,21 @@
-"""What a restore notes before it swaps databases: by it the same command finishes an interrupted restore."""
+"""What a restore keeps on its host: files it works with, and what it notes before it swaps databases."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from blocks.agent.files import write_atomically
 from blocks.errors import Blocked
-from blocks.host.home import Home
 
 FILE = "restore.json"
 
 
 @dataclass(frozen=True)
 class Record:
-    """A restore that is about to swap, or has. Times are UTC in ISO 8601, durations seconds.
+    """A restore that is about to swap, or has: by it the same command finishes one that was interrupted. Times are UTC
+    in ISO 8601, durations seconds.
 
     Attributes:
         safety: Id of the backup of what is replaced; empty where none was wanted.
@@ -34,31 +35,40 @@ class Record:
     finishing: str = ""
 
 
-def write(home: Home, record: Record) -> None:
-    """Keep it; whole or not at all."""
-    write_atomically(home.restoring / FILE, json.dumps(asdict(record), indent=1).encode(), 0o600)
+@dataclass(frozen=True)
+class RestoreFolder:
+    """The folder of a restore; it goes once the restored stack is verified."""
 
+    path: Path
 
-def exists(home: Home) -> bool:
-    """Whether a restore may have swapped the databases, and has not come to its end."""
-    return (home.restoring / FILE).exists()
+    def work(self) -> Path:
+        """Where its files lie; made if missing, closed to others."""
+        made = self.path / "work"
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return made
 
+    def note(self, record: Record) -> None:
+        """Keep the record; whole or not at all."""
+        write_atomically(self.path / FILE, json.dumps(asdict(record), indent=1).encode(), 0o600)
 
-def remove(home: Home) -> None:
-    """Forget it; idempotent."""
-    (home.restoring / FILE).unlink(missing_ok=True)
+    def has_record(self) -> bool:
+        """Whether a restore may have swapped the databases, and has not come to its end."""
+        return (self.path / FILE).exists()
 
+    def forget(self) -> None:
+        """Remove the record; idempotent."""
+        (self.path / FILE).unlink(missing_ok=True)
 
-def find(home: Home) -> Record | None:
-    """The record of the restore that was interrupted here; None where none was.
+    def record(self) -> Record | None:
+        """The record of the restore that was interrupted here; None where none was.
 
-    Raises:
-        Blocked: it is damaged.
-    """
-    path = home.restoring / FILE
-    try:
-        return Record(**json.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise Blocked(f"{path} is damaged: {error}", "remove it, and run the same command again") from error
+        Raises:
+            Blocked: it is damaged.
+        """
+        path = self.path / FILE
+        try:
+            return Record(**json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise Blocked(f"{path} is damaged: {error}", "remove it, and run the same command again") from error

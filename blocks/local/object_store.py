@@ -20,12 +20,11 @@ from typing import BinaryIO
 
 from blocks.agent.files import open_lock, sync_folder
 from blocks.errors import Blocked, Conflict, WrongCall
+from blocks.host.disused import PART
 from blocks.local.folder import Folder
 from blocks.object_store import ObjectStore, Versioned
 from blocks.resource import Resource
 
-PART = ".part"
-"""Ending of what is just being stored; before it stands the process that does: `dump.PID-RANDOM.part`."""
 LOCK = ".generations"
 """File which whoever gives an object its name holds a lock on; no object."""
 STEPS = (0, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000)
@@ -158,6 +157,7 @@ def _remove_parts_of_the_dead(folder: Path) -> None:
 def _whole(target: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
     """A part beside `target`, filled and flushed, to be renamed by the caller: a reader sees the old bytes or the new.
 
+    Its name, `dump.PID-RANDOM.part`, says which process stores it.
     Beside it, as any folder of the store may be a disk of its own. Nothing is left of a part that got no name.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")

@@ -66,6 +66,14 @@ class TemporaryServer:
         """Its address, once started."""
         return f"http://127.0.0.1:{self._record('server')['port']}"
 
+    def started_since(self, moment: float) -> str:
+        """Its address, where it was started after that moment (Unix time); else empty."""
+        path = self.folder / "server.json"
+        try:
+            return self.url() if path.stat().st_mtime >= moment else ""
+        except (FileNotFoundError, KeyError):
+            return ""
+
     def exists(self) -> bool:
         """Whether what it is for has begun, and it was not retired."""
         return self.folder.exists()

@@ -30,6 +30,7 @@ from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.lease import Lease
 from blocks.ledger import Ledger
+from blocks.object_store import ObjectStore
 from blocks.signature import key_mark
 from blocks.site import here, postgres_user, store, url
 from blocks.spec import SERVER, TOOLS, StackSpec
@@ -124,7 +125,7 @@ def require_its_store(spec: StackSpec, home: Home) -> None:
         raise Blocked(f"the stack's store is {home.store}, not {wanted}", "a store stays where it is: put it back so")
 
 
-def prepare_releases(spec: StackSpec, home: Home, store: Path) -> dict[str, Release]:
+def prepare_releases(spec: StackSpec, home: Home, store: ObjectStore) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
     wheel, reach = releases.put(store, *build_wheel()), Host(home).reach()
     with ThreadPoolExecutor(1) as executor:
@@ -161,16 +162,16 @@ def take_lease(home: Home, reason: str, patience: float = 0.0, store: Path | Non
 def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
     """The releases a bootstrap would install now, without leaving anything where no stack is yet."""
     if home.owner() == spec.name:
-        yield prepare_releases(spec, home, home.store)
+        yield prepare_releases(spec, home, targets.objects_in(home.store))
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield prepare_releases(spec, home, Path(folder))
+        yield prepare_releases(spec, home, targets.objects_in(Path(folder)))
 
 
 def write_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     """Resolve the stack's releases and keep what is wanted in the home."""
     with step("locks and wheel") as detail:
-        prepared = prepare_releases(spec, home, home.store)
+        prepared = prepare_releases(spec, home, targets.objects_in(home.store))
         known, names = versions(home), secret_files.names(home.secrets)
         adopted = {name: secret_files.adopt(home.secrets, name) for name in names if name not in known}
         ledgers.of(home).write_wanted(spec.model_dump(mode="json"), prepared, adopted | known)
@@ -201,7 +202,7 @@ def install_release(release: Release, home: Home) -> None:
 
 def start_database(temporary: TemporaryServer, home: Home) -> None:
     """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
-    tools = releases.prepare_tools(home.store)
+    tools = releases.prepare_tools(targets.objects_in(home.store))
     install_release(tools, home)
     with step("temporary server's database"):
         temporary.start_database(home.releases / tools.id)
@@ -269,11 +270,6 @@ def use_server(address: str, home: Home, retries: int | None = None) -> None:
 def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
     """The temporary server of a bootstrap of this home, running or not."""
     return TemporaryServer(home, postgres_user(spec.name, here(spec)), home.bootstrap)
-
-
-def restoring_server(spec: StackSpec, home: Home) -> TemporaryServer:
-    """The temporary server of a restore in this home, running or not."""
-    return TemporaryServer(home, postgres_user(spec.name, here(spec)), home.restoring)
 
 
 def is_to_be_adopted(spec: StackSpec, home: Home) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from blocks import ledgers, release
+from blocks import ledgers, release, targets
 from blocks.errors import WrongCall
 from blocks.host.secret_files import AUTH_STRING
 from blocks.spec import SERVER
@@ -149,8 +149,9 @@ def rotate(
 def _store_own_wheel(where: Where) -> str:
     """Put the wheel of this selfhost into the stack's store; its sha256, which whoever we become is called with."""
     _, home = where.saved()
-    kept = release.put(home.store, *build_wheel())
-    release.offer(home.store, kept)
+    store = targets.objects_in(home.store)
+    kept = release.put(store, *build_wheel())
+    release.offer(store, kept)
     wheel = kept.sha256
     sys.argv = [word for each in sys.argv for word in (("--wheel", wheel) if each == "--self" else (each,))]
     return wheel

@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from blocks import ledgers
 from blocks.errors import WrongCall
-from blocks.host import restore_record
-from blocks.spec import SERVER, TOOLS, StackSpec
+from blocks.spec import SERVER, TOOLS
 from flows.cli import launch, terminal
 from flows.cli.progress import listen, step
 from flows.cli.where import HERE, Patience, Where, Yes, app
@@ -77,9 +76,9 @@ def restore(
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
     from flows.restore import restored, steps
 
-    temporary = launch.restoring_server(stack.spec, stack.host.home)
+    temporary = stack.restoring_server()
     temporary.stop()  # a killed attempt's
-    if restore_record.exists(stack.host.home):
+    if stack.host.restore.has_record():
         steps.require_database(stack)  # it knows how far that one came; after a reboot it does not run
     found = restored.unfinished(stack)
     if found is None or backup not in ("latest", found.backup):
@@ -103,13 +102,13 @@ def _replace(stack: Stack, temporary: TemporaryServer, backup: str, how: How, ye
         if not yes:
             terminal.confirm(question(manifest, how.safety))
         with steps.undone_by_failure(stack):
-            url = _start(stack.spec, temporary)
+            url = _start(stack, temporary)
             reach = {PREFECT_API_URL: f"{url}/api", PREFECT_UI_URL: url}
             plain = stack.spec.model_dump(mode="json")
             with temporary_settings({**reach, PREFECT_CLIENT_MAX_RETRIES: launch.TEMPORARY_RETRIES}), only_server():
                 verb.replace_database(plain, manifest.id, how.wait, how.now, how.safety, how.unsigned)
     except BaseException:
-        has_swapped = restore_record.exists(stack.host.home)  # or may have: then the same command goes on
+        has_swapped = stack.host.restore.has_record()  # or may have: then the same command goes on
         if not has_swapped:
             temporary.retire()
         raise
@@ -124,13 +123,12 @@ def question(manifest: Manifest, safety: bool) -> str:
     )
 
 
-def _start(spec: StackSpec, temporary: TemporaryServer) -> str:
+def _start(stack: Stack, temporary: TemporaryServer) -> str:
     with step("temporary server started"):
         url = temporary.start_server()
     terminal.say(f"  watch it at {url}, {terminal.login(temporary.home)}")
     with step("temporary server's database"):
-        tools = ledgers.of(temporary.home).wanted().releases[TOOLS]
-        temporary.start_database(temporary.home.releases / tools.id)
+        temporary.start_database(stack.host.environment(stack.releases[TOOLS]))
     with step("temporary server ready"):
         temporary.wait_ready()
     return url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import tempfile
 import time
@@ -16,7 +15,6 @@ from blocks import rollout
 from blocks.agent.spec import Job, JobStatus
 from blocks.backups import Manifest
 from blocks.errors import Blocked, NotReady
-from blocks.host.home import Home
 from blocks.stack import Stack
 from blocks.waiting import wait_until
 from flows import change
@@ -92,36 +90,19 @@ def _address_once_begun(stack: Stack, job: Job, since: float) -> str:
 
 def restore_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> Job:
     """The launcher as a job. Pure but for the run's name."""
-    home = stack.host.home
-    return Job(
-        name=JOB,
-        argv=(str(home.root / "bin/selfhost"), "restore", manifest.id, "--yes", *how, "--patience", str(LEASE_SECONDS)),
-        run=secrets.token_hex(6),
-        cwd=str(home.root),
-        timeout=JOB_SECONDS,
-    )
+    argv = stack.host.command("restore", manifest.id, "--yes", *how, "--patience", str(LEASE_SECONDS))
+    return Job(JOB, argv, secrets.token_hex(6), timeout=JOB_SECONDS)
 
 
 def _begun(stack: Stack, job: Job, since: float) -> str:
     """The address of the temporary server which the job started."""
-    address = _address(stack.host.home, since)
+    address = stack.restoring_server().started_since(since)
     if address:  # from here on the job itself may change what the host should run, and then is not listed any more
         return address
     status = change.job_status(stack, job)
     if status is not None and status.state != "running":
         raise Blocked(f"the host job {JOB} {status.state}: {_last_words(status)}", f"selfhost logs job-{JOB}")
     raise NotReady("the job has not started its temporary server" if status else "the host has not begun the job")
-
-
-def _address(home: Home, since: float) -> str:
-    """The address of a temporary server that was started after that moment (Unix time); empty where none was."""
-    path = home.restoring / "server.json"
-    try:
-        if path.stat().st_mtime >= since:
-            return f"http://127.0.0.1:{json.loads(path.read_text('utf-8'))['port']}"
-    except FileNotFoundError:
-        return ""
-    return ""
 
 
 def _last_words(status: JobStatus) -> str:

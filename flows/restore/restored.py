@@ -28,7 +28,6 @@ from blocks import pools as work_pools
 from blocks import verification
 from blocks.agent.spec import Condition
 from blocks.errors import Blocked
-from blocks.host import restore_record
 from blocks.host.restore_record import Record
 from blocks.resource import Apply
 from blocks.server_objects import server_objects
@@ -67,7 +66,7 @@ def unfinished(stack: Stack) -> Record | None:
     and its record was left. But for the first minutes, in which the same command, killed and given again, is meant
     to come to its end.
     """
-    found = restore_record.find(stack.host.home)
+    found = stack.host.restore.record()
     if found is None or not is_swapped(stack, found):
         return None
     return found if not has_workers(stack) or is_finishing(found, datetime.now(UTC)) else None
@@ -91,12 +90,12 @@ def is_finishing(found: Record, now: datetime) -> bool:
 def note_finishing(stack: Stack, found: Record) -> None:
     """Note that all but workers and checks is done; the first time counts."""
     if not found.finishing:
-        restore_record.write(stack.host.home, replace(found, finishing=datetime.now(UTC).isoformat()))
+        stack.host.restore.note(replace(found, finishing=datetime.now(UTC).isoformat()))
 
 
 def record(stack: Stack) -> Record:
     """The same where there must be one."""
-    found = restore_record.find(stack.host.home)
+    found = stack.host.restore.record()
     if found is None:
         raise Blocked("no restore is under way in this home", "selfhost restore begins one")
     return found

@@ -6,7 +6,6 @@ Everything before the swap is made anew by another attempt, and the swap is one 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +22,6 @@ from blocks.backups import Catalogue, Manifest
 from blocks.database import SCRATCH_JOBS, Database, Tls
 from blocks.encryption import bring_blocks_to, every_key
 from blocks.errors import Blocked, NotReady
-from blocks.host import restore_record
 from blocks.host.host import START_SECONDS
 from blocks.host.restore_record import Record
 from blocks.host.secret_files import DATABASE_LOGIN, ENCRYPTION_KEY
@@ -59,20 +57,13 @@ class Laps:
             self.taken[ended.name] = round(ended.seconds, 2)
 
 
-def folder(stack: Stack) -> Path:
-    """Where files of this restore lie; made if missing, closed to others."""
-    made = stack.host.home.restoring / "work"
-    made.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return made
-
-
 def dump_file(stack: Stack) -> Path:
-    return folder(stack) / "restored.dump"
+    return stack.host.restore.work() / "restored.dump"
 
 
 def find(stack: Stack, wanted: str, unsigned: bool) -> Manifest:
     """The manifest of a backup; `latest` is the newest verified one."""
-    return Catalogue.of(stack, folder(stack)).find(wanted, unsigned=unsigned)
+    return Catalogue.of(stack, stack.host.restore.work()).find(wanted, unsigned=unsigned)
 
 
 def require_restorable(stack: Stack, wanted: str, dump: Path, unsigned: bool) -> Manifest:
@@ -126,7 +117,7 @@ def require_database(stack: Stack) -> None:
 def back_up(stack: Stack, manifest: Manifest) -> str:
     """Back up what is about to be replaced, drill and all; its id."""
     try:
-        return backup.run(stack, backups.BEFORE_RESTORE + manifest.id, folder(stack)).id
+        return backup.run(stack, backups.BEFORE_RESTORE + manifest.id, stack.host.restore.work()).id
     except Blocked as error:
         hint = "where it is beyond that: --without-safety; the database itself is kept all the same"
         raise Blocked(f"what is there cannot be backed up: {error.what}", hint) from error
@@ -140,7 +131,7 @@ def fill(stack: Stack, manifest: Manifest, copy: Database) -> None:
     """
     with step("restore beside") as detail:
         copy.restore(dump_file(stack), jobs=SCRATCH_JOBS)
-        wrong = backups.lacking(manifest, copy, Catalogue.of(stack, folder(stack)).key_of(manifest))
+        wrong = backups.lacking(manifest, copy, Catalogue.of(stack, stack.host.restore.work()).key_of(manifest))
         if wrong:
             raise Blocked(f"backup {manifest.id} does not restore: {'; '.join(wrong)}", "nothing was replaced")
         detail.text = f"{sum(manifest.rows.values())} rows in {len(manifest.rows)} tables"
@@ -161,7 +152,7 @@ def migrate(stack: Stack, copy: Database) -> bool:
         if revision == head:
             return False
         url = copy.connection_url().replace(f"${{secret:{DATABASE_LOGIN}}}", stack.secret(DATABASE_LOGIN))
-        _run_migration(url, copy.tls, folder(stack))
+        _run_migration(url, copy.tls, stack.host.restore.work())
         return True
 
 
@@ -266,7 +257,7 @@ def undone_by_failure(stack: Stack) -> Iterator[None]:
     record of an earlier restore goes, so that one which is there afterwards is of this attempt. The error that is
     raised is the first one; what failed on the way back is a note of it.
     """
-    restore_record.remove(stack.host.home)
+    stack.host.restore.forget()
     if not (_has_server(stack) and restored.has_workers(stack)):
         bring_host_in_line(stack)  # an attempt that was killed had stopped them
     try:
@@ -283,15 +274,15 @@ def undone_by_failure(stack: Stack) -> Iterator[None]:
 def undo(stack: Stack) -> None:
     """Bring the old service back, or where the databases were swapped, or may have been, the server without workers."""
     with step("bring the server back") as detail:
-        home, seconds = stack.host.home, 0.0 if _has_server(stack) else START_SECONDS
-        record = restore_record.find(home)
+        seconds = 0.0 if _has_server(stack) else START_SECONDS
+        record = stack.host.restore.record()
         if record is not None:
             # Asked before it is known which database stands there: either has its server again then.
             stack.host.apply(_spec(stack, without=(WORKER_PREFIX,)))
             if restored.is_swapped(stack, record):
                 detail.text = "without workers, on the restored database: the same command goes on"
                 return
-            restore_record.remove(home)
+            stack.host.restore.forget()
         bring_host_in_line(stack)
         _resume_pools(stack, seconds)
 
@@ -314,10 +305,9 @@ def swap(stack: Stack, manifest: Manifest, safety: str, seconds: Mapping[str, fl
         stopped=now.isoformat(),
         seconds=dict(seconds),
     )
-    home = stack.host.home
-    restore_record.write(home, record)
+    stack.host.restore.note(record)
     # Leases of runs which the restored database does not know would take slots away from those it does.
-    shutil.rmtree(home.state / "server/concurrency_leases", ignore_errors=True)
+    stack.host.drop_concurrency_leases()
     with step("swap") as detail:
         require_database(stack)  # it may be on its way back
         detail.text = f"the old one is kept as {stack.database.swap(record.label)}"

@@ -65,15 +65,14 @@ def wanted_form(old: Stack, to: str, wheel: str) -> Stack:
         Blocked: the version does not exist, or its requirements contradict each other.
     """
     spec = wanted_spec(old.spec, to)
-    store = old.host.home.store
-    ours = release.offered_wheel(store, wheel) if wheel else old.releases[SERVER].wheels[0]
+    ours = release.offered_wheel(old.objects, wheel) if wheel else old.releases[SERVER].wheels[0]
     releases = {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]}
     return catalog.compose(spec, releases, old.site, old.versions)
 
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
-    home, reach = old.host.home, old.host.reach()
-    resolved = release.prepare_all(spec.prefect_version, wheel, home.store, spec.release_packages, reach)
+    needs, reach = spec.release_packages, old.host.reach()
+    resolved = release.prepare_all(spec.prefect_version, wheel, old.objects, needs, reach)
     return {name: release.as_kept(each, old.releases.get(name)) for name, each in resolved.items()}
 
 

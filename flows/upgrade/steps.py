@@ -229,8 +229,8 @@ class Upgrade:
 
 def rehearsal_job(transition: Transition, copy: Database) -> tuple[Job, list[File], list[Folder]]:
     """The rehearsal as a program on the stack's host, by the server's user; the files and the folder it works with."""
-    home, server = transition.old.host.home, switch.server_of(transition.new_spec(), transition.new_slot)
-    state = home.state / "rehearsal"
+    host, server = transition.old.host, switch.server_of(transition.new_spec(), transition.new_slot)
+    state, etc = host.state("rehearsal"), host.configuration("rehearsal")
     own = {"HOME": str(state), "PREFECT_HOME": str(state), "PREFECT_UI_STATIC_DIRECTORY": str(state / "ui")}
     options = {
         "--run-dir": str(state),
@@ -244,14 +244,14 @@ def rehearsal_job(transition: Transition, copy: Database) -> tuple[Job, list[Fil
         name="rehearse",
         argv=(server.argv[0], "-P", "-m", "blocks.server.rehearse", *words),
         run="",
-        cwd=str(home.etc / "rehearsal"),
+        cwd=str(etc),
         user=server.user,
         env={**server.env, **own},
         secrets=server.secrets,
         timeout=3600.0,
     )
     secrets = promoted_secrets(transition.old)
-    files = server_files(transition.new.proxy, home.etc / "rehearsal", copy, secrets, server.user)
+    files = server_files(transition.new.proxy, etc, copy, secrets, server.user)
     return job, [*files], [Folder(str(state), user=server.user)]
 
 

@@ -132,12 +132,10 @@ def have_new_code_finish(transition: Transition, wheel: str) -> str:
     place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns what is told."""
     if not wheel and transition.old.releases[SERVER].wheels == transition.new.releases[SERVER].wheels:
         return ""
-    home = transition.new.host.home
-    python = home.releases / transition.new.releases[SERVER].id / "bin/python"
-    argv = (str(python), "-P", "-m", "flows.cli", "bootstrap", "--home", str(home.root))
+    words = ("bootstrap", "--patience", str(LEASE_SECONDS))
     job = Job(
         "bootstrap",
-        (*argv, "--patience", str(LEASE_SECONDS)),
+        transition.new.host.command(*words, release=transition.new.releases[SERVER]),
         uuid.uuid4().hex,
         env={"HOME": str(Path.home())},
         after=transition.new.own_workers(),

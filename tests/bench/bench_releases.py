@@ -28,6 +28,7 @@ from blocks import release
 from blocks.agent import releases as agent
 from blocks.agent.spec import Artifact, Release
 from blocks.host import disused, interpreter
+from blocks.local.object_store import LocalObjectStore
 from blocks.wheel import build_wheel
 
 TOOLS = agent.Tools(interpreter.base_python(), interpreter.uv_binary())
@@ -46,11 +47,11 @@ def wheel_of(store: Path, number: int) -> Artifact:
     changed = io.BytesIO(content)
     with zipfile.ZipFile(changed, "a") as archive:
         archive.writestr("blocks/assets/number", str(number))
-    return release.put(store, name, changed.getvalue())
+    return release.put(LocalObjectStore(store), name, changed.getvalue())
 
 
 def upgrade(root: Path, store: Path, version: str, number: int) -> Release:
-    made = release.prepare(version, wheel_of(store, number), store)
+    made = release.prepare(version, wheel_of(store, number), LocalObjectStore(store))
     agent.install(made, root, store, TOOLS)
     return made
 
@@ -59,7 +60,7 @@ def measure(home: Path, versions: Iterable[str]) -> list[tuple[str, float, float
     """For each upgrade: version, MB at its height, MB afterwards, what went."""
     root, store = home / "releases", home / "store"
     rows, listed = [], list[Release]()
-    tools = release.prepare_tools(store)
+    tools = release.prepare_tools(LocalObjectStore(store))
     agent.install(tools, root, store, TOOLS)
     for number, version in enumerate(versions):
         listed = [*listed[-1:], upgrade(root, store, version, number)]

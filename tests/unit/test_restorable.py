@@ -11,9 +11,7 @@ import pytest
 from blocks import backups
 from blocks.backups import Catalogue, Drill, Manifest, Owner
 from blocks.errors import Blocked
-from blocks.host import restore_record
-from blocks.host.home import Home
-from blocks.host.restore_record import Record
+from blocks.host.restore_record import Record, RestoreFolder
 from blocks.local.object_store import LocalObjectStore
 from blocks.restorable import Facts, disk_faults, faults, needed_bytes
 from blocks.signature import key_mark
@@ -137,24 +135,24 @@ def test_a_cut_or_changed_dump_is_damaged(catalogue: Catalogue, tmp_path: Path, 
 
 
 def test_what_a_restore_noted_is_read_back(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    assert restore_record.find(home) is None
-    home.restoring.mkdir()
+    folder = RestoreFolder(tmp_path / "restoring")
+    assert folder.record() is None
+    folder.path.mkdir()
     noted = Record(OURS.id, OURS.made, 1, "", "20251124T000000Z", "2026-11-24T00:00:00+00:00", {"dump": 1.5})
-    restore_record.write(home, noted)
-    assert restore_record.find(home) == noted
-    (home.restoring / "restore.json").write_text("{")
+    folder.note(noted)
+    assert folder.record() == noted
+    (folder.path / "restore.json").write_text("{")
     with pytest.raises(Blocked, match=r"restore\.json is damaged"):
-        restore_record.find(home)
+        folder.record()
 
 
 def test_a_record_is_forgotten_and_one_of_an_older_selfhost_is_read(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    restore_record.remove(home)
-    home.restoring.mkdir()
+    folder = RestoreFolder(tmp_path / "restoring")
+    folder.forget()
+    folder.path.mkdir()
     noted = Record(OURS.id, OURS.made, 1, "", "20261124T000000Z", "2026-11-24T00:00:00+00:00", {})
     older = {key: value for key, value in asdict(noted).items() if key != "finishing"}
-    (home.restoring / "restore.json").write_text(json.dumps(older))
-    assert restore_record.exists(home) and restore_record.find(home) == noted
-    restore_record.remove(home)
-    assert not restore_record.exists(home) and restore_record.find(home) is None
+    (folder.path / "restore.json").write_text(json.dumps(older))
+    assert folder.has_record() and folder.record() == noted
+    folder.forget()
+    assert not folder.has_record() and folder.record() is None

@@ -41,6 +41,13 @@ def test_imports_go_one_way() -> None:
         assert f"{contract['name']} KEPT" in said
 
 
+def test_no_flow_builds_a_path_of_the_home(tracked: list[Path]) -> None:
+    """What it needs of it the host has a method for, so that a flow does not know where on which machine that lies."""
+    flows = [path for path in tracked if path.is_relative_to(ROOT / "flows") and path.suffix == ".py"]
+    assert flows
+    assert [str(path) for path in flows if re.search(r"(?<!blocks\.)\bhost\.home\b", path.read_text("utf-8"))] == []
+
+
 def test_files_stay_readable(tracked: list[Path]) -> None:
     text = [path for path in tracked if path.suffix != ".xz"]
     code = [path for path in text if path.relative_to(ROOT).parts[0] in LONGEST]

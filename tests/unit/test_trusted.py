@@ -278,8 +278,8 @@ def test_what_others_pass_through_has_its_mode_whatever_the_umask(home: Home, tm
     root = Home(home.root / "deep/h")
     launch.take_lease(root, "bootstrap").release()
     claim(root, "prefect")
-    put(root.store, "wheel", b"content")
     store = LocalObjectStore(folder=root.store)
+    put(store, "wheel", b"content")
     store.put("backups/one/manifest.json", root.mark)
     modes = {each.relative_to(home.root).as_posix(): oct(each.stat().st_mode & 0o777) for each in home.root.rglob("*")}
     digest = next(name for name in modes if name.startswith("deep/h/store/sha256/"))
@@ -292,8 +292,8 @@ def test_what_others_pass_through_has_its_mode_whatever_the_umask(home: Home, tm
         "deep/h/store/ledger": "0o700",
         "deep/h/store/ledger/lease": "0o600",
         "deep/h/store/.generations": "0o600",
-        "deep/h/store/sha256": "0o755",
-        digest: "0o644",
+        "deep/h/store/sha256": "0o700",
+        digest: "0o600",
         "deep/h/store/backups": "0o700",
         "deep/h/store/backups/one": "0o700",
         "deep/h/store/backups/one/manifest.json": "0o600",
