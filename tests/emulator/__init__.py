@@ -13,7 +13,7 @@ What kinds build on: world (what exists), operations and latencies (work that ta
 quotas, errors, pages (lists), patches (masks and merges), partial (`fields`), located (kinds with a location),
 policy_kind (kinds with a policy).
 IAM's own data: accounts (service accounts, keys), assertions (what they sign), policies (what a policy may say),
-roles, permissions, agents (what Google sets up in a project).
+conditions, roles, permissions, agents (what Google sets up in a project), settling (what is not yet known everywhere).
 From outside: control (`/_emulator/…`), faults, coverage.
 
 To add a kind: a class in a module under `services` that the module lists in `KINDS`; see kind.py, and

@@ -6,7 +6,6 @@ Source: https://cloud.google.com/iam/docs/policies (bindings, etag).
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import json
 import secrets
@@ -16,15 +15,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.emulator import accounts, assertions
+from tests.emulator.conditions import facts, holds
 from tests.emulator.discovery import Method
 from tests.emulator.errors import ApiError, error_info, unauthenticated
-from tests.emulator.policies import checked
+from tests.emulator.policies import audited, check_succeeds, checked, shown
 from tests.emulator.roles import ROLES
 from tests.emulator.world import World
 
 TOKEN_LIFE = timedelta(hours=1)
 """Source: https://cloud.google.com/docs/authentication/token-types#access-tokens: 3,600 seconds by default."""
 ANONYMOUS = "allUsers"
+EMPTY: dict[str, Any] = {"version": 1, "etag": "ACAB"}
+"""The policy of a resource that was never given one."""
 CONVENIENCE_VALUES = {
     "projectOwner": "roles/owner",
     "projectEditor": "roles/editor",
@@ -42,6 +44,15 @@ class Token:
     scopes: frozenset[str] | None = None
 
 
+@dataclass(frozen=True)
+class Older:
+    """A policy that was replaced; until when reads may still show it, and decisions go by it."""
+
+    policy: dict[str, Any]
+    read: datetime
+    grant: datetime
+
+
 @dataclass
 class Access:
     """Access tokens, the policy of each resource that has one, and permissions of custom roles by their full name."""
@@ -49,6 +60,8 @@ class Access:
     world: World
     tokens: dict[str, Token] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    older: dict[str, list[Older]] = field(default_factory=dict)
+    """Policies that were replaced, the oldest first, as long as not everyone knows."""
     custom_roles: dict[str, set[str]] = field(default_factory=dict)
 
     def mint(self, member: str, life: timedelta = TOKEN_LIFE, scopes: Iterable[str] = ()) -> str:
@@ -100,17 +113,24 @@ class Access:
         """All access tokens of a principal that is no more."""
         self.tokens = {text: token for text, token in self.tokens.items() if token.member != member}
 
-    def policy(self, resource: str) -> dict[str, Any]:
-        """A copy of the resource's policy; one without bindings where none was set."""
-        return copy.deepcopy(self.policies.get(resource) or {"version": 1, "etag": "ACAB"})
+    # -- policies ----------------------------------------------------------------------------------------------------
 
-    def set_policy(self, resource: str, policy: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace a policy; 409 where it changed since the caller read it.
+    def policy(self, resource: str, version: int = 3) -> dict[str, Any]:
+        """A copy of the resource's policy as reads show it; one without bindings where none was set.
 
-        Source: https://cloud.google.com/iam/docs/policies#etag; the words: DataBiosphere/leonardo#737, to which newer
-        notes in public repositories add the two ETags.
+        A read may be late: https://cloud.google.com/iam/docs/reference/rest ("each read is eventually consistent").
         """
-        now = self.policy(resource)
+        return shown(self._as_of(resource, "read") or EMPTY, version)
+
+    def set_policy(self, resource: str, policy: Mapping[str, Any], mask: Iterable[str] = ()) -> dict[str, Any]:
+        """Replace a policy; 409 where it changed since the caller read it. What the mask leaves out stays.
+
+        What was in force stays so until the change has reached everyone. Source of the mask:
+        https://cloud.google.com/resource-manager/reference/rest/v3/projects/setIamPolicy (by default "bindings, etag");
+        https://cloud.google.com/iam/docs/policies#etag; the words: DataBiosphere/leonardo#737, to which newer notes in
+        public repositories add the two ETags.
+        """
+        now = self.policies.get(resource) or EMPTY
         if (policy.get("etag") or now["etag"]) != now["etag"]:
             raise ApiError(
                 409,
@@ -120,22 +140,70 @@ class Access:
                 reason="aborted",
                 status="ABORTED",
             )
+        check_succeeds(now, policy)
         bindings = checked(policy, self.world, lambda role: role in ROLES or role in self.custom_roles)
-        new: dict[str, Any] = {"version": 1, "bindings": bindings}
-        new["etag"] = base64.b64encode(hashlib.sha256(json.dumps([new, now["etag"]]).encode()).digest()[:8]).decode()
-        self.policies[resource] = new
-        return self.policy(resource)
+        audits = audited(policy) if "auditConfigs" in mask else now.get("auditConfigs", [])
+        settling = self.world.settling
+        self.older.setdefault(resource, []).append(
+            Older(dict(now), read=settling.until("settle.read"), grant=settling.until("settle.grant"))
+        )
+        self._write(resource, now, bindings, audits)
+        return shown(self.policies[resource], 3)
+
+    def _write(self, resource: str, before: Mapping[str, Any], bindings: list[Any], audits: list[Any]) -> None:
+        conditional = any("condition" in each for each in bindings)
+        new: dict[str, Any] = {"version": 3 if conditional else 1, "bindings": bindings}
+        new |= {"auditConfigs": audits} if audits else {}
+        hashed = hashlib.sha256(json.dumps([new, before["etag"]]).encode()).digest()[:8]
+        self.policies[resource] = new | {"etag": base64.b64encode(hashed).decode()}
 
     def grant(self, resource: str, role: str, member: str) -> None:
-        """Add one binding, as a project's creator gets roles/owner."""
-        policy = self.policy(resource)
-        policy.setdefault("bindings", []).append({"role": role, "members": [member]})
-        self.set_policy(resource, policy)
+        """Add one binding that is in force at once: Google's own doing, or what a test begins with."""
+        now = self.policies.get(resource) or EMPTY
+        added = {"role": role, "members": [member]}
+        for older in self.older.get(resource, ()):
+            older.policy["bindings"] = [*older.policy.get("bindings", ()), added]
+        whole = {**now, "bindings": [*now.get("bindings", ()), added]}
+        bindings = checked(whole, self.world, lambda role: role in ROLES or role in self.custom_roles)
+        self._write(resource, now, bindings, now.get("auditConfigs", []))
+
+    def drop_policy(self, resource: str) -> dict[str, Any]:
+        """Forget a policy, whose resource is gone; {} where there was none."""
+        self.older.pop(resource, None)
+        return self.policies.pop(resource, {})
+
+    def rename(self, before: str, after: str) -> None:
+        """Call a member otherwise in all policies: a deleted account shows as such, an undeleted one as itself again.
+
+        Source: https://cloud.google.com/iam/docs/reference/rest/v1/Policy#Binding, `deleted:serviceAccount:…?uid=…`
+        """
+        past = [each.policy for many in self.older.values() for each in many]
+        for policy in (*self.policies.values(), *past):
+            for binding in policy.get("bindings", ()):
+                binding["members"] = [after if each == before else each for each in binding["members"]]
+
+    def _as_of(self, resource: str, what: str) -> dict[str, Any]:
+        """The policy that reads (`read`) or decisions (`grant`) go by now; {} where there is none."""
+        now = self.world.clock.now()
+        late = [each for each in self.older.get(resource, ()) if each.grant > now]
+        if resource in self.older:
+            self.older[resource] = late
+        held = next((each.policy for each in late if getattr(each, what) > now), None)
+        return self.policies.get(resource, {}) if held is None else held
+
+    # -- decisions ---------------------------------------------------------------------------------------------------
 
     def may(self, member: str, permission: str, resources: Iterable[str]) -> bool:
-        """Whether a policy of one of these resources (itself and its ancestors) gives the permission."""
-        bindings = (each for name in resources for each in self.policies.get(name, {}).get("bindings", ()))
-        return any(self._holds(binding, member) and self._includes(binding["role"], permission) for binding in bindings)
+        """Whether a policy of one of these resources (itself first, then its ancestors) gives the permission."""
+        names = list(resources)
+        known = facts(permission, names[0] if names else "", self.world.clock.now())
+        bindings = (each for name in names for each in self._as_of(name, "grant").get("bindings", ()))
+        return any(
+            self._holds(binding, member)
+            and self._includes(binding["role"], permission)
+            and holds(binding.get("condition"), known)
+            for binding in bindings
+        )
 
     def _holds(self, binding: Mapping[str, Any], member: str) -> bool:
         members = binding["members"]
@@ -151,7 +219,7 @@ class Access:
         Source: https://cloud.google.com/storage/docs/access-control/iam#convenience-values
         """
         role = CONVENIENCE_VALUES.get(value.partition(":")[0])
-        bindings = self.policies.get(f"projects/{value.partition(':')[2]}", {}).get("bindings", ()) if role else ()
+        bindings = self._as_of(f"projects/{value.partition(':')[2]}", "grant").get("bindings", ()) if role else ()
         return any(each["role"] == role and member in each["members"] for each in bindings)
 
     def _includes(self, role: str, permission: str) -> bool:
@@ -162,6 +230,7 @@ class Access:
     def reset(self) -> None:
         self.tokens.clear()
         self.policies.clear()
+        self.older.clear()
         self.custom_roles.clear()
 
 

@@ -56,16 +56,31 @@ def put_key(world: World, account: Record, told: dict[str, Any], public: str) ->
 
 
 def account(world: World, who: str) -> Record | None:
-    """The account with this email or unique id, in whatever project."""
+    """The account with this email or unique id, in whatever project; None, too, for one made a moment ago."""
     if who.isdigit():
         return next((each for each in existing(world) if each.body["uniqueId"] == who), None)
-    project = home(world, who)
-    return world.find(f"iam/projects/{project.id}/serviceAccounts/{who}") if project else None
+    found = of_email(world, who)
+    return found if found and known(world, found) else None
+
+
+def of_email(world: World, email: str) -> Record | None:
+    """The account with this email, known everywhere or not."""
+    project = home(world, email)
+    return world.find(f"iam/projects/{project.id}/serviceAccounts/{email}") if project else None
+
+
+def known(world: World, account: Record) -> bool:
+    """Whether an account is there for everyone: a new one is not, for a while.
+
+    Sources: https://cloud.google.com/iam/docs/service-accounts-create, hashicorp/terraform-provider-google#18087.
+    """
+    now = world.clock.now()
+    return bool(account.hidden.get("known", now) <= now)
 
 
 def existing(world: World) -> Iterator[Record]:
-    """All accounts but the deleted ones, which are kept under other names."""
-    return (each for each in world.of(ACCOUNTS) if each.name.startswith("iam/projects/"))
+    """All accounts but the deleted ones, which are kept under other names, and those made a moment ago."""
+    return (each for each in world.of(ACCOUNTS) if each.name.startswith("iam/projects/") and known(world, each))
 
 
 def home(world: World, email: str) -> Project | None:

@@ -2,8 +2,12 @@
 
 Sources: https://cloud.google.com/iam/docs/service-agents (emails and roles),
 https://cloud.google.com/iam/docs/service-account-types#default (a project outside an organization grants roles/editor
-to the default account; projects here have no organization). Which agent comes with enabling and which with the first
-resource the documents do not tell for all of them: here each comes with enabling.
+to the default account; projects here have no organization),
+https://cloud.google.com/iam/docs/create-service-agents ("created automatically as you enable and use"; those asked for
+beforehand get no role). Which agent comes with enabling and which with the first use the documents do not tell for all
+of them: here those of Compute Engine come with enabling, as its default account does
+(midl-dev/tezos-on-gke#45), and each other one when its service is first told to do something
+(hashicorp/terraform-provider-google#9969, Cloud Storage's when it is asked for).
 """
 
 from __future__ import annotations
@@ -39,14 +43,26 @@ AGENTS = {
 """Service agents by service, with the role each gets in the project ("" is none)."""
 
 
+COMPUTE = "compute.googleapis.com"
+
+
 def enable(access: Access, project: Project, services: Iterable[str]) -> None:
     """Enable services in a project, with all that comes with it."""
     project.services |= set(services)
-    for service in sorted(project.services & AGENTS.keys()):
-        for pattern, role in AGENTS[service]:
-            _set_up(access, project, pattern.format(number=project.number), role)
-    if "compute.googleapis.com" in project.services:
+    if COMPUTE in project.services:
+        used(access, project, COMPUTE)
         _default_account(access, project)
+
+
+def used(access: Access, project: Project, service: str) -> None:
+    """Set up a service's agents, with their roles, unless they are there."""
+    for email, role in of(project, service):
+        _set_up(access, project, email, role)
+
+
+def of(project: Project, service: str) -> list[tuple[str, str]]:
+    """Emails of a service's agents in a project, with the role that each gets."""
+    return [(pattern.format(number=project.number), role) for pattern, role in AGENTS.get(service, ())]
 
 
 def _set_up(access: Access, project: Project, email: str, role: str) -> None:

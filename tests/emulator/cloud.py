@@ -21,6 +21,7 @@ from tests.emulator.faults import Faults, Rule
 from tests.emulator.kind import Answering, Call, Kind, RawMatch
 from tests.emulator.operations import Operations
 from tests.emulator.router import Router
+from tests.emulator.settling import Settling
 from tests.emulator.world import Record, World
 
 REMEMBERED = 20_000
@@ -56,9 +57,14 @@ class Cloud:
         scale: float = 0.0,
         parts: dict[str, Backing] | None = None,
         kinds: Sequence[type[Kind]] = (),
+        at_once: str = "",
     ) -> None:
-        """`scale` times Google's latencies; real parts by the names of backing.BACKED; kinds besides our own."""
-        self.world = World(clock or RealClock())
+        """`scale` times Google's latencies; real parts by the names of backing.BACKED; kinds besides our own.
+
+        `at_once` says why grants, accounts and enabled APIs shall be known everywhere at once (settling.py).
+        """
+        clock = clock or RealClock()
+        self.world = World(clock, Settling(clock, scale, at_once))
         self.operations = Operations(self.world.clock, scale)
         self.access = Access(self.world)
         self.faults = Faults()
@@ -131,17 +137,20 @@ class Cloud:
                 self.world.records = now
 
     def check_enabled(self, call: Call, kind: Kind, method: Method) -> None:
-        """403 where the project has not enabled the API.
+        """403 where the project has not enabled the API, or only just: Service Usage says ENABLED before it answers.
 
-        Source: https://cloud.google.com/service-usage/docs/enabled-service;
-        the words: googleapis/nodejs-secret-manager#58.
+        Sources: https://cloud.google.com/service-usage/docs/enabled-service,
+        hashicorp/terraform-provider-google#2129, #11020; the words: googleapis/nodejs-secret-manager#58.
         """
         if method.service in ALWAYS_ON or not kind.guards(call)[-1].startswith("projects/"):
             return
         project = call.project(kind.guards(call)[-1])
         document = self.router.documents[method.api]
-        if document.host in project.services:
-            project.used[document.host] = self.world.clock.now()
+        now = self.world.clock.now()
+        if document.host in project.services and project.answering.get(document.host, now) <= now:
+            project.used[document.host] = now
+            if method.http != "GET" or method.collection == "storage.projects.serviceAccount":
+                agents.used(self.access, project, document.host)
             return
         link = f"https://console.developers.google.com/apis/api/{document.host}/overview?project={project.id}"
         raise errors.ApiError(

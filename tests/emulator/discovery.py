@@ -30,6 +30,7 @@ APIS = (
     "cloudresourcemanager.v3",
     "cloudresourcemanager.v1",
     "serviceusage.v1",
+    "serviceusage.v1beta1",
     "servicenetworking.v1",
     "cloudbuild.v1",
 )

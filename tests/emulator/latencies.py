@@ -23,7 +23,17 @@ NONE = "no source: estimate"
 RELEASE = "https://cloud.google.com/run/docs/configuring/vpc-direct-vpc#delete-subnet"
 SQL_TIMES = "hashicorp/terraform-provider-google#14770: 15 to 20 minutes are normal"
 
+IAM_READS = "https://cloud.google.com/iam/docs/reference/rest: each read is eventually consistent; no figure"
+NEW_ACCOUNT = "https://cloud.google.com/iam/docs/service-accounts-create: wait for 60 seconds or more before you use it"
+ENABLED = "hashicorp/terraform-provider-google#2129: a sleep of 30 s after enabling; the refusal says a few minutes"
+
 LATENCIES: dict[str, Latency] = {
+    "settle.grant": Latency(
+        120, "https://cloud.google.com/iam/docs/access-change-propagation: typically 2 minutes, 7 or more are possible"
+    ),
+    "settle.read": Latency(2, IAM_READS),
+    "settle.account": Latency(60, NEW_ACCOUNT),
+    "settle.service": Latency(60, ENABLED),
     "operation.pending": Latency(0.5, NONE),
     "compute.insert": Latency(8, NONE),
     "compute.delete": Latency(3, "gravitational/workshop#80: disks"),
@@ -67,4 +77,5 @@ LATENCIES: dict[str, Latency] = {
         604800, "cloudfoundry/bosh#2741: a week or more; the documentation says at once", fixed=True
     ),
 }
-"""Work by kind. The keys that begin with `release.` are not work but how long something deleted stays in use."""
+"""Work by kind. The keys that begin with `release.` are not work but how long something deleted stays in use, those
+that begin with `settle.` how long a write is not known everywhere (settling.py)."""

@@ -7,6 +7,7 @@ the references of other services.
 from __future__ import annotations
 
 from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.patches import camel, paths
 
 
 class PolicyKind(Kind):
@@ -18,11 +19,14 @@ class PolicyKind(Kind):
 
     @on("getIamPolicy", "{service}.{kind}.getIamPolicy")
     def get_policy(self, call: Call) -> Body:
-        return self.cloud.access.policy(self.policy_name(call))
+        asked = call.body.get("options", {}).get("requestedPolicyVersion", 0)
+        version = call.get("options.requestedPolicyVersion") or call.get("optionsRequestedPolicyVersion") or asked
+        return self.cloud.access.policy(self.policy_name(call), int(version))
 
     @on("setIamPolicy", "{service}.{kind}.setIamPolicy")
     def set_policy(self, call: Call) -> Body:
-        return self.cloud.access.set_policy(self.policy_name(call), call.body.get("policy", {}))
+        mask = [camel(each) for each in paths(call.body.get("updateMask", ""))]
+        return self.cloud.access.set_policy(self.policy_name(call), call.body.get("policy", {}), mask)
 
     @on("testIamPermissions", "")
     def test_permissions(self, call: Call) -> Body:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.emulator.clock import Clock
+from tests.emulator.settling import Settling
 
 FIRST_NUMBER = 100_000_000_001
 DEFAULT_SERVICES = ("storage.googleapis.com", "serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com",
@@ -38,6 +39,8 @@ class Project:
     services: set[str] = field(default_factory=lambda: set(DEFAULT_SERVICES))
     labels: dict[str, str] = field(default_factory=dict)
     created: datetime | None = None
+    answering: dict[str, datetime] = field(default_factory=dict)
+    """From when a service that was enabled does answer; those that are not here do."""
     used: dict[str, datetime] = field(default_factory=dict)
     """When each service was last called for it."""
     agents: set[str] = field(default_factory=set)
@@ -68,8 +71,9 @@ class Hold:
 class World:
     """All of it. Handlers run one at a time, so nothing here locks."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, settling: Settling) -> None:
         self.clock = clock
+        self.settling = settling
         self.projects: dict[str, Project] = {}
         self.records: dict[str, Record] = {}
         self.before: dict[str, Record] = {}

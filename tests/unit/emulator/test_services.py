@@ -98,7 +98,29 @@ def test_an_agent_that_there_is_not_yet_is_no_member(bare: Emulated, services: A
     error = refused(projects.setIamPolicy(resource=resource, body={"policy": policy}))
     assert (error.status_code, "does not exist" in error.reason) == (400, True)
     services.enable(name=f"{resource}/services/run.googleapis.com", body={}).execute()
-    projects.setIamPolicy(resource=resource, body={"policy": policy | {"etag": ""}}).execute()
+    assert refused(projects.setIamPolicy(resource=resource, body={"policy": policy})).status_code == 400
+    older = client(bare, "serviceusage.v1beta1").services()
+    made = older.generateServiceIdentity(parent=f"{resource}/services/run.googleapis.com").execute()
+    assert f"serviceAccount:{made['response']['email']}" == agent
+    projects.setIamPolicy(resource=resource, body={"policy": policy}).execute()
+    assert "roles/run.serviceAgent" not in policy_of(bare)
+
+
+def test_an_agent_comes_into_being_with_the_first_use_of_its_service(bare: Emulated, services: Any) -> None:
+    """Sources: https://cloud.google.com/iam/docs/create-service-agents, hashicorp/terraform-provider-google#9969"""
+    project = bare.cloud.world.projects[bare.project]
+    number, storage = project.number, f"service-{project.number}@gs-project-accounts.iam.gserviceaccount.com"
+    services.batchEnable(
+        parent=f"projects/{bare.project}", body={"serviceIds": ["cloudbuild.googleapis.com", "run.googleapis.com"]}
+    ).execute()
+    assert storage not in project.agents
+    client(bare, "storage.v1").projects().serviceAccount().get(projectId=bare.project).execute()
+    assert storage in project.agents
+    assert "roles/cloudbuild.serviceAgent" not in policy_of(bare)
+    builds = client(bare, "cloudbuild.v1").projects().builds()
+    builds.create(projectId=bare.project, body={"steps": [{"name": "gcr.io/cloud-builders/docker"}]}).execute()
+    agent = f"serviceAccount:service-{number}@gcp-sa-cloudbuild.iam.gserviceaccount.com"
+    assert policy_of(bare)["roles/cloudbuild.serviceAgent"] == {agent}
 
 
 def test_what_another_service_needs_is_disabled_with_it_or_not_at_all(bare: Emulated, services: Any) -> None:

@@ -84,7 +84,7 @@ class Repositories(RegistryKind, PolicyKind):
     def gone(self, record: Record) -> None:
         for each in [record, *self.cloud.world.under(f"{record.name}/")]:
             self.cloud.world.drop(each.name)
-        self.cloud.access.policies.pop(record.body["name"], None)
+        self.cloud.access.drop_policy(record.body["name"])
 
     def policy_name(self, call: Call) -> str:
         return str(self.existing(call).body["name"])

@@ -11,11 +11,12 @@ from typing import ClassVar
 
 from tests.emulator import access, errors
 from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.patches import camel, paths
 from tests.emulator.services.cloudresourcemanager import project_policy
 from tests.emulator.world import Project
 
 COLLECTION = "cloudresourcemanager.projects"
-SET_PATHS = frozenset({"bindings", "etag", "version", "policy", ""})
+SET_PATHS = frozenset({"bindings", "etag", "version", "policy", "auditConfigs"})
 """What an update mask may name here. Source: the reference, setIamPolicy: the default is "bindings, etag"."""
 
 
@@ -48,15 +49,16 @@ class ProjectKind(Kind):
         version = call.body.get("options", {}).get("requestedPolicyVersion", 0)
         if version not in (0, 1, 3):
             raise errors.invalid("Request contains an invalid argument.")
-        return self.cloud.access.policy(f"projects/{self.project_of(call).id}")
+        return self.cloud.access.policy(f"projects/{self.project_of(call).id}", version)
 
     @on("setIamPolicy", "resourcemanager.projects.setIamPolicy")
     def set_policy(self, call: Call) -> Body:
-        if unknown := set(call.body.get("updateMask", "").split(",")) - SET_PATHS:
+        mask = [camel(each) for each in paths(call.body.get("updateMask", ""))]
+        if unknown := set(mask) - SET_PATHS:
             raise errors.not_emulated(f"updateMask {min(unknown)} of a policy")
         name, policy = f"projects/{self.project_of(call).id}", call.body.get("policy", {})
-        project_policy.check(self.cloud.access.policy(name), policy)
-        return self.cloud.access.set_policy(name, policy)
+        project_policy.check(self.cloud.access.policies.get(name, {}), policy)
+        return self.cloud.access.set_policy(name, policy, mask)
 
     @on("testIamPermissions", "")
     def test_permissions(self, call: Call) -> Body:

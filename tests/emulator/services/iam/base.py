@@ -5,6 +5,8 @@ Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAcco
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tests.emulator import accounts, errors
 from tests.emulator.kind import Call, Kind
 from tests.emulator.world import Project, Record
@@ -39,8 +41,20 @@ class OfAccount(IamKind):
         """The account of a call. Source of the words: logs of gcloud, "Unknown service account"."""
         found = self.account(call)
         if found is None:
-            raise errors.not_found("Unknown service account")
+            raise self._forbidden_yet(call) or errors.not_found("Unknown service account")
         return found
+
+    def _forbidden_yet(self, call: Call) -> errors.ApiError | None:
+        """A new account is 404 at first and then 403, as long as it is not known everywhere.
+
+        Sources: hashicorp/terraform-provider-google#18087 (404), #15042 (403).
+        """
+        world, parts = self.cloud.world, self.named(call)
+        new = accounts.of_email(world, parts[3]) if len(parts) > 3 else None
+        left = (new.hidden["known"] - world.clock.now()) if new and "known" in new.hidden else timedelta(0)
+        half = (world.settling.until("settle.account") - world.clock.now()) / 2
+        answering = self.cloud.handler(call.method) if call.method else None
+        return denied(answering.permission if answering else "") if timedelta(0) < left <= half else None
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """The account's policy, then its project's; an account of no project that we know is as if forbidden.

@@ -9,7 +9,6 @@ from tests.emulator import accounts, errors, quotas
 from tests.emulator.accounts import ACCOUNTS
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.pages import page
-from tests.emulator.policies import renamed
 from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.services.iam.base import OfAccount
 from tests.emulator.world import Record
@@ -34,10 +33,12 @@ class ServiceAccounts(OfAccount, PolicyKind):
         if not re.fullmatch(r"(?=.{6,30}$)[a-z]([-a-z0-9]*[a-z0-9])", account_id):
             raise errors.invalid(f"Invalid accountId '{account_id}': 6 to 30 characters.")  # words: no source
         email = accounts.email_of(project, account_id)
-        if accounts.account(self.cloud.world, email):
+        if accounts.of_email(self.cloud.world, email):
             raise _taken(account_id, project.id, email)
         quotas.check_accounts(self.cloud, project)
-        return accounts.put_account(self.cloud.world, project, email, **_told(call.body.get("serviceAccount", {}))).body
+        record = accounts.put_account(self.cloud.world, project, email, **_told(call.body.get("serviceAccount", {})))
+        record.hidden["known"] = self.cloud.world.settling.until("settle.account")
+        return record.body
 
     @on("get", "iam.serviceAccounts.get")
     def get(self, call: Call) -> Body:
@@ -46,7 +47,8 @@ class ServiceAccounts(OfAccount, PolicyKind):
     @on("list", "iam.serviceAccounts.list")
     def listed(self, call: Call) -> Body:
         found = self.cloud.world.under(f"iam/projects/{self.project_of(call).id}/serviceAccounts/", ACCOUNTS)
-        return page("accounts", [each.body for each in found], call, 20, 100)
+        known = [each.body for each in found if accounts.known(self.cloud.world, each)]
+        return page("accounts", known, call, 20, 100)
 
     @on("patch", "iam.serviceAccounts.update")
     def patch(self, call: Call) -> Body:
@@ -88,9 +90,9 @@ class ServiceAccounts(OfAccount, PolicyKind):
         keys = world.under(f"{record.name}/keys/")
         for each in (record, *keys):
             world.drop(each.name)
-        kept = {"keys": keys, "policy": access.policies.pop(record.body["name"], {}), "gone": world.clock.now()}
+        kept = {"keys": keys, "policy": access.drop_policy(record.body["name"]), "gone": world.clock.now()}
         world.put(Record(_grave(record.body["uniqueId"]), ACCOUNTS, record.body, kept))
-        renamed(access.policies, *_members(record.body))
+        access.rename(*_members(record.body))
         access.forget(f"serviceAccount:{record.body['email']}")
         return {}
 
@@ -109,7 +111,7 @@ class ServiceAccounts(OfAccount, PolicyKind):
         for each in (Record(f"iam/{record.body['name']}", ACCOUNTS, record.body), *record.hidden["keys"]):
             world.put(each)
         access.policies |= {record.body["name"]: record.hidden["policy"]} if record.hidden["policy"] else {}
-        renamed(access.policies, *reversed(_members(record.body)))
+        access.rename(*reversed(_members(record.body)))
         return {"restoredAccount": record.body}
 
     def account(self, call: Call) -> Record | None:

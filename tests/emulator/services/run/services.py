@@ -148,7 +148,7 @@ class Services(HasPolicy):
             for each in held:
                 revisions.gone(each)
             self.cloud.world.drop(record.name)
-            self.cloud.access.policies.pop(record.body["name"], None)
+            self.cloud.access.drop_policy(record.body["name"])
             expires = rfc3339(self.cloud.world.clock.now() + KEPT)
             return typed(record.body | {"deleteTime": self.now, "expireTime": expires})
 

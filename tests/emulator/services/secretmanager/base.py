@@ -67,7 +67,7 @@ class SecretKind(Kind):
         """A secret with all its versions and its policy."""
         for gone in [secret, *self.cloud.world.under(f"{secret.name}/")]:
             self.cloud.world.drop(gone.name)
-        self.cloud.access.policies.pop(secret.name.removeprefix("secretmanager/"), None)
+        self.cloud.access.drop_policy(secret.name.removeprefix("secretmanager/"))
 
     def destroy(self, version: Record, at: str) -> None:
         """Make the payload unreadable for good."""

@@ -142,7 +142,9 @@ class Services(UsageKind):
             return {"name": NOTHING_TO_DO, "done": True, "response": response()}
 
         def effect() -> Body:
-            agents.enable(self.cloud.access, project, with_needs(services))
+            new = with_needs(services) - project.services
+            project.answering |= dict.fromkeys(new, self.cloud.world.settling.until("settle.service"))
+            agents.enable(self.cloud.access, project, new)
             return response()
 
         return self._begin(call, project, "enable", services, effect)

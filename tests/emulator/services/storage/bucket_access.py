@@ -25,11 +25,12 @@ class BucketPolicies(StorageKind):
 
     @on("getIamPolicy", "storage.buckets.getIamPolicy")
     def get_policy(self, call: Call) -> Body:
-        return self.shown(self.bucket(call))
+        return self.shown(self.bucket(call), int(call.get("optionsRequestedPolicyVersion") or 0))
 
-    def shown(self, bucket: Record) -> Body:
+    def shown(self, bucket: Record, version: int) -> Body:
+        """Source on late reads: https://cloud.google.com/storage/docs/consistency (policies are eventually so)."""
         name = policy_name(bucket.body["name"])
-        return {"kind": "storage#policy", "resourceId": name, **self.cloud.access.policy(name)}
+        return {"kind": "storage#policy", "resourceId": name, **self.cloud.access.policy(name, version)}
 
     @on("setIamPolicy", "storage.buckets.setIamPolicy")
     def set_policy(self, call: Call) -> Body:
@@ -44,10 +45,11 @@ class BucketPolicies(StorageKind):
         if _enforced(bucket.body) and any(PUBLIC & set(binding.get("members", ())) for binding in bindings):
             raise errors.ApiError(412, NOT_PUBLIC, reason="conditionNotMet")
         try:
-            self.cloud.access.set_policy(policy_name(bucket.body["name"]), call.body)
+            name = policy_name(bucket.body["name"])
+            new = self.cloud.access.set_policy(name, call.body)
         except errors.ApiError as error:
             raise failed() if error.code == 409 else error from None
-        return self.shown(bucket)
+        return {"kind": "storage#policy", "resourceId": name, **new}
 
     def check_role(self, role: str) -> None:
         """Source: https://cloud.google.com/storage/docs/access-control/iam-roles (basic roles are not for buckets); the

@@ -127,7 +127,7 @@ class Buckets(StorageKind):
         for gone in [record, *self.cloud.world.under(f"{record.name}/")]:
             self.cloud.world.drop(gone.name)
         for name in (policy_name(record.body["name"]), lists_name(record.body["name"])):
-            self.cloud.access.policies.pop(name, None)
+            self.cloud.access.drop_policy(name)
         return Response(status_code=204)
 
     @on("lockRetentionPolicy", "storage.buckets.update")
