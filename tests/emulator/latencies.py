@@ -66,6 +66,8 @@ LATENCIES: dict[str, Latency] = {
     "run.certificate": Latency(
         900, "https://cloud.google.com/run/docs/mapping-custom-domains: about 15 minutes, up to 24 hours"
     ),
+    "rate.buckets": Latency(2, "https://cloud.google.com/storage/quotas#buckets"),
+    "rate.object": Latency(1, "https://cloud.google.com/storage/quotas#objects"),
     "artifactregistry.repositories": Latency(8, NONE),
     "serviceusage.enable": Latency(20, NONE),
     "servicenetworking.connections": Latency(22, "ansible-collections/google.cloud#476: gcloud took 21.6 s"),
@@ -77,5 +79,5 @@ LATENCIES: dict[str, Latency] = {
         604800, "cloudfoundry/bosh#2741: a week or more; the documentation says at once", fixed=True
     ),
 }
-"""Work by kind. The keys that begin with `release.` are not work but how long something deleted stays in use, those
-that begin with `settle.` how long a write is not known everywhere (settling.py)."""
+"""Work by kind. Some keys are no work: those that begin with `release.` are how long something deleted stays in use,
+with `settle.` how long a write is not known everywhere (settling.py), with `rate.` how far apart some calls must be."""

@@ -52,6 +52,8 @@ QUOTAS: dict[str, Quota] = {
     "iam.serviceAccounts": Quota(100, "global", "https://cloud.google.com/iam/quotas#limits"),
     "sql.instances": Quota(1000, "global", "https://cloud.google.com/sql/docs/mysql/create-instance"),
     "run.services": Quota(1000, "region", "https://cloud.google.com/run/quotas"),
+    "run.cpu": Quota(20_000, "region", "googlecodelabs/feedback#1856: CpuAllocPerProjectRegion of a new project"),
+    "run.memory": Quota(40 * 2**30, "region", "googlecodelabs/feedback#1856: MemAllocPerProjectRegion"),
 }
 """By metric: Compute Engine's own names in capitals, elsewhere the collection counted.
 

@@ -81,6 +81,8 @@ class World:
         self.holds: list[Hold] = []
         self.limits: dict[tuple[str, str, str], float] = {}
         """Quotas other than Google's, by project, metric and region (quotas.py)."""
+        self.recent: dict[str, list[datetime]] = {}
+        """When something was last done that must not be done too often."""
         self._numbers = itertools.count(FIRST_NUMBER)
 
     def number(self) -> int:
@@ -150,6 +152,7 @@ class World:
         self.before.clear()
         self.holds.clear()
         self.limits.clear()
+        self.recent.clear()
 
 
 def relative(link: str) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import BadRequest
+from google.api_core.exceptions import BadRequest, Conflict
 from google.cloud import run_v2
 from google.protobuf.duration_pb2 import Duration
 
 from tests.unit.emulator.conftest import Emulated
-from tests.unit.emulator.run_clients import container, created, made, template
+from tests.unit.emulator.run_clients import container, created, made, template, updated
 
 Port = run_v2.ContainerPort
 GEN2 = run_v2.ExecutionEnvironment.EXECUTION_ENVIRONMENT_GEN2
@@ -228,3 +228,26 @@ def test_all_faults_are_told_together(google: Emulated) -> None:
     bad = container(env=[run_v2.EnvVar(name="PORT", value="1")], resources=limits("1", "8Gi"))
     error = refused(google, run_v2.RevisionTemplate(containers=[bad]), "reserved env names")
     assert "Invalid value specified for container memory" in error.message
+
+
+def test_the_maximum_of_instances_is_what_the_quota_allows(google: Emulated) -> None:
+    """Sources: googlecodelabs/feedback#1856 (20 CPUs); GoogleCloudPlatform/magic-modules#18394, #18526 (both)."""
+    service = made(google)
+    assert (service.template.scaling.max_instance_count, service.scaling.max_instance_count) == (20, 20)
+    service.template.containers[0].resources.limits = {"cpu": "2", "memory": "8Gi"}
+    service.template.scaling = run_v2.RevisionScaling()
+    after = updated(google, service, update_mask={"paths": ["template"]})
+    assert after.template.scaling.max_instance_count == 5
+    words = r"Max instances must be set to 20 or fewer in order to set the requested total CPU\."
+    refused(google, template(scaling=run_v2.RevisionScaling(max_instance_count=21)), words)
+
+
+def test_a_named_revision_beside_a_change_of_the_services_scaling(google: Emulated) -> None:
+    """Source: googleapis/google-cloud-python#14259: read, scaled, written back with a mask: 409."""
+    service = made(google, template=template(revision="hello-one"))
+    service.scaling.min_instance_count = 1
+    with pytest.raises(Conflict, match="Revision named 'hello-one' with different configuration already exists"):
+        updated(google, service, update_mask={"paths": ["scaling.min_instance_count"]})
+    service.template.revision = ""
+    after = updated(google, service, update_mask={"paths": ["scaling.min_instance_count", "template.revision"]})
+    assert after.scaling.min_instance_count == 1

@@ -138,8 +138,8 @@ class KnativeServices(KnativeKind):
         if not re.fullmatch(DNS_LABEL, name) or len(name) > 63:
             refuse([Violation("metadata.name", NAME_RULE)], "", knative=True)
         self.check_namespace(call)
-        body = self.services.checked(call, service_in(call.body), name, "", knative=True)
         full = f"{folder}/services/{name}"
+        body = self.services.checked(call, service_in(call.body), full, "", knative=True)
         outcome = self.services.make(call, full, body, dry=call.get("dryRun") == "all")
         return self.answered(call, full, outcome)
 
@@ -148,8 +148,7 @@ class KnativeServices(KnativeKind):
         record = self.existing(call)
         self.check_namespace(call)
         check_version(call.body.get("metadata", {}).get("resourceVersion"), record)
-        name = record.name.rpartition("/")[2]
-        body = self.services.checked(call, service_in(call.body), name, "", knative=True)
+        body = self.services.checked(call, service_in(call.body), self.full(call), "", knative=True)
         outcome = self.services.change(call, record, body, force=False, dry=call.get("dryRun") == "all")
         return self.answered(call, self.full(call), outcome)
 

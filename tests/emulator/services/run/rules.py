@@ -14,7 +14,7 @@ from tests.emulator.kind import Body
 from tests.emulator.services.run.base import DNS_LABEL, Violation
 from tests.emulator.services.run.images import malformed
 from tests.emulator.services.run.probes import probe_rules
-from tests.emulator.services.run.template import bytes_of, cpu_of, total_cpu
+from tests.emulator.services.run.template import Allowed, bytes_of, cpu_of, total_cpu
 
 RESERVED_ENV = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION")
 """Source: https://cloud.google.com/run/docs/container-contract#env-vars"""
@@ -45,6 +45,21 @@ def service_rules(body: Body, service: str) -> Iterator[Violation]:
         yield Violation("service.description", "must be at most 512 characters.", of_request=True)
     if body["launchStage"] not in ("ALPHA", "BETA", "GA"):
         yield Violation("service.launchStage", "must be one of ALPHA, BETA, GA.", of_request=True)
+
+
+def quota_rules(body: Body, allowed: Allowed) -> Iterator[Violation]:
+    """Source of the words: googlecodelabs/feedback#1856, jspsych/datapipe#238."""
+    template = body.get("template")
+    if not template or not template["containers"]:
+        return
+    most, asked = allowed.instances(template["containers"]), template["scaling"]["maxInstanceCount"]
+    if asked > most:
+        text = (
+            f"Max instances must be set to {most} or fewer in order to set the requested total CPU.\nConsider running "
+            "your workload in a region with greater capacity, or requesting an increase in quota for this region if "
+            "you are seeing sustained usage near this limit, see https://cloud.google.com/run/quotas."
+        )
+        yield Violation("template.scaling.max_instance_count", text)
 
 
 def template_rules(template: Body, service: str) -> Iterator[Violation]:

@@ -27,8 +27,8 @@ from tests.emulator.services.run.base import (
 )
 from tests.emulator.services.run.revisions import Revisions
 from tests.emulator.services.run.rollout import Rollout, typed
-from tests.emulator.services.run.rules import NAME_RULE, service_rules
-from tests.emulator.services.run.template import SERVICE_FIELDS, default_account, written
+from tests.emulator.services.run.rules import NAME_RULE, quota_rules, service_rules
+from tests.emulator.services.run.template import SERVICE_FIELDS, Allowed, default_account, written
 from tests.emulator.services.run.traffic import traffic_rules
 from tests.emulator.world import Record
 
@@ -57,7 +57,7 @@ class Services(HasPolicy):
         parent, name = self.full(call), call.get("serviceId") or ""
         if not name or len(name) > LONGEST_ID or not re.fullmatch(DNS_LABEL, name):
             refuse([Violation("serviceId", NAME_RULE.replace("63", str(LONGEST_ID)), True)], "CreateServiceRequest")
-        body = self.checked(call, call.body, name, "CreateServiceRequest")
+        body = self.checked(call, call.body, f"{parent}/services/{name}", "CreateServiceRequest")
         return self.answered(call, self.make(call, f"{parent}/services/{name}", body))
 
     @on("patch", "run.services.update")
@@ -66,12 +66,12 @@ class Services(HasPolicy):
         full = self.full(call)
         if self.cloud.world.find(f"run/{full}") is None and call.get("allowMissing"):
             call.require("run.services.create", *self.guards(call))
-            body = self.checked(call, call.body, full.rpartition("/")[2], "UpdateServiceRequest")
+            body = self.checked(call, call.body, full, "UpdateServiceRequest")
             return self.answered(call, self.make(call, full, body))
         record = self.existing(call)
         check_version(call.body.get("etag"), record)
         sent = masked(record.body, call.body, call.get("updateMask", ""))
-        body = self.checked(call, sent, full.rpartition("/")[2], "UpdateServiceRequest")
+        body = self.checked(call, sent, full, "UpdateServiceRequest")
         return self.answered(call, self.change(call, record, body, bool(call.get("forceNewRevision"))))
 
     @on("delete", "run.services.delete")
@@ -84,13 +84,23 @@ class Services(HasPolicy):
 
     # -- what both forms of the API do -------------------------------------------------------------------------------
 
-    def checked(self, call: Call, sent: Body, name: str, request: str, knative: bool = False) -> Body:
-        """What a caller wrote, complete; 400 for what is wrong, 403 for an account the caller may not act as."""
-        body = written(sent, self.project_of(call))
-        found = [*service_rules(body, name), *traffic_rules(body["traffic"], name)]
+    def checked(self, call: Call, sent: Body, full: str, request: str, knative: bool = False) -> Body:
+        """What a caller wrote of the service of this full name, complete.
+
+        400 for what is wrong, 403 for an account the caller may not act as.
+        """
+        allowed, name = self.allowed(call, full.split("/")[3]), full.rpartition("/")[2]
+        body = written(sent, self.project_of(call), allowed)
+        found = [*service_rules(body, name), *traffic_rules(body["traffic"], name), *quota_rules(body, allowed)]
         refuse(found, request, knative)
         self.check_account(call, body["template"]["serviceAccount"])
         return body
+
+    def allowed(self, call: Call, region: str) -> Allowed:
+        """The quota of the call's project in a region."""
+        project = self.project_of(call)
+        metrics = (quotas.limit(self.cloud, project, metric, region) for metric in ("run.cpu", "run.memory"))
+        return Allowed(*metrics)
 
     def check_account(self, call: Call, email: str) -> None:
         """Source: GoogleCloudPlatform/cloud-run-release-manager#81; the one text for "may not" and "is not there"."""
@@ -122,7 +132,8 @@ class Services(HasPolicy):
         """Make a service what `body` says; a revision only where the template is another."""
         fresh = force or _unnamed(record.body["template"]) != _unnamed(body["template"])
         fresh = fresh or self.named_anew(record, body["template"])
-        if fresh:
+        rescaled = record.body.get("scaling") != body.get("scaling")
+        if fresh or rescaled:  # googleapis/google-cloud-python#14259: 409 by the service's own scaling, too
             self.check_revision_name(record, body["template"])
         after = {key: value for key, value in record.body.items() if key not in SERVICE_FIELDS} | body
         if call.get("validateOnly") if dry is None else dry:

@@ -6,6 +6,7 @@ Source: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.s
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 from tests.emulator import errors
@@ -38,10 +39,26 @@ port, as chainguard-dev/terraform-infra-common#254 prints it."""
 DEFAULT_LIMITS = {"cpu": "1000m", "memory": "512Mi"}
 """Source: https://cloud.google.com/run/docs/configuring/services/cpu and …/memory-limits."""
 DEFAULT_MAX_INSTANCES = 100
-"""Source: `maxInstanceCount` in the reference of RevisionScaling."""
+"""The most there are by default, whatever the quota. Source: `maxInstanceCount` in the reference of RevisionScaling."""
 
 
-def written(sent: Body, project: Project) -> Body:
+@dataclass(frozen=True)
+class Allowed:
+    """A region's quota: CPU in thousandths, memory in bytes."""
+
+    cpu: float
+    memory: float
+
+    def instances(self, containers: list[Body]) -> int:
+        """How many instances of these containers the quota allows at once.
+
+        Source: https://cloud.google.com/run/docs/configuring/max-instances-limits (the lower of the two quotients)
+        """
+        memory = sum(bytes_of(str(each["resources"]["limits"]["memory"])) for each in containers)
+        return int(min(self.cpu / max(total_cpu(containers) * 1000, 1), self.memory / max(memory, 1)))
+
+
+def written(sent: Body, project: Project, allowed: Allowed) -> Body:
     """What a caller wrote, as it is kept: output-only fields gone, defaults filled in; 501 for what is not emulated."""
     _refuse("service", sent)
     body = {key: copy.deepcopy(value) for key, value in sent.items() if key in SERVICE_FIELDS and value is not None}
@@ -54,7 +71,21 @@ def written(sent: Body, project: Project) -> Body:
     body["traffic"] = body.get("traffic") or [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
     if "template" in body:
         body["template"] = filled(body["template"], project)
+        _scale(body, allowed)
     return body
+
+
+def _scale(body: Body, allowed: Allowed) -> None:
+    """The maximum of instances, of the service and of a revision, is by default what the quota allows.
+
+    Sources: GoogleCloudPlatform/magic-modules#18394 ("a dynamic default … based on the user's available quota"), #18526
+    (both levels come back from the API), hashicorp/terraform-provider-google#26343 (the service's, too).
+    """
+    template, scaling = body["template"], body.get("scaling", {})
+    most = max(1, min(DEFAULT_MAX_INSTANCES, allowed.instances(template["containers"])))
+    template["scaling"] = {"maxInstanceCount": most} | template.get("scaling", {})
+    if scaling.get("scalingMode") != "MANUAL":
+        body["scaling"] = {"maxInstanceCount": max(most, scaling.get("minInstanceCount", 0))} | scaling
 
 
 def filled(sent: Body, project: Project) -> Body:
@@ -65,7 +96,6 @@ def filled(sent: Body, project: Project) -> Body:
     template = {key: value for key, value in sent.items() if key in TEMPLATE_FIELDS and value not in (None, {}, [], "")}
     template.setdefault("timeout", "300s")
     template.setdefault("serviceAccount", default_account(project))
-    template["scaling"] = {"maxInstanceCount": DEFAULT_MAX_INSTANCES} | template.get("scaling", {})
     if template.get("executionEnvironment", "").endswith("UNSPECIFIED"):
         del template["executionEnvironment"]
     for volume in template.get("volumes", []):

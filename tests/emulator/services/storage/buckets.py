@@ -12,6 +12,7 @@ from tests.emulator.services.storage.bucket_access import first_policies
 from tests.emulator.services.storage.bucket_settings import check_name, place, settled
 from tests.emulator.services.storage.marks import etag, lists_name, next_generation, policy_name, stamp
 from tests.emulator.services.storage.preconditions import asked, unless_modified
+from tests.emulator.services.storage.rates import count_bucket
 from tests.emulator.world import Record
 
 TAKEN_BY_YOU = "Your previous request to create the named bucket succeeded and you already own it."
@@ -39,6 +40,7 @@ class Buckets(StorageKind):
         taken = self.cloud.world.find(f"storage/b/{name}")
         if taken:
             raise errors.ApiError(409, TAKEN_BY_YOU if taken.hidden["project"] == project.id else TAKEN)
+        count_bucket(self.cloud, project.id)
         now = self.cloud.world.clock.now()
         body = {
             "kind": "storage#bucket",
@@ -124,6 +126,7 @@ class Buckets(StorageKind):
         asked(call).check(_without_generation(record))
         if self.cloud.world.under(f"{record.name}/o/"):
             raise errors.ApiError(409, "The bucket you tried to delete was not empty.")
+        count_bucket(self.cloud, record.hidden["project"])
         for gone in [record, *self.cloud.world.under(f"{record.name}/")]:
             self.cloud.world.drop(gone.name)
         for name in (policy_name(record.body["name"]), lists_name(record.body["name"])):

@@ -17,6 +17,7 @@ from tests.emulator.services.storage.base import StorageKind
 from tests.emulator.services.storage.lifecycle import archive
 from tests.emulator.services.storage.marks import etag, moment, next_generation, stamp
 from tests.emulator.services.storage.preconditions import Preconditions
+from tests.emulator.services.storage.rates import count_object
 from tests.emulator.world import Record
 
 WRITABLE = (
@@ -65,6 +66,8 @@ class ObjectKind(StorageKind):
         asked.check(before.body if before else None)
         if before:
             self.require(call, "storage.objects.delete", bucket)
+        count_object(self.cloud, bucket.body["name"], name)
+        if before:
             self.retire(bucket, before)
         number = next_generation(self.cloud.world)
         body = {

@@ -13,6 +13,7 @@ from tests.emulator.services.storage.generations import WRITABLE, ObjectKind, wr
 from tests.emulator.services.storage.listing import listing
 from tests.emulator.services.storage.marks import etag, stamp
 from tests.emulator.services.storage.preconditions import asked, unless_modified
+from tests.emulator.services.storage.rates import count_object
 from tests.emulator.world import Record
 
 
@@ -66,6 +67,7 @@ class Objects(ObjectKind):
         if call.get("predefinedAcl"):
             raise refuse_list(bucket.body)
         asked(call).check(record.body)
+        count_object(self.cloud, bucket.body["name"], record.body["name"])
         kept = {key: value for key, value in record.body.items() if key not in WRITABLE}
         number = int(record.body["metageneration"]) + 1
         marks = {"metageneration": str(number), "etag": etag(int(record.body["generation"]), number)}
@@ -78,6 +80,7 @@ class Objects(ObjectKind):
         """Without a generation the live object goes, or becomes noncurrent; with one it is gone for good."""
         bucket, record = self.existing(call)
         asked(call).check(record.body)
+        count_object(self.cloud, bucket.body["name"], record.body["name"])
         self.retire(bucket, record, for_good=call.get("generation") is not None)
         return Response(status_code=204)
 
