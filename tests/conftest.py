@@ -13,10 +13,12 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import emulator_digest
+from tests.digests import SUBJECTS
 
 UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
+PARTS = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "collectonly", "slice")
+"""Options by which not all tests of a mark run."""
 SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/", "tests/kills/")
 """Folders whose files share a stack or a server."""
 ALONE = ("tests/e2e/test_bad_input.py", "tests/e2e/test_host_agent.py", "tests/e2e/test_host_agent_faults.py")
@@ -70,14 +72,14 @@ def _place(item: pytest.Item) -> tuple[int, bool]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """All of the emulator's own tests have passed: `.ci/run` need not repeat them."""
+    """All tests of a mark that has a digest have passed: `.ci/run` need not repeat them."""
     option = session.config.option
-    is_worker = hasattr(session.config, "workerinput")
-    is_part = session.config.args_source is pytest.Config.ArgsSource.ARGS or any(
-        (option.keyword, option.deselect, option.ignore, option.ignore_glob, option.lf, option.collectonly)
-    )
-    if exitstatus == 0 and option.markexpr == "emulator" and not is_worker and not is_part:
-        emulator_digest.keep()
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")  # a lane has none
+    is_named = session.config.args_source is pytest.Config.ArgsSource.ARGS
+    is_part = is_named or any(getattr(option, each) for each in PARTS)
+    is_whole = terminal is not None and not is_part and not terminal.stats.get("skipped")
+    if exitstatus == 0 and option.markexpr in SUBJECTS and is_whole:
+        SUBJECTS[option.markexpr].keep()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

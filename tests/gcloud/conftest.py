@@ -85,7 +85,7 @@ def beta(gcloud: Gcloud) -> Gcloud:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is marked: half a minute a file, run by .ci/run."""
+    """Everything here is marked: half a minute a file, run by .ci/run where they or the emulator changed."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.gcloud)
