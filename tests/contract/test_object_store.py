@@ -12,19 +12,26 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import Blocked, Conflict, WrongCall
+from blocks.gcp.object_store import GcsObjectStore
 from blocks.local.object_store import LocalObjectStore
 from blocks.object_store import ObjectStore
 from blocks.resource import Apply, visit
+from tests import google
 
 ADAPTERS: dict[str, Callable[[Path], ObjectStore]] = {
     "local": lambda folder: LocalObjectStore(folder=folder / "store"),
+    "gcp": lambda _: in_bucket(google.project()),
 }
+
+
+def in_bucket(project: google.Project) -> GcsObjectStore:
+    return GcsObjectStore(project.seen_by(), "trial", f"{project.id}-trial", google.REGION)
 
 
 @pytest.fixture(params=ADAPTERS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     made = ADAPTERS[request.param](tmp_path)
-    for resource in made.on_host():
+    for resource in (*made.outside(), *made.on_host()):
         visit(resource, Apply())
     return made
 

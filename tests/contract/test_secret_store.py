@@ -5,17 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from blocks.errors import Blocked
+from blocks.gcp.secret_store import GcpSecretStore
 from blocks.local.secret_store import LocalSecretStore
 from blocks.resource import Apply, plan, visit, visit_to_delete
 from blocks.secret_store import SecretResource, SecretStore
+from tests import google
 
 ADAPTERS: dict[str, Callable[[Path], SecretStore]] = {
     "local": lambda folder: LocalSecretStore(folder=folder / "secrets"),
+    "gcp": lambda _: GcpSecretStore(google.project().seen_by(), "trial", google.REGION),
 }
 
 
@@ -39,7 +43,15 @@ def test_ensure_does_not_even_make_a_second_value(store: SecretStore) -> None:
     store.ensure("key", lambda: pytest.fail("made a value for nothing"))
 
 
-def test_of_processes_that_race_one_stores_and_all_read_its_value(store: SecretStore) -> None:
+def test_of_those_who_race_one_stores_and_all_read_its_value(store: SecretStore) -> None:
+    with ThreadPoolExecutor(4) as racers:
+        results = set(racers.map(lambda number: store.ensure("raced", lambda: f"value {number}"), range(4)))
+    assert results == {store.published("raced")} and store.versions("raced") == tuple(results)
+    assert store.read("raced", results.pop()).startswith("value ")
+
+
+def test_of_processes_that_race_for_files_one_stores(tmp_path: Path) -> None:
+    store = ADAPTERS["local"](tmp_path)
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()
     racers = [context.Process(target=ensured, args=(store, f"value {number}", results)) for number in range(4)]

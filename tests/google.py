@@ -1,0 +1,64 @@
+"""The emulated Google Cloud as tests of our adapters meet it: one for a run, a project for each test.
+
+Its clock is at Google's own speed and stands still unless a test moves it: what Google does not do at once, it does not
+do at once here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+from google.oauth2.credentials import Credentials
+
+from blocks.gcp.google import Google
+from tests.emulator.clock import VirtualClock
+from tests.emulator.cloud import OWNER, Cloud
+from tests.emulator.faults import Rule
+from tests.emulator.server import running
+
+NUMBERS = itertools.count(1)
+REGION = "europe-west1"
+UNTIL_THE_END = ExitStack()
+"""Holds the emulator for as long as this process lives; its thread is a daemon's."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of its own in the emulator of this run."""
+
+    cloud: Cloud
+    address: str
+    id: str
+
+    def seen_by(self, member: str = OWNER) -> Google:
+        """The project as a principal sees it, for instance `user:a@example.com`."""
+        credentials = Credentials(self.cloud.access.mint(member))  # type: ignore[no-untyped-call]
+        return Google(self.id, credentials, self.address)
+
+    @contextmanager
+    def fault(self, kind: str, method: str, **rule: object) -> Iterator[Rule]:
+        """A fault of `tests.emulator.faults` while the context lasts; it must have struck."""
+        laid = self.cloud.faults.add({"kind": kind, "method": method, **rule})
+        try:
+            yield laid
+        finally:
+            self.cloud.faults.rules.remove(laid)
+        assert laid.seen >= laid.nth
+
+
+@cache
+def _running() -> tuple[Cloud, str]:
+    cloud = Cloud(VirtualClock(), scale=1)
+    return cloud, UNTIL_THE_END.enter_context(running(cloud))
+
+
+def project() -> Project:
+    """A new project with all APIs enabled."""
+    cloud, address = _running()
+    name = f"contract-{next(NUMBERS)}"
+    cloud.add_project(name, ("all",))
+    return Project(cloud, address, name)
