@@ -92,14 +92,14 @@ class UnneededAutomations(Resource):
 
 
 def automations(alerts: Alerts) -> dict[str, AutomationMaker]:
-    """What every stack watches for: automation name → how to make it."""
+    """The automations of every stack: name → how to make it."""
 
-    def told(client: SyncPrefectClient) -> list[Any]:
+    def notification(client: SyncPrefectClient) -> list[Any]:
         return [_notification(alerts.notification_block, client)]
 
     return {
-        "Maintenance run failed": lambda client: _failed(told(client)),
-        "Maintenance run late": lambda client: _late(told(client), alerts.late_after_minutes),
+        "Maintenance run failed": lambda client: _failed(notification(client)),
+        "Maintenance run late": lambda client: _late(notification(client), alerts.late_after_minutes),
     }
 
 

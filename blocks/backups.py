@@ -69,7 +69,7 @@ class Manifest:
     drill: Drill | None = None
     format: int = field(default=FORMAT)
     without: tuple[str, ...] = ()
-    """Schemas in a given database which are somebody else's, and which our login may not read."""
+    """Schemas of a given database which are not in the dump: other people's, which our login may not read."""
 
     @property
     def verified(self) -> bool:
@@ -124,7 +124,7 @@ class Found:
     def latest(self, now: datetime) -> Manifest:
         """The newest verified one of this stack that is not dated in the future.
 
-        What a restore itself saved is never the latest: it holds what somebody wanted to get away from.
+        A backup which a restore made before it is never the latest: it holds the state that restore was to undo.
 
         Raises:
             Blocked: there is none; or one cannot be read, which might be newer.
@@ -167,7 +167,7 @@ def expired(found: Found, policy: Policy, now: datetime) -> list[Manifest]:
 def recent(found: Found, policy: Policy, stack_made: datetime | None, now: datetime) -> Condition:
     """Whether this stack's last verified backup is young enough; a stack gets as long for its first one.
 
-    A manifest that cannot be read is not well however young the others are: somebody has to look at that store.
+    A manifest that cannot be read is not well however young the others are: a person has to look at that store.
     """
     verified = [each for each in found.own if each.verified and not each.is_ahead(now)]
     last = max((each.moment for each in verified), default=stack_made)
@@ -187,7 +187,7 @@ class Catalogue:
     """The backups in a stack's object store."""
 
     def __init__(self, store: ObjectStore, scratch: Path, owner: Owner, keys: Sequence[str]) -> None:
-        """Backups of whoever has these encryption keys. The last one counts where a manifest names none of them."""
+        """Backups of the stack with these encryption keys. The last key counts where a manifest names none of them."""
         self._store, self._scratch, self._owner = store, scratch, owner
         self._keys, self._last = {key_mark(each): each for each in keys}, keys[-1]
 
@@ -268,12 +268,12 @@ class Catalogue:
             raise Blocked(f"backup {manifest.id} is damaged: its dump is not the one it was made with (sha256)")
 
     def remove(self, manifest: Manifest) -> None:
-        """The manifest first: what is half gone is no backup any more."""
+        """The manifest first: without it a dump is no backup any more."""
         self._store.remove(_manifest_key(manifest.id))
         self._store.remove(_dump_key(manifest.id))
 
     def sweep(self) -> None:
-        """Remove dumps beside which no manifest lies, which a killed backup left; what a manifest says is not asked."""
+        """Remove interrupted backups' dumps, beside which no manifest lies. No manifest is read: one may be damaged."""
         found = self._store.listing(PREFIX)
         for key in found:
             if key.endswith(DUMP) and key.removesuffix(DUMP) + MANIFEST not in found:
@@ -344,8 +344,8 @@ def lacking(manifest: Manifest, copy: Database, encryption_key: str, *, every_bl
     """What a restored copy lacks, in words, its blocks included; empty where it is whole.
 
     Args:
-        every_block: Whether one block that cannot be read is a fault, as in a drill: somebody has to look at it.
-            Whoever needs a backup needs it all the same, where blocks were saved with several keys before it was made.
+        every_block: Whether one block that cannot be read is a fault, as in a drill, after which a person looks at it.
+            A restore goes on all the same: its blocks may have been saved with several keys before it was made.
     """
     wrong = compare(manifest, copy.content(manifest.rows))
     blocks = copy.encrypted_blocks()

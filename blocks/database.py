@@ -29,7 +29,7 @@ class Content:
     rows: Mapping[str, int]
     digests: Mapping[str, str]
     without: tuple[str, ...] = field(default=(), compare=False)
-    """Schemas which a dump leaves out: somebody else's, which our login may not read."""
+    """Schemas which a dump leaves out: other people's, which our login may not read."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Vitals:
     tables: Mapping[str, int]
     """The largest tables with their indexes, largest first."""
     invalid_indexes: tuple[str, ...]
-    """What an interrupted build of an index left; nothing reads it."""
+    """Indexes whose build was interrupted; no query uses them."""
     long_transactions: tuple[str, ...]
     """Transactions that have been open for a minute or more, in words: a migration would wait for them."""
 
@@ -87,7 +87,7 @@ class Database(Port, ABC):
 
     @property
     def tls(self) -> Tls | None:
-        """What the connection must be; None where it leaves this machine for nobody, or was not asked for."""
+        """TLS as the connection must have it; None where it stays on this machine, or TLS was not asked for."""
         return None
 
     @abstractmethod
@@ -204,7 +204,7 @@ class Database(Port, ABC):
 
     @abstractmethod
     def beside(self) -> AbstractContextManager[Database]:
-        """An empty copy with this one's owner and mark, to be filled and swapped; one left behind is made anew.
+        """An empty copy with this one's owner and mark, to be filled and swapped; an interrupted caller's is dropped.
 
         It is dropped at the end unless it was swapped.
         """

@@ -75,13 +75,13 @@ def fault(reference: str, data: Mapping[str, Any] | None) -> tuple[str, str]:
         fields = ", ".join(PASSWORD_FIELDS)
         return f"the block {slug}/{name} has none of the fields {fields}", "name a block with a token"
     if not host_of(reference, data):
-        told = f"give the worker git_credentials with it, such as {slug}/{name}@git.example.org"
-        return f"nothing says which host the login in {slug}/{name} is for", told
+        hint = f"give the worker git_credentials with it, such as {slug}/{name}@git.example.org"
+        return f"nothing says which host the login in {slug}/{name} is for", hint
     return "", ""
 
 
 def refusal(asked: Mapping[str, str], host: str) -> str:
-    """Why a login for this host is not told to this caller; empty where it is. Pure."""
+    """Why this caller does not get a login for this host; empty where it does. Pure."""
     asking = asked.get("host", "").rpartition("@")[2].lower()
     protocol = asked.get("protocol", "")
     name, port = _parts(asking)
@@ -100,17 +100,17 @@ def _parts(host: str) -> tuple[str, str]:
 
 
 def answer(reference: str, asked: Mapping[str, str]) -> tuple[str, str]:
-    """What to print for git, and what to tell the person: one of them is empty."""
+    """The login as git reads it, and why there is none: one of them is empty."""
     slug, name, _ = split(reference)
     data = read(slug, name)
-    told = "; ".join(filter(None, fault(reference, data)))
-    if told or data is None:
-        return "", told
-    told = refusal(asked, host_of(reference, data))
+    why = "; ".join(filter(None, fault(reference, data)))
+    if why or data is None:
+        return "", why
+    why = refusal(asked, host_of(reference, data))
     pair = login(slug, data) or ("", "")
-    if not told and any("\n" in each or "\0" in each for each in pair):
-        told = f"the block {slug}/{name} holds more than one line; a token has one"
-    return ("", told) if told else ("username={}\npassword={}\n".format(*pair), "")
+    if not why and any("\n" in each or "\0" in each for each in pair):
+        why = f"the block {slug}/{name} holds more than one line; a token has one"
+    return ("", why) if why else ("username={}\npassword={}\n".format(*pair), "")
 
 
 def read(slug: str, name: str) -> Mapping[str, Any] | None:
@@ -137,9 +137,9 @@ def main(argv: Sequence[str], asked: TextIO) -> int:
     if operation != "get":
         return 0
     lines = (line.rstrip("\n").partition("=") for line in asked)
-    printed, told = answer(reference, {key: value for key, _, value in lines})
-    if told:
-        sys.stderr.write(f"selfhost: {told}\n")
+    printed, why = answer(reference, {key: value for key, _, value in lines})
+    if why:
+        sys.stderr.write(f"selfhost: {why}\n")
         return 1
     sys.stdout.write(printed)
     return 0

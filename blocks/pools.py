@@ -1,7 +1,7 @@
 """Pausing work pools while their workers change, so that no run starts on a worker that is about to end.
 
-A pool paused by us says so in its description. So whoever finds one, after its pauser was killed, knows that no
-person wants it paused; a pool which a person paused is left alone.
+A pool paused by us says so in its description. So the next run knows a pool which an interrupted one had paused, and
+resumes it; a pool which a person paused is left alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 
 MARK = " [paused by selfhost while its workers change]"
 PAGE = 200
-"""Runs the server tells at one time."""
+"""Runs on a page of the server's answers."""
 TAKE_A_PLACE = [StateType.PENDING, StateType.RUNNING]
 """States whose runs the server counts against their pool's concurrency limit."""
 UNDER_WAY = [*TAKE_A_PLACE, StateType.CANCELLING]
@@ -47,7 +47,7 @@ def is_marked(pool: WorkPool) -> bool:
 
 
 def marked(client: SyncPrefectClient) -> list[str]:
-    """Pools that carry our mark: while nobody holds the lease, those that an interrupted run left paused."""
+    """Pools that carry our mark. Without a holder of the lease they are those which an interrupted run had paused."""
     return sorted(each.name for each in client.read_work_pools() if is_marked(each))
 
 

@@ -40,7 +40,7 @@ class Change:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Change:
-        """The change which a row tells."""
+        """The change of a row."""
         return cls(row["resource"], row["action"], {name: (now, then) for name, (now, then) in row["fields"].items()})
 
 
@@ -79,14 +79,14 @@ class Resource(ABC):
 
 
 class Port:
-    """What every port has: the resources it is made of, by where they stand. An adapter overrides what it has."""
+    """A port's resources, by where they stand. An adapter overrides the list in which it has some."""
 
     def outside(self) -> list[Resource]:
-        """What stands outside the stack's host, such as at a cloud; visited by whoever makes the stack."""
+        """Resources outside the stack's host, such as at a cloud; visited by the launcher."""
         return []
 
     def on_host(self) -> list[Resource]:
-        """What stands on the stack's host; visited there alone."""
+        """Resources on the stack's host; visited there alone."""
         return []
 
 

@@ -33,7 +33,7 @@ FAULTS = (httpx.HTTPError, ObjectNotFound, PrefectHTTPStatusError)
 
 
 def main() -> None:
-    """End what this worker has left behind, then be the worker."""
+    """End the runs of this worker's process before, then be the worker."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--name", required=True)
     parser.add_argument("--pool", required=True)

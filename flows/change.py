@@ -32,9 +32,9 @@ SERVER_SECONDS = 240.0
 DRAIN_SECONDS = 60.0
 """Time the old server gets to be gone: it drains for 8 s and lets calls in flight finish."""
 SETTLE_SECONDS = 3.0
-"""After a pool was paused, what its workers were given by their last query has become a run."""
+"""Time after the pause of a pool in which the answer to a worker's last query becomes a run."""
 IDLE_SECONDS = 15.0
-"""What a worker gets beside the time of its flows, to be seen idle: its host looks for 2 s."""
+"""Time a worker gets beyond that of its flows, to be seen idle: its host looks for 2 s."""
 WORKER_SECONDS = 120.0
 """Time an idle worker gets to end and to be there again: 5 s on a quiet machine."""
 EVERY = 0.2
@@ -94,7 +94,7 @@ def run_job(
     folders: Iterable[Folder] = (),
     beside: HostSpec | None = None,
 ) -> dict[str, Any]:
-    """Run a program on the stack's host, once, and wait for its end; what its last line of output says, as JSON.
+    """Run a program on the stack's host, once, and wait for its end. Returns its last line of output, read as JSON.
 
     Args:
         beside: What the host should run from now on; left out, it goes on as it is.
@@ -164,8 +164,8 @@ def change_workers(
 ) -> str:
     """Give these worker services their wanted form, each once nothing runs on it, while their pools are paused.
 
-    Where something still runs after `wait_seconds`, its worker goes on as it was. Returns what that is, in words;
-    empty where all have changed. For a worker that is new nothing needs to be paused.
+    A worker on which flows still run after `wait_seconds` goes on as it was. Returns those workers and runs in words;
+    empty where all have changed. For a worker that is new no pool needs to be paused.
 
     Args:
         held: Leave the pools of those that go on paused, so that they are given nothing more.
@@ -200,7 +200,7 @@ def _runs_of(client: SyncPrefectClient, names: Collection[str]) -> str:
 
 
 def _late(stack: Stack, names: Collection[str], seconds: float) -> list[str]:
-    """Which of these services are still busy when the time is over, and so have not begun to change."""
+    """The services among these which are busy when the time is over; their change has not begun."""
     try:
         wait_until(lambda: not _busy(stack, names), "idle workers", timeout=seconds + IDLE_SECONDS, every=EVERY)
     except NotReady:
@@ -244,7 +244,7 @@ def pools_of(names: Collection[str], spec: HostSpec) -> set[str]:
 
 
 def job_status(stack: Stack, job: Job) -> JobStatus | None:
-    """How this run of a job stands on the host; None where it has not begun, or is no longer listed."""
+    """Status of this run of a job on the host; None where it has not begun, or is no longer listed."""
     seen = stack.host.observe()
     return next((each for each in (seen.jobs if seen else ()) if (each.name, each.run) == (job.name, job.run)), None)
 

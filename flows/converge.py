@@ -211,9 +211,9 @@ def _settled(futures: dict[str, PrefectFuture[Change]]) -> list[Change]:
     failures = {name: result for name, result in results.items() if isinstance(result, BaseException)}
     changes = [change for change in results.values() if isinstance(change, Change)]
     if failures:
-        told = "; ".join(f"{name}: {_what(error)}" for name, error in failures.items())
+        what = "; ".join(f"{name}: {_what(error)}" for name, error in failures.items())
         hints = {error.hint for error in failures.values() if isinstance(error, SelfhostError) and error.hint}
-        raise PartlyDone(told, "; ".join(sorted(hints)), changes, sorted(failures))
+        raise PartlyDone(what, "; ".join(sorted(hints)), changes, sorted(failures))
     return changes
 
 

@@ -100,13 +100,13 @@ def _known(home: Home) -> Stack | None:
 
 
 def _remove_unknown(home: Home, name: str) -> None:
-    """What can be found without knowing the spec: all that a stack of the default kind is made of."""
+    """Remove what a stack of the default kind consists of: no spec says more."""
     if (home.agent / "config.json").exists():
         with step("host services"):
             Host(home).stop()
     try:
         with step("system users"):
             system_user.remove(system_user.owned(home, name) | {postgres_user(name, at(home.root))}, home, name)
-    finally:  # those that are in use are told, and no reason to leave the rest
+    finally:  # users that are in use are named in the error; the rest goes all the same
         with step("home"):
             home_folder.remove(home, name)

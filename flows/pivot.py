@@ -76,7 +76,7 @@ def finish(stack: Stack, temporary: TemporaryServer) -> list[Condition]:
         require(conditions)
         detail.text = f"{len(conditions)} checks hold"
     with step("resume schedules") as detail, stack.door.client() as client:
-        remove_check_schedules(client)  # an attempt killed in its verification left one; nobody else checks yet
+        remove_check_schedules(client)  # those of an attempt that was killed in its verification; no other check runs
         detail.text = f"{resume_schedules(client)} deployments"
     with step("retire the temporary server"):
         temporary.retire()

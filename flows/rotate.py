@@ -88,7 +88,7 @@ def auth(stack: Stack, grace_minutes: int) -> None:
     as_task("settle", lambda: settle(ending))
     as_task("verify", lambda: verify(ending))
     as_task("forget", lambda: forget(ending, AUTH_STRING, AUTH_GRACE))
-    publish(told(ending, late))
+    publish(instructions(ending, late))
 
 
 def database(stack: Stack) -> None:
@@ -111,7 +111,7 @@ def encryption_key(stack: Stack) -> None:
     version = as_task("make the new one", lambda: new_key(stack))
     as_task("encrypt blocks anew", lambda: encrypt_anew(stack, version))
     as_task("verify", lambda: require_readable(version, *parts(stack)))
-    publish(told_of_key(stack))
+    publish(instructions_for_key(stack))
 
 
 def parts(stack: Stack) -> tuple[SecretStore, Database]:
@@ -281,7 +281,7 @@ def verify(stack: Stack) -> None:
         detail.text = f"the new string and {len(old)} older are let in"
 
 
-def told(stack: Stack, late: str = "") -> list[str]:
+def instructions(stack: Stack, late: str = "") -> list[str]:
     """What a person must do now, as sentences; no secret is in them."""
     file = stack.secrets.location(AUTH_STRING)
     ends = max((each.until for each in further(stack)), default=time.time())
@@ -293,7 +293,7 @@ def told(stack: Stack, late: str = "") -> list[str]:
     return [*lines, f"{late}. It is restarted with the new string once nothing runs on it."] if late else lines
 
 
-def told_of_key(stack: Stack) -> list[str]:
+def instructions_for_key(stack: Stack) -> list[str]:
     """What a person must do now, as sentences."""
     file = stack.secrets.location(ENCRYPTION_KEY)
     return [

@@ -50,14 +50,15 @@ def backup_is_recent(stack: Stack) -> Condition:
 
 
 def kept_databases(stack: Stack) -> Condition:
-    """What restores have replaced and kept, with its size: it takes disk until somebody drops it."""
+    """The replaced databases which restores have kept, with their sizes: they take disk until a person drops them."""
     try:
         kept = stack.database.kept()
     except SelfhostError as error:
         return Condition("KeptDatabases", False, "NoAnswer", error.what)
     sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in kept.items())
-    told = f"kept by restores until selfhost restore --drop-old: {sizes}" if kept else "no restore has kept a database"
-    return Condition("KeptDatabases", True, "Kept" if kept else "None", told)
+    if not kept:
+        return Condition("KeptDatabases", True, "None", "no restore has kept a database")
+    return Condition("KeptDatabases", True, "Kept", f"kept by restores until selfhost restore --drop-old: {sizes}")
 
 
 def report(stack: Stack) -> dict[str, Any]:

@@ -90,10 +90,10 @@ def carry_out(edit: WorkerEdit, name: str | None, client: SyncPrefectClient, wai
 
 @contextmanager
 def none_left_paused(edit: WorkerEdit, client: SyncPrefectClient) -> Iterator[None]:
-    """Resume the pools that an interrupted run left paused: under our lease nobody else has a pool paused.
+    """Resume the pools which an interrupted change of workers had paused: under our lease nobody else pauses one.
 
-    Where that run changed the same worker, that may be on its way out, and would lose a run it is
-    given at that moment: its pool stays paused until we are done with it.
+    The pool of the worker that is changed now stays paused until this context ends: the interrupted change may be about
+    to end that worker, which would lose a run that it is given meanwhile.
     """
     own = cut_short(edit, client)
     pools.resume(client, set(pools.marked(client)) - set(own))
@@ -104,7 +104,7 @@ def none_left_paused(edit: WorkerEdit, client: SyncPrefectClient) -> Iterator[No
 
 
 def cut_short(edit: WorkerEdit, client: SyncPrefectClient) -> list[str]:
-    """Pools of the worker which carry our mark: while nobody changes it, a change of it was cut short."""
+    """Pools of this worker which carry our mark: an interrupted change of it had paused them."""
     return [each for each in pools.marked(client) if edit.name in _served_by(each, client)]
 
 
@@ -114,7 +114,7 @@ def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
 
 
 def there(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> set[str]:
-    """Services of the host, with those that are on their way out, and the worker of a change that was cut short."""
+    """Services of the host, those that are about to end, and this worker's where a change of it was interrupted."""
     applied, seen = now.host.applied(), now.host.observe()
     services = {each.name for each in (applied.services if applied else ())}
     leaving = {each.name for each in (seen.services if seen else ())}
@@ -201,7 +201,7 @@ def bring_users_in_line(stack: Stack) -> None:
 
 
 def drain_and_change(wanted: Stack, edit: WorkerEdit, client: SyncPrefectClient, wait_seconds: float) -> str:
-    """Change the one worker's service; what still ran when the time was over, in words, or nothing."""
+    """Change the one worker's service. Returns the runs that were not over in time, in words; empty: it has changed."""
     with step("drain and change") as detail:
         host = next_spec(wanted)
         if edit.action == "scale":
@@ -210,13 +210,13 @@ def drain_and_change(wanted: Stack, edit: WorkerEdit, client: SyncPrefectClient,
             late = _changed(wanted, host, edit.service, client, wait_seconds)
             if late:
                 return late
-        visit(HostServices(wanted), Apply())  # releases and files which nothing needs any more
+        visit(HostServices(wanted), Apply())  # drops releases and files which no service needs any more
     bring_users_in_line(wanted)
     return ""
 
 
 def _changed(wanted: Stack, host: HostSpec, service: str, client: SyncPrefectClient, wait_seconds: float) -> str:
-    """Change the service; why it is as it was, in words, or nothing."""
+    """Change the service. Returns why it is as it was, in words; empty: it has changed."""
     try:
         return change.change_workers(wanted, host, [service], client, wait_seconds)
     except (Blocked, NotReady) as error:

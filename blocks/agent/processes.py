@@ -132,7 +132,7 @@ def end(record: ProcessRecord, signum: int = signal.SIGTERM, timeout: float = 10
 
 
 def end_session(leader: ProcessRecord, timeout: float = 2.0) -> int:
-    """End what a dead session leader left behind: SIGTERM, after `timeout` seconds SIGKILL.
+    """End the processes of a session whose leader is dead: SIGTERM, after `timeout` seconds SIGKILL.
 
     A killed nginx leaves workers which hold its port. The kernel gives no new process the number of a
     session that has members, so the number is safe to go by, unless another process has it: then nothing was

@@ -166,8 +166,8 @@ def _services_ready(services: list[ServiceStatus], findings: Findings) -> Condit
     for state, reason in reasons.items():
         found = [each for each in services if each.state == state]
         if found:
-            told = "; ".join(f"{each.name}: {each.message or state}" for each in found)
-            return Condition("ServicesReady", False, reason, told)
+            message = "; ".join(f"{each.name}: {each.message or state}" for each in found)
+            return Condition("ServicesReady", False, reason, message)
     return Condition("ServicesReady", True, "Ready", f"{len(services)} ready")
 
 

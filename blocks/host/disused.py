@@ -67,14 +67,14 @@ class Disused:
 
 
 def find(root: Path, store: Path, listed: Collection[Release]) -> Disused:
-    """What is in the folder of all releases and in the store, and not needed.
+    """Releases and artifacts of the store that are not needed.
 
-    Whoever removes it holds the lease: nobody prepares another release meanwhile.
+    They may be removed under the lease alone, as else another release might be prepared meanwhile.
 
     Args:
         root: folder of all releases.
         store: folder with `sha256/` and `locks/`.
-        listed: releases which what is wanted, or what the host was given, names.
+        listed: releases of the wanted stack, and of the spec that the host was given.
     """
     used = {each.id for each in listed} | in_use(root)
     folders = [each for each in sorted(root.iterdir()) if each.is_dir() and not each.is_symlink()]

@@ -143,7 +143,7 @@ class Host:
         self.start()
 
     def daemon(self) -> ProcessRecord | None:
-        """The record which the running agent leaves, or an earlier one has left; None where none ever ran."""
+        """The record of the agent's process, which runs or has ended; None where none ever ran."""
         try:
             return processes.from_data(json.loads((self.home.agent / "agent.pid").read_text("utf-8")))
         except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""What a restore keeps on its host: files it works with, and what it notes before it swaps databases."""
+"""A restore's folder on its host: the files it works with, and its record, written before it swaps databases."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Record:
     in ISO 8601, durations seconds.
 
     Attributes:
-        safety: Id of the backup of what is replaced; empty where none was wanted.
+        safety: Id of the backup of the replaced database; empty where none was wanted.
         label: End of the name under which the replaced database is kept.
-        stopped: When the server no longer wrote: what is later was made by the restored stack.
+        stopped: When the old server had ended: a later run is one of the restored stack.
         seconds: Step → how long it took.
         finishing: When only workers and checks were left, before the first of them; empty until then.
     """

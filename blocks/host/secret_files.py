@@ -27,7 +27,7 @@ DATABASE_ADMIN_PASSWORD = "database-admin-password"
 
 VERSION_SIGN = "@"
 PREVIOUS_BEFORE_VERSIONS, NEXT_BEFORE_VERSIONS = ".previous", "-next"
-"""How names of files end which a release from before there were versions left beside a secret."""
+"""Endings of files beside a secret, of releases from before there were versions."""
 
 
 def new_auth_string() -> str:

@@ -12,7 +12,8 @@ SAMPLE = 10_000
 LARGEST = 8
 """Tables a report names."""
 LONG_SECONDS = 60
-"""A transaction that has been open for so long is told before a migration, which would wait for it."""
+"""The report before a migration names transactions that have been open for so long: the migration would wait for them.
+"""
 
 _BLOCKS = """
 WITH block AS (SELECT id, created, updated, data #>> '{}' AS stored FROM block_document
@@ -117,7 +118,7 @@ def vitals(session: Session) -> Vitals:
         size=size(session),
         tables=dict(session.query(_SIZES, LARGEST)),
         invalid_indexes=tuple(name for (name,) in session.query(_INVALID)),
-        long_transactions=tuple(told for (told,) in session.query(_OPEN, LONG_SECONDS)),
+        long_transactions=tuple(text for (text,) in session.query(_OPEN, LONG_SECONDS)),
     )
 
 

@@ -4,8 +4,9 @@ A login role acts as the owner from its first statement, in every database, so w
 and one login role can take the other's place while the database is in use. Attributes such as CREATEDB are not
 inherited by membership: it is the owner who has them.
 
-The owner may look at, and end, what others do in the cluster, where whoever makes it may grant that. Its own sessions
-count as those of the login role, of which it is no member: a session that acts as its login role itself sees them.
+The owner gets the rights to see the sessions of other roles and to end them, where the role that makes it may grant
+those rights. Its own sessions count as the login role's, of which it is no member: only a session which acts as that
+login role itself sees them.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Roles:
 
 
 def _grantable(asking: sql.Session) -> list[str]:
-    """Those of the rights which whoever asks may grant."""
+    """The rights among `RIGHTS` which this session's role may grant."""
     return [name for (name,) in asking.query(_GRANTABLE, list(RIGHTS))]
 
 

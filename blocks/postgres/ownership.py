@@ -93,7 +93,7 @@ def _run(giving: Session, statement: str) -> None:
 def take_back(given: Login, roles: Roles) -> None:
     """Give an emptied database back to the given login, without our roles and our mark: all of it or nothing.
 
-    Other databases of the owner's, which an interrupted drill or restore has left, go.
+    Other databases of the owner's, such as an interrupted drill's scratch database, are dropped.
     """
     for (left,) in sql.query(given, _LEFT, roles.owner, given.database):
         swap.drop(given, left)

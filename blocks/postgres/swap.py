@@ -1,7 +1,7 @@
-"""One database put in another's place: made beside it, filled by somebody, swapped, the old one kept until dropped.
+"""One database put in another's place: made beside it, filled by the caller, swapped, the old one kept until dropped.
 
-At every moment a whole database stands under the wanted name. What we make carries the ownership mark from the
-first moment after it is there, so that a copy or a kept one is known as ours whoever finds it.
+At every moment a whole database has the wanted name. The copy is marked as ours as soon as it is made, so that an
+interrupted restore's copy, and a kept database, are known as this stack's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blocks.postgres.connection import Login
 from blocks.waiting import wait_until
 
 SWAP_SECONDS = 30.0
-"""Time a swap gets where somebody still connects; it takes 0.1 s, and a refused one holds callers back for 5."""
+"""Time a swap gets while clients still connect; it takes 0.1 s, and a refused one holds callers back for 5."""
 LONGEST = 63
 """Bytes of a name in PostgreSQL; a longer one would be cut, and name another database."""
 
@@ -31,7 +31,7 @@ WHERE datname = $1 AND (setrole = 0 OR pg_get_userbyid(setrole) = current_user
                         OR (SELECT rolcreaterole AND pg_has_role(setrole, 'MEMBER WITH ADMIN OPTION') OR rolsuper
                             FROM pg_roles WHERE rolname = current_user))
 """
-"""Those of roles which are not ours to change are left to whoever has made them."""
+"""Settings of a database, but for those of roles which are not ours to change: they stay their makers'."""
 _END = """
 SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
 WHERE datname = ANY($1) AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -45,7 +45,7 @@ WHERE starts_with(datname, $1) AND shobj_description(oid, 'pg_database') = $2 OR
 
 @dataclass(frozen=True)
 class Swappable:
-    """A database and what may stand beside it.
+    """A database that can be swapped: itself, the copy that is to replace it, and the replaced ones that are kept.
 
     Attributes:
         maker: A login that may make, rename and drop databases, to another database than those meant here.
@@ -83,7 +83,7 @@ class Swappable:
                 making.execute(setting)
 
     def _require_unmarked_of_ours(self, comment: str) -> None:
-        """A restore that ended before it could mark its copy left one without a comment and without tables."""
+        """Accept a copy without a comment and without tables: an interrupted restore's, which was not marked yet."""
         if comment:
             raise Blocked(f"the database {self.beside!r} is not ours: its comment is {comment!r}", "rename it")
         tables = sql.query(replace(self.maker, database=self.beside), _TABLES)[0][0]
@@ -101,7 +101,7 @@ class Swappable:
         is tried again; once a rename has its lock, newcomers wait, are sent away, and find the new one by another try.
 
         Raises:
-            NotReady: somebody connected all the time.
+            NotReady: clients connected all the time.
         """
         kept = self.kept(label)
         if len(kept.encode()) > LONGEST:

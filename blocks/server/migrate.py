@@ -129,7 +129,7 @@ def direction(current: str, wanted: str, migrations: Sequence[Migration]) -> Dir
 
 
 def treatment(index: str, current: str, wanted: str, migrations: Sequence[Migration]) -> Literal["drop", "rebuild"]:
-    """What to do about an invalid index, left by an interrupted build.
+    """What to do about the invalid index of an interrupted build.
 
     One that a migration still to come makes is dropped: most of them say IF NOT EXISTS and would take the invalid one
     for theirs. So is what a REINDEX keeps beside the index it rebuilds. Any other is rebuilt, as nobody else
@@ -300,7 +300,7 @@ def heal(session: SqlSession, wanted: str, migrations: Sequence[Migration], jour
 
 
 def end_builders(session: SqlSession, journal: Journal) -> None:
-    """End the index builds in this database: whoever may migrate holds our lock, so they are leftovers."""
+    """End the index builds in this database: as we hold the migrations' lock, they are those of interrupted ones."""
     for pid, table in session.query(_BUILDERS):
         if session.query("SELECT pg_terminate_backend(:pid)", pid=pid)[0][0]:
             journal.add(f"ended a leftover index build on {table} (database process {pid})")

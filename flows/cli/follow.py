@@ -44,11 +44,11 @@ def run_deployment(door: FrontDoor, name: str, parameters: Mapping[str, Any], sa
 
 
 def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None]) -> FlowRun:
-    told, quiet, began = 0, 0, time.monotonic()
+    printed, quiet, began = 0, 0, time.monotonic()
     while True:
-        run, lines = _look(client, run_id, told)
+        run, lines = _look(client, run_id, printed)
         ended = run.state is not None and run.state.is_final()
-        told += len(lines)
+        printed += len(lines)
         for each in filter(is_of_interest, lines):
             say(f"  {each.timestamp:%H:%M:%S}  {each.message.splitlines()[0]}")  # a traceback stays in the log
         quiet = 0 if lines or not ended else quiet + 1
@@ -62,12 +62,12 @@ def _followed(client: SyncPrefectClient, run_id: UUID, say: Callable[[str], None
         time.sleep(EVERY)
 
 
-def _look(client: SyncPrefectClient, run_id: UUID, told: int) -> tuple[FlowRun, list[Log]]:
-    """The run as it is, and the lines of its log after the first `told`. The server may be away for a while."""
+def _look(client: SyncPrefectClient, run_id: UUID, printed: int) -> tuple[FlowRun, list[Log]]:
+    """The run as it is, and the lines of its log after the first `printed`. The server may be away for a while."""
 
     def look() -> tuple[FlowRun, list[Log]]:
         try:
-            return client.read_flow_run(run_id), _lines(client, run_id, told)
+            return client.read_flow_run(run_id), _lines(client, run_id, printed)
         except httpx.HTTPError as error:
             if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
                 raise

@@ -56,7 +56,7 @@ def check(spec: StackSpec) -> None:
 
 
 def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
-    """Mark a home that was lost as its stack's, so that what else is left of that, such as system users, is its own.
+    """Mark the home of a stack that has lost it, so that the stack's other remains, such as system users, are its own.
 
     Args:
         key_file: The stack's encryption key.
@@ -115,7 +115,7 @@ def encryption_key(home: Home, ledger: Ledger, key_file: Path | None) -> str:
 
 
 def require_its_store(spec: StackSpec, home: Home) -> None:
-    """Refuse another store for a stack that is there: what is in the old one would be left behind.
+    """Refuse another store for a stack that is there: its backups and its record would stay in the old one.
 
     Raises:
         Blocked: it is another one.

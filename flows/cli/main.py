@@ -52,7 +52,7 @@ def bootstrap(
     launch.check(spec)
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap", patience, store(spec, here(spec)))
-    spec = where.wanted()  # whoever had the lease before may have changed the saved one
+    spec = where.wanted()  # again: the lease's holder before us may have changed the saved one
     launch.refuse_version_change(spec, home)
     launch.prepare_home(spec)
     make = _existing if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _new
@@ -89,7 +89,7 @@ def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Conditio
     stack = catalog.composed(plain)
     is_resumed = stack.machine.observe() is not None
     if is_resumed:
-        # The database must run for us to know whether it has been copied, whatever the last attempt left.
+        # Only a running database says whether the pivot has been made, and the interrupted attempt may have stopped it.
         converge.bring(stack, mend=True)
     if not (is_resumed and pivot.is_copied(stack)):
         with step("temporary server ready"):
@@ -101,7 +101,7 @@ def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Conditio
 
 def _existing(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
-    launch.temporary_server(spec, home).retire()  # what a kill in the midst of its removal left
+    launch.temporary_server(spec, home).retire()  # its files, where its removal was interrupted
     releases = launch.write_wanted(spec, home)
     if launch.has_other_prefect(spec):
         launch.become(releases[SERVER], home, lease)

@@ -92,7 +92,7 @@ def lease(
     *,
     where: Where = HERE,
     break_for: Annotated[
-        str | None, Parameter(name="--break", help="Why: end what a dead holder left at work.")
+        str | None, Parameter(name="--break", help="Why: end the processes of a dead holder, and free the lease.")
     ] = None,
 ) -> None:
     """Say who changes the stack at this moment; the lease of a holder that died can be broken."""
@@ -135,11 +135,11 @@ def rotate(
 
     run_deployment(stack.door, "rotate/rotate", {"what": what, "grace_minutes": grace_minutes}, terminal.say)
     if what == "encryption-key":
-        terminal.say("\n".join(verb.told_of_key(stack)))
+        terminal.say("\n".join(verb.instructions_for_key(stack)))
     if what != "auth":
         return
     rotated = catalog.composed(stack.spec.model_dump(mode="json"))
-    terminal.say("\n".join(verb.told(rotated)))
+    terminal.say("\n".join(verb.instructions(rotated)))
     if renew_profile(stack.spec, rotated.secret(AUTH_STRING), profiles):
         terminal.say(f"The profile {stack.spec.name!r} in {profiles} has it already.")
     else:

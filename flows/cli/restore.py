@@ -60,7 +60,7 @@ def restore(
     home = where.there()
     listen(terminal.StepLines())
     lease = launch.take_lease(home, f"restore {backup or '--drop-old'}", patience)
-    spec, _ = where.saved()  # whoever had the lease before may have changed it
+    spec, _ = where.saved()  # again: the lease's holder before us may have changed it
     if launch.has_other_prefect(spec):
         launch.become(ledgers.of(home).wanted().releases[SERVER], home, lease)
     launch.use_own_server(spec, home)

@@ -42,8 +42,8 @@ def restore(
     loaded = catalog.load(stack)
     manifest = as_task("look at the backup", lambda: hand_over.refuse(loaded, backup, unsigned))
     how = [*(("--now",) if now else ("--wait", str(wait))), *(("--unsigned",) if unsigned else ())]
-    told = as_task("hand over to the host", lambda: hand_over.start_job(loaded, manifest, how))
-    return Completed(message=told)
+    message = as_task("hand over to the host", lambda: hand_over.start_job(loaded, manifest, how))
+    return Completed(message=message)
 
 
 @flow(name="restore")

@@ -59,10 +59,10 @@ def start_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> str:
         # The front door does not lead there: it is to the server which is being replaced.
         link_text = "The restore, on its temporary server: to be opened on the stack's own machine"
         create_link_artifact(link=address, link_text=link_text, key="restore-server")
-    return told(address)
+    return instructions(address)
 
 
-def told(address: str) -> str:
+def instructions(address: str) -> str:
     """What a person should know of a restore that was handed over. Pure."""
     watch = f"watch {address} on the stack's machine (log in as here), or"
     where = watch if address else "it still looks at the backup, see"

@@ -1,4 +1,4 @@
-"""What a restored stack needs before it is whole: no ghosts of then, its server's objects in line, a record."""
+"""The end of a restore: the runs of the backup's time are ended, the server's objects brought in line, and a report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from flows.status import probed_pools, require
 
 T = TypeVar("T")
 PAGE = 200
-"""Runs the server tells at one time."""
+"""Runs on a page of the server's answers."""
 MESSAGE = "It was running when this backup was made."
 DATABASE_SECONDS = 60.0
 """Time the database gets to answer, where it had to be started."""
@@ -51,7 +51,7 @@ take a minute, and three where a pool does not begin its probe."""
 
 @dataclass(frozen=True)
 class Left:
-    """What a backup had under way: runs that were marked as crashed, slots that were freed, runs that are late now."""
+    """Runs and slots of the backup's time: runs marked as crashed, slots that were freed, runs that are late now."""
 
     crashed: int
     slots: int
@@ -59,12 +59,12 @@ class Left:
 
 
 def unfinished(stack: Stack) -> Record | None:
-    """The record of a restore which has swapped the databases and was interrupted before its end; else None.
+    """The record of a restore which was interrupted after the swap of the databases; None where there is none.
 
-    A host without workers says for sure that it was: a restore alone leaves one so. Once they have started, people
-    use the restored stack, and who asks for a restore wants another one, even where a check of the last one failed
-    and its record was left. But for the first minutes, in which the same command, killed and given again, is meant
-    to come to its end.
+    A host without workers is a sure sign: nothing but a restore leaves one so. Once workers have started, people use
+    the restored stack, and another `selfhost restore` is another restore, even where a check of the last one failed
+    and its record is still there. Except in the first minutes: there the same command, given again after a kill, ends
+    the interrupted one.
     """
     found = stack.host.restore.record()
     if found is None or not is_swapped(stack, found):
@@ -73,7 +73,7 @@ def unfinished(stack: Stack) -> Record | None:
 
 
 def is_swapped(stack: Stack, found: Record) -> bool:
-    """Whether this restore has swapped the databases: what it replaced is kept under its label. Waits for an answer.
+    """Whether this restore has swapped the databases: the replaced one is kept under its label. Waits for an answer.
 
     Raises:
         NotReady: the database does not answer.
@@ -94,7 +94,7 @@ def note_finishing(stack: Stack, found: Record) -> None:
 
 
 def record(stack: Stack) -> Record:
-    """The same where there must be one."""
+    """The record of the restore that is under way."""
     found = stack.host.restore.record()
     if found is None:
         raise Blocked("no restore is under way in this home", "selfhost restore begins one")
@@ -108,10 +108,11 @@ def bring_objects_in_line(stack: Stack) -> None:
 
 
 def end_runs_of_then(stack: Stack, found: Record) -> Left:
-    """Mark what was running when the backup was made as crashed, and free its concurrency slots; idempotent.
+    """Mark the runs which were under way when the backup was made as crashed, and free their concurrency slots;
+    idempotent.
 
-    Nothing of it runs any more: its workers were stopped. Done before workers start, so that every slot that is
-    taken was taken then.
+    None of them runs any more: the workers were stopped. Done before workers start, so that every slot that is taken
+    is one of theirs.
     """
     with step("runs of then") as detail, this_server() as client:
         work_pools.resume(client, work_pools.marked(client))  # which a change of workers had paused for a moment
@@ -128,7 +129,7 @@ def has_workers(stack: Stack) -> bool:
 
 
 def _crash(client: SyncPrefectClient, stopped: datetime) -> int:
-    """How many flow runs that was; their task runs with them."""
+    """Mark flow runs from before the restore, and their task runs, as crashed; how many flow runs there were."""
     # Those paused in their process, too: it is gone. Suspended ones have none, and can be resumed.
     flow_runs = [each for each in work_pools.all_alive(client) if _is_of_then(each, stopped)]
     for run in flow_runs:
@@ -157,7 +158,7 @@ def _free_slots(client: SyncPrefectClient) -> int:
 
 
 def _all(read: Callable[..., Sequence[T]]) -> list[T]:
-    """Everything a call of the client tells page by page."""
+    """All pages of a call's answer."""
     found: list[T] = []
     while page := read(limit=PAGE, offset=len(found)):
         found += page
@@ -194,7 +195,7 @@ def _require_well(conditions: Sequence[Condition]) -> None:
 
 
 def publish(stack: Stack, found: Record, left: Left, notes: str, seconds: Mapping[str, float]) -> None:
-    """Leave on the restored stack's own server what was done."""
+    """Write the report of the restore as an artifact on the restored stack's own server."""
     create_table_artifact(
         table=rows(stack, found, left, notes, {**found.seconds, **seconds}),
         key="restore",
@@ -206,7 +207,7 @@ def rows(stack: Stack, found: Record, left: Left, notes: str, seconds: Mapping[s
     """The record as a person reads it."""
     age = datetime.fromisoformat(found.stopped) - datetime.fromisoformat(found.made)
     kept = next((name for name in stack.database.kept() if name.endswith(found.label)), "")
-    told = {
+    table = {
         "backup": found.backup,
         "made": found.made,
         "age": f"{age.total_seconds() / 3600:.1f} hours: what was recorded since then is not in this database",
@@ -219,4 +220,4 @@ def rows(stack: Stack, found: Record, left: Left, notes: str, seconds: Mapping[s
         "checks": notes or "all hold",
         **{f"seconds: {name}": f"{value:.1f}" for name, value in seconds.items()},
     }
-    return [{"what": what, "value": value} for what, value in told.items()]
+    return [{"what": what, "value": value} for what, value in table.items()]

@@ -1,4 +1,4 @@
-"""What can be known before an upgrade: whether it may be, and what it would be."""
+"""The look before an upgrade: the stack it would make, and everything that speaks against it."""
 
 from __future__ import annotations
 
@@ -115,30 +115,30 @@ def faults(facts: Facts) -> list[str]:
 def notes(facts: Facts, to: str) -> list[str]:
     """What a person should know of an upgrade to that version, a line each."""
     tables = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in facts.vitals.tables.items())
-    told = [
+    said = [
         f"disk: {facts.free_bytes / 1e9:.1f} GB free, the database has {facts.vitals.size / 1e6:.0f} MB",
         f"largest tables: {tables}",
         f"running now: {facts.running}",
     ]
     if facts.vitals.invalid_indexes:
-        told.append(f"invalid indexes, which the migration rebuilds: {', '.join(facts.vitals.invalid_indexes)}")
+        said.append(f"invalid indexes, which the migration rebuilds: {', '.join(facts.vitals.invalid_indexes)}")
     if facts.strangers:
-        told.append(
+        said.append(
             f"workers which this stack does not upgrade: {', '.join(facts.strangers)}; "
             "they may stay older, and must not become newer, than the server"
         )
-    return [*told, *_callers(facts.clients, to)]
+    return [*said, *_callers(facts.clients, to)]
 
 
 def _callers(called: Mapping[str, float], to: str) -> list[str]:
     """Which clients, workers among them, have called the server since its start."""
     newer = [each for each in called if numbers(each) > numbers(to)]
-    told = [f"clients that have called, by version: {', '.join(called)}"] if called else []
+    said = [f"clients that have called, by version: {', '.join(called)}"] if called else []
     if newer:
-        told.append(
+        said.append(
             f"clients newer than {to}, which its server refuses (422) as the present one does: {', '.join(newer)}"
         )
-    return told
+    return said
 
 
 def require(found: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from flows import status as seen_from_outside
 from flows.converge import this_server
 
 LEASE_SECONDS = 900.0
-"""Time to wait for a lease which somebody else has at that moment, as a nightly backup."""
+"""Time to wait for a lease which is another's at that moment, such as a nightly backup's."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def transition(old: Stack, new: Stack) -> Transition:
 
 
 def drop_leftover(transition: Transition) -> None:
-    """End a server which a killed run left in the other slot: two for long would do background work twice."""
+    """End an interrupted run's server in the other slot: two for long would do background work twice."""
     change.drop_server(transition.old, transition.old_spec(), transition.new_slot)
 
 
@@ -129,7 +129,8 @@ def verify(new: Stack) -> str:
 
 def have_new_code_finish(transition: Transition, wheel: str) -> str:
     """Another wheel of ours brings deployments, automations and a host agent of its own, which its own code puts in
-    place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns what is told."""
+    place: a bootstrap as a host job, once the worker of this very flow has become the new one. Returns a sentence on it
+    for the report."""
     if not wheel and transition.old.releases[SERVER].wheels == transition.new.releases[SERVER].wheels:
         return ""
     words = ("bootstrap", "--patience", str(LEASE_SECONDS))

@@ -13,7 +13,7 @@ from blocks.backups import Manifest
 from blocks.host.restore_record import Record
 from flows.cli.restore import question
 from flows.restore import restored
-from flows.restore.hand_over import told
+from flows.restore.hand_over import instructions
 from tests.unit.test_restorable import OURS
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -52,5 +52,5 @@ def test_the_question_promises_a_safety_backup_only_where_one_is_made() -> None:
 
 def test_a_restore_that_was_handed_over_says_where_to_look() -> None:
     watch = "watch http://127.0.0.1:1 on the stack's machine (log in as here), or selfhost logs job-restore"
-    assert watch in told("http://127.0.0.1:1")
-    assert "it still looks at the backup, see selfhost logs job-restore" in told("")
+    assert watch in instructions("http://127.0.0.1:1")
+    assert "it still looks at the backup, see selfhost logs job-restore" in instructions("")

@@ -184,7 +184,7 @@ class CircusManager:
             processes.send(process.record, WAKE_SIGNAL)
 
     def _end_orphans(self) -> None:
-        """What a killed circusd left: its log pipes are broken and it holds the ports, so it cannot stay."""
+        """End the services of a killed circusd: their log pipes are broken and they hold the ports."""
         self._end_services(self.known())
 
     def _end_services(self, known: dict[str, dict[str, Any]]) -> None:
