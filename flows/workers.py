@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -114,11 +115,13 @@ def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
 
 
 def there(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> set[str]:
-    """Services of the host, those that are about to end, and this worker's where a change of it was interrupted."""
+    """Services of the host, those that are about to end or whose folder it still lists, and this worker's where a
+    change of it was interrupted."""
     applied, seen = now.host.applied(), now.host.observe()
     services = {each.name for each in (applied.services if applied else ())}
+    left = {Path(each.path).name for each in (applied.folders if applied else ())}
     leaving = {each.name for each in (seen.services if seen else ())}
-    return services | leaving | ({edit.service} if cut_short(edit, client) else set())
+    return services | left | leaving | ({edit.service} if cut_short(edit, client) else set())
 
 
 def with_change(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> Stack:

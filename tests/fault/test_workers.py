@@ -24,8 +24,8 @@ NAME = "ours"
 POOL = "theirs"
 ADD = ("add", NAME, "--pool", POOL, "--packages", "iniconfig")
 COMMITS = ["install", "keep the spec"]
-"""Before it a change is none, after it the same command finishes it."""
-STEPS = ["plan", "install", "keep the spec", "pools and probes", "drain and change", "verify"]
+"""On either side of what makes it a change: before it is none, after it the same command finishes it. `tests/kills` has
+all other boundaries."""
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +121,10 @@ def is_paused_by_us(stack: Stack) -> bool:
         return is_marked(client.read_work_pool(POOL))
 
 
-@pytest.mark.parametrize(
-    "steps", [pytest.param(COMMITS, id="commit points"), pytest.param(STEPS, id="every step", marks=pytest.mark.rare)]
-)
-def test_an_addition_killed_at_steps_is_finished_by_the_same_command(stack: Stack, steps: list[str]) -> None:
+def test_an_addition_killed_around_its_commit_point_is_finished_by_the_same_command(stack: Stack) -> None:
     if NAME in listed(stack):
         workers(stack, "remove", NAME)
-    for step in steps:
+    for step in COMMITS:
         killed_after(stack, step, *ADD)
     workers(stack, *ADD)
     require_well(stack, NAME)
@@ -157,39 +154,23 @@ def test_two_at_once_and_a_kill_while_the_pool_is_paused(stack: Stack, ours: Non
     require_well(stack)
 
 
-@pytest.mark.parametrize("has_ended", [False, pytest.param(True, marks=pytest.mark.rare)])
 def test_a_removal_killed_while_a_run_is_waited_for_is_finished_by_the_same_command(
-    stack: Stack, ours: None, busy: Gated, has_ended: bool
+    stack: Stack, ours: None, busy: Gated
 ) -> None:
     process = begin(stack, "remove", NAME)
     eventually(lambda: state_of(stack, f"worker-{NAME}") == "waiting-idle", "the worker on its way out", 150)
     kill_flow(stack)
     assert end(stack, process, "remove", NAME).status == 1
     assert is_paused_by_us(stack) and NAME not in listed(stack)
-    if has_ended:
-        busy.open()
-        eventually(lambda: not of_the_worker(stack), "the end of the worker", 60)
-        workers(stack, "remove", NAME)
-    else:
-        again = after(stack, "pools and probes", "remove", NAME)
-        still_paused = is_paused_by_us(stack)
-        busy.open()
-        done = end(stack, again, "remove", NAME)
-        assert done.status == 0 and still_paused, done.output  # what is on its way out was given nothing more
+    again = after(stack, "pools and probes", "remove", NAME)
+    still_paused = is_paused_by_us(stack)
+    busy.open()
+    done = end(stack, again, "remove", NAME)
+    assert done.status == 0 and still_paused, done.output  # what is on its way out was given nothing more
     require_well(stack)
     assert not of_the_worker(stack)
     refused = end(stack, begin(stack, "remove", NAME), "remove")
     assert refused.status == 2 and f"there is no worker '{NAME}'" in refused.stderr
-
-
-@pytest.mark.rare
-def test_a_removal_killed_at_every_step_is_finished_by_the_same_command(stack: Stack, ours: None) -> None:
-    for step in STEPS[:4]:
-        killed_after(stack, step, "remove", NAME)
-    killed_after(stack, "drain and change", "remove", NAME)  # from here on there is no such worker any more
-    require_well(stack)
-    assert not of_the_worker(stack)
-    assert end(stack, begin(stack, "remove", NAME), "remove").status == 2
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,19 @@ from blocks.agent.files import write_atomically
 from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD
 from blocks.postgres.programs import DATABASE, OWNER
 from tests.fake_agent import Behaviour, behave
-from tests.kills.killing import Ended, carried_out
+from tests.kills.killing import NEVER, Ended, Kill, carried_out
 from tests.kills.verbs import require_in_line
-from tests.kills.world import REVISION, World, bring
+from tests.kills.world import REVISION, World, bring, inside
 from tests.postgres import Cluster, running_cluster
 from tests.prefect_server import running_server
 
 VERSION = "3.8.8"
-FEWEST = 5
+FEWEST = 4
 """Boundaries that any action has."""
 MOST = 200
 """More than any action has boundaries: one that never comes to its end must not be killed for ever."""
+REHEARSAL = """/bin/sh -c 'echo "{\\"old_serves\\": true}"'"""
+"""Stands for the rehearsal: the old server lives on the new schema."""
 SCHEMA = (
     "CREATE TABLE alembic_version (version_num text NOT NULL)",
     "CREATE TABLE variable (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text)",
@@ -46,25 +48,44 @@ class Trials:
     cluster: Cluster
     log: Path
 
-    def do(self, action: Callable[..., None], *arguments: Any, kill_at: int = 0) -> Ended:
-        return carried_out(action, self.world, *arguments, home=self.world.home, log=self.log, kill_at=kill_at)
+    def do(self, action: Callable[..., None], *arguments: Any, kill: Kill = NEVER) -> Ended:
+        return carried_out(inside, action, self.world, *arguments, home=self.world.home, log=self.log, kill=kill)
 
     def require(self, action: Callable[..., None], *arguments: Any) -> Ended:
         done = self.do(action, *arguments)
         assert done.status == 0, done.text
         return done
 
+    def behave(self, *busy: str) -> None:
+        """Have the host behave from now on.
+
+        Args:
+            busy: Services on which a flow runs.
+        """
+        url = self.cluster.url(DATABASE).replace("+asyncpg", "")
+        migration = f"{sys.executable} {Path(__file__).with_name('stand_in_migration.py')} {url}"
+        jobs = {"migrate": migration, "rehearse": REHEARSAL}
+        behave(self.world.home, Behaviour(jobs=jobs, busy=busy))
+
     def sql(self, statement: str, database: str = DATABASE) -> list[list[Any]]:
         return [list(row) for row in self.cluster.execute(statement, database)]
 
-    def killed(self, action: Callable[..., None], *arguments: Any) -> Iterator[Ended]:
-        """Carry it out, killed before its first boundary, then before its second, until it comes to its end.
 
-        After each kill the test goes on from there, and puts all back for the next one. SELFHOST_TESTS_EVERY leaves out
-        all but every Nth boundary.
-        """
-        for number in range(1, MOST, int(os.environ.get("SELFHOST_TESTS_EVERY", "1"))):
-            done = self.do(action, *arguments, kill_at=number)
+@dataclass(frozen=True)
+class Killed:
+    """Carries an action out, killed before its first boundary, then before its second, until it comes to its end.
+
+    After each kill the test goes on from there, and puts all back for the next one. An argument that can be called is
+    asked with the kill's number.
+    """
+
+    trials: Trials
+    commits_alone: bool
+
+    def __call__(self, action: Callable[..., None], *arguments: Any) -> Iterator[Ended]:
+        for number in range(1, MOST):
+            asked = [each(number) if callable(each) else each for each in arguments]
+            done = self.trials.do(action, *asked, kill=Kill(number, self.commits_alone))
             if not done.is_killed:
                 assert done.status == 0, done.text
                 assert number > FEWEST, "hardly anything was watched"
@@ -72,6 +93,17 @@ class Trials:
             print(f"killed before {done.boundaries[-1]}")
             yield done
         raise AssertionError(f"{action.__name__} does not come to its end")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(True, id="either side of each commit point"),
+        pytest.param(False, id="at every boundary", marks=pytest.mark.rare),
+    ]
+)
+def killed(trials: Trials, request: pytest.FixtureRequest) -> Killed:
+    """All kills of an action; CI has those at its commit points."""
+    return Killed(trials, request.param)
 
 
 @pytest.fixture(scope="package")
@@ -92,9 +124,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
             made = Trials(World(home, f"kil-{secrets.token_hex(4)}", server, cluster.port), cluster, log)
             try:
                 made.require(bring, VERSION)
-                url = cluster.url(DATABASE).replace("+asyncpg", "")
-                migration = f"{sys.executable} {Path(__file__).with_name('stand_in_migration.py')} {url}"
-                behave(home, Behaviour(jobs={"migrate": migration}))
+                made.behave()
                 for table in SCHEMA:
                     made.sql(table)
                     made.sql(f"ALTER TABLE {table.split()[2]} OWNER TO {OWNER}")

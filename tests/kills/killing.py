@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 ACTION_SECONDS = 120.0
-PRELOADED = ("asyncpg", "prefect.flows", "tests.kills.world", "tests.kills.verbs")
+PRELOADED = ("asyncpg", "prefect.flows", "tests.kills.verbs")
 PROGRAMS = ("psql", "pg_dump", "pg_restore", "python", "python3")
 READS = re.compile(r"/(filter|count|paginate|history|flow_run_counts|get_scheduled_flow_runs|logs|events|set_state)/?$")
 """Ends of paths that are posted to and change nothing of a stack."""
 OF_RUNS = re.compile(r"^/api/(flows|flow_runs|task_runs|artifacts|logs|block_types|block_schemas|events)(/|$)")
 """What Prefect itself tells of the run; nothing of a stack depends on it."""
+COMMITS = re.compile(r"os\.rename /(store/ledger/wanted|agent/spec\.json|restoring)$|SQL ALTER DATABASE .* RENAME")
+"""Boundaries after which the next run finds another stack: what is wanted, what runs on the host, its database."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,26 @@ def _forks() -> ForkServerContext:
     return _context
 
 
-def carried_out(action: Callable[..., None], *arguments: Any, home: Path, log: Path, kill_at: int = 0) -> Ended:
-    """Carry an action out in another process; with `kill_at`, kill it right before that boundary, counted from 1."""
+@dataclass(frozen=True)
+class Kill:
+    """Where an action is killed: right before that boundary, counted from 1.
+
+    Attributes:
+        commits_alone: Count only commit points and the boundary after each of them, so that there is a kill on either
+            side of each.
+    """
+
+    at: int
+    commits_alone: bool = False
+
+
+NEVER = Kill(0)
+
+
+def carried_out(action: Callable[..., None], *arguments: Any, home: Path, log: Path, kill: Kill = NEVER) -> Ended:
+    """Carry an action out in another process, and kill it there."""
     log.unlink(missing_ok=True)
-    process = _forks().Process(target=_main, args=(action, arguments, home, log, kill_at))
+    process = _forks().Process(target=_main, args=(action, arguments, home, log, kill))
     process.start()
     process.join(ACTION_SECONDS)
     if process.is_alive():
@@ -69,12 +87,12 @@ def carried_out(action: Callable[..., None], *arguments: Any, home: Path, log: P
     return Ended(process.exitcode or 0, passed, "\n".join(line for line in lines if not line.startswith("> ")))
 
 
-def _main(action: Callable[..., None], arguments: Sequence[Any], home: Path, log: Path, kill_at: int) -> None:
+def _main(action: Callable[..., None], arguments: Sequence[Any], home: Path, log: Path, kill: Kill) -> None:
     status = 0
     with log.open("w", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-        _Boundaries(home, kill_at).watch()
+        _Boundaries(home, kill).watch()
         try:
             action(*arguments)
         except BaseException:  # noqa: BLE001 (told to the parent, whatever it is)
@@ -87,8 +105,8 @@ def _main(action: Callable[..., None], arguments: Sequence[Any], home: Path, log
 class _Boundaries:
     """Counts them as they come, and ends this process at the one that was asked for."""
 
-    def __init__(self, home: Path, kill_at: int) -> None:
-        self._home, self._kill_at, self._count = str(home), kill_at, 0
+    def __init__(self, home: Path, kill: Kill) -> None:
+        self._home, self._kill, self._count, self._after_commit = str(home), kill, 0, False
 
     def watch(self) -> None:
         sys.addaudithook(self._on_event)
@@ -133,8 +151,10 @@ class _Boundaries:
         return passed
 
     def _pass(self, what: str) -> None:
-        self._count += 1
+        is_commit = bool(COMMITS.match(what))
+        self._count += is_commit or self._after_commit or not self._kill.commits_alone
+        self._after_commit = is_commit
         os.write(1, f"> {what}\n".encode())
-        if self._count == self._kill_at:
+        if self._count == self._kill.at:
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)  # the signal comes in this moment

