@@ -15,6 +15,8 @@ class Versioned:
 
     content: bytes
     generation: int
+    age: float = 0.0
+    """Seconds since it was written, by the store's own clock: those of whoever wrote and reads it may be wrong."""
 
 
 class ObjectStore(Port, ABC):

@@ -1,7 +1,8 @@
 """Requests to a stack's host, its answers, and what it reports: objects of the stack's ledger.
 
-Whoever is outside writes one request at a time; the host carries it out and answers. An identifier that has an answer
-is never carried out again, so that a host which was made anew does not replay an old request.
+Whoever is outside writes one request at a time; one process of the host takes it, carries it out and answers. A request
+that was taken, or has an answer, is never carried out again, so that a host which was made anew replays nothing; nor is
+one whose time to be taken is over, such as one that lay there while the host was away. Its age is by the store's clock.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import contextlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from blocks import errors
+from blocks.agent import processes
 from blocks.agent.spec import HostStatus, InvalidSpec, from_json, to_json
-from blocks.errors import Conflict, SelfhostError
-from blocks.object_store import ObjectStore
+from blocks.errors import Blocked, Conflict, NotReady, SelfhostError
+from blocks.object_store import ObjectStore, Versioned
 
 INBOX, ANSWERS, STATUS = "ledger/inbox", "ledger/answers/", "ledger/status"
+TAKE_SECONDS = 60.0
+"""Time a host gets to take a request: it looks every few seconds. Afterwards its asker may be gone: it is refused."""
+ANSWER_SECONDS = 3600.0
+"""Time a host gets to answer one it has taken, where its asker says no other: it may install by a slow line."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,12 @@ class Request:
     arguments: Mapping[str, Any]
     number: int
     """Fencing number of the asker's lease; 0 where it has none, so that only what changes nothing is carried out."""
+    stack: str = ""
+    """Identity of the stack it is for; empty where that had none yet."""
+    seconds: float = ANSWER_SECONDS
+    """Time the host gets to answer, once it has taken it."""
+    taken: Mapping[str, Any] = field(default_factory=dict)
+    """The host's process that carries it out; empty until one does."""
 
 
 class Requests:
@@ -38,12 +50,21 @@ class Requests:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    def ask(self, verb: str, arguments: Mapping[str, Any], number: int = 0) -> Request:
+    def ask(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        number: int = 0,
+        stack: str = "",
+        seconds: float = ANSWER_SECONDS,
+    ) -> Request:
         """Put a request into the inbox.
 
         Args:
             number: Fencing number of the lease which the asker holds. What is there without an answer is then of a
                 holder that is dead, and gives way.
+            stack: Identity of the stack it is for.
+            seconds: Time the host gets to answer, once it has taken it.
 
         Raises:
             Conflict: another request waits for its answer.
@@ -51,25 +72,81 @@ class Requests:
         found, waiting = self._objects.read(INBOX), self.inbox()
         if waiting is not None and not number:
             raise Conflict(f"the host is asked to {waiting.verb} at this moment", "wait for it")
-        request = Request(uuid.uuid4().hex, verb, arguments, number)
+        request = Request(uuid.uuid4().hex, verb, arguments, number, stack, seconds)
         self._objects.write(INBOX, _text(asdict(request)), if_generation=found.generation if found else 0)
         for left in self._objects.listing(ANSWERS):  # of requests which nobody can find any more
             self._objects.remove(left)
         return request
 
     def inbox(self) -> Request | None:
-        """The request that waits for its answer; None where none does."""
+        """The request that waits for its answer; None where none does, or its time is over."""
         found = self._objects.read(INBOX)
+        request = self._unanswered(found)
+        return request if request and found and found.age <= _seconds(request) else None
+
+    def take(self, stack: str) -> Request | None:
+        """Take the request that waits, for this process alone to carry it out; None where there is none. The host does.
+
+        What is not to be carried out any more is answered with the reason: its time is over, it is another stack's, or
+        the process that had taken it has died.
+
+        Args:
+            stack: Identity of the host's stack.
+        """
+        found = self._objects.read(INBOX)
+        request = self._unanswered(found)
+        if request is None or found is None:
+            return None
+        refusal = _refusal(request, found.age, stack)
+        if refusal is not None:
+            self.answer(request, refusal)
+            return None
+        if request.taken:
+            return None  # another process is at it
+        taken = replace(request, taken=processes.current()._asdict())
+        with contextlib.suppress(Conflict):  # another was quicker, or its asker has put a newer one there
+            self._objects.write(INBOX, _text(asdict(taken)), if_generation=found.generation)
+            return taken
+        return None
+
+    def _unanswered(self, found: Versioned | None) -> Request | None:
+        """A request which has no answer; a damaged one is nobody's."""
         with contextlib.suppress(ValueError, TypeError):
             request = Request(**json.loads(found.content)) if found else None
             return request if request and self._objects.read(ANSWERS + request.id) is None else None
-        return None  # a damaged one is nobody's
+        return None
 
-    def answer(self, request: Request, outcome: Mapping[str, Any] | SelfhostError) -> None:
-        """Say what came of a request, or why nothing did; the first answer counts."""
+    def answer(self, request: Request, outcome: Mapping[str, Any] | SelfhostError) -> bool:
+        """Say what came of a request, or why nothing did; the first answer counts. False where this is not the first,
+        as the asker has given up."""
         told = {"error": errors.as_data(outcome)} if isinstance(outcome, SelfhostError) else {"answer": outcome}
-        with contextlib.suppress(Conflict):
+        try:
             self._objects.write(ANSWERS + request.id, _text(told), if_generation=0)
+        except Conflict:
+            return False
+        return True
+
+    def give_up(self, request: Request) -> Mapping[str, Any]:
+        """The asker waits no longer: what was not taken is never carried out, and what comes of the rest is not read.
+
+        Returns:
+            The answer, where it came at that very moment.
+
+        Raises:
+            NotReady: there is none; the text says whether the host is still at it.
+            SelfhostError: what kept the host from it, as `answer_to`.
+        """
+        found = self._objects.read(INBOX)
+        there = self._unanswered(found)
+        is_taken = there is not None and there.id == request.id and bool(there.taken)
+        what = f"the host has not {'answered' if is_taken else 'taken up'} {request.verb} in time"
+        hint = "it may still carry it out: run the same command again" if is_taken else "see whether the machine runs"
+        given_up = NotReady(what, hint)
+        self.answer(request, given_up)
+        answer = self.answer_to(request)
+        if answer is None:
+            raise given_up
+        return answer
 
     def answer_to(self, request: Request) -> Mapping[str, Any] | None:
         """The answer to a request; None where there is none yet.
@@ -96,6 +173,24 @@ class Requests:
         with contextlib.suppress(InvalidSpec, UnicodeDecodeError):
             return from_json(HostStatus, found.content.decode()) if found else None
         return None
+
+
+def _seconds(request: Request) -> float:
+    """How old a request may become as it is: from its asking to its taking, or from there to its answer."""
+    return request.seconds if request.taken else TAKE_SECONDS
+
+
+def _refusal(request: Request, age: float, stack: str) -> SelfhostError | None:
+    """Why a request is not carried out, or not any more. Pure but for a look at the process that had taken it."""
+    if request.stack and request.stack != stack:
+        what = f"{request.verb} was asked of the stack {request.stack}, and this host is of {stack or 'none'}"
+        return Blocked(what, "nothing was changed; the store may have been another stack's")
+    if request.taken and not processes.is_alive(processes.from_data(dict(request.taken))):
+        return NotReady(f"the host was interrupted in the midst of {request.verb}", "run the same command again")
+    if not request.taken and age > TAKE_SECONDS:
+        what = f"{request.verb} was asked for {age:.0f} s ago, and is not begun after {TAKE_SECONDS:.0f}"
+        return NotReady(what, "nothing was changed; run the same command again")
+    return None
 
 
 def _text(data: Mapping[str, Any]) -> bytes:

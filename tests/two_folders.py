@@ -71,12 +71,10 @@ class TwoFolders(Machine):
             raise NotReady(f"there is no machine at {self.root} yet")
         requests, ledger = Requests(self.objects), Ledger(self.objects)
         number = ledger.require_lease() if verb in verbs.NEED_LEASE else 0
-        request = requests.ask(verb, arguments, number)
+        request = requests.ask(verb, arguments, number, ledger.id)
         self._on_host("-m", "flows.cli", "carry-out", "--home", str(self.root))
         answer = requests.answer_to(request)
-        if answer is None:
-            raise NotReady(f"the host has not answered {verb}")
-        return answer
+        return requests.give_up(request) if answer is None else answer
 
     def observe(self) -> HostStatus | None:
         if not self.root.exists():

@@ -66,7 +66,8 @@ class LocalObjectStore(ObjectStore):
     def read(self, key: str) -> Versioned | None:
         try:
             with self._path(key).open("rb") as file:
-                return Versioned(file.read(), os.fstat(file.fileno()).st_mtime_ns)
+                written = os.fstat(file.fileno()).st_mtime_ns
+                return Versioned(file.read(), written, max(0.0, (time.time_ns() - written) / 1e9))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
         except PermissionError as error:

@@ -11,7 +11,7 @@ from blocks.host.home import Home
 from blocks.host.host import Host
 from blocks.ledger import Ledger
 from blocks.requests import Request
-from flows.cli import launch
+from flows.cli import launch, terminal
 from flows.cli.where import HERE, Where, app
 
 
@@ -21,9 +21,9 @@ def carry_out(*, where: Where = HERE) -> None:
     home = where.there()
     launch.silence_prefect()
     ledger, requests = ledgers.of(home), ledgers.requests(home)
-    request = requests.inbox()
-    if request is not None:
-        requests.answer(request, _outcome(home, ledger, request))
+    request = requests.take(ledger.id)
+    if request is not None and not requests.answer(request, _outcome(home, ledger, request)):
+        terminal.err_line(f"{request.verb} was answered too late: whoever had asked for it has given up")
     seen = Host(home).observe()
     if seen is not None:
         requests.write_status(seen)

@@ -198,6 +198,22 @@ def test_each_write_has_a_greater_generation_also_after_a_removal(store: ObjectS
     assert seen == sorted(set(seen))
 
 
+def test_an_object_grows_older_until_it_is_written_again(store: ObjectStore) -> None:
+    def age() -> float:
+        found = store.read("key")
+        assert found is not None
+        return found.age
+
+    began = time.monotonic()
+    generation = store.write("key", b"1", if_generation=0)
+    first = age()
+    time.sleep(0.1)
+    second = age()
+    assert 0 <= first < second <= time.monotonic() - began + 2  # a file system may round its times
+    store.write("key", b"2", if_generation=generation)
+    assert age() <= second
+
+
 def test_another_generation_is_a_conflict_and_changes_nothing(store: ObjectStore) -> None:
     first = store.write("key", b"1", if_generation=0)
     second = store.write("key", b"2", if_generation=first)
