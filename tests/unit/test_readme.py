@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -224,6 +225,18 @@ def test_every_path_of_the_map_exists() -> None:
     paths = [line.split()[0] for line in tree.splitlines()]
     assert len(paths) > 20
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_the_drawing_of_imports_is_what_the_linter_holds() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    held = [{each.strip().removeprefix("blocks.") for each in layer.split("|")} for layer in contracts[0]["layers"]]
+    (drawing,) = fenced(BLOCKS, "layers")
+    drawn = [{name for line in part.splitlines() for name in line.split("│")[0].split()} for part in drawing.split("▼")]
+    assert drawn == held
+    modules = {
+        path.stem for path in (ROOT / "blocks").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert modules - {"__init__"} == set.union(*drawn) - {"flows"}
 
 
 @pytest.mark.parametrize("page", PAGES)
