@@ -110,7 +110,7 @@ def run_job(
     lines = status.output.strip().splitlines()
     last = lines[-1] if lines else "it said nothing"
     if status.state != "succeeded":
-        log = stack.host.log(f"job-{job.name}")
+        log = stack.host.logs().file(f"job-{job.name}")
         raise Blocked(f"{job.name} failed with exit status {status.exit_status}: {last}", f"{log} says more")
     return dict(json.loads(last))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,10 +15,14 @@ from typing import Any
 from blocks.agent.config import AgentConfig, Layout
 from blocks.agent.files import write_atomically
 from blocks.agent.spec import HostSpec, HostStatus, Service, ServiceStatus, from_json, to_json
+from blocks.host import service_manager
 from blocks.host.bundle import build_agent
 
 PATIENCE = 20.0
 """Seconds until a wait is given up; nothing is asserted about how long things take."""
+
+SYSTEMD = service_manager.BOOTED.is_dir() and os.geteuid() == 0
+"""Whether the services of these tests are units: in a machine of the lab. Elsewhere Circus runs them."""
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(10_000)"
 
@@ -51,7 +56,8 @@ class Host:
         (home / "store" / "sha256").mkdir(parents=True)
         self.generation = 0
         write_atomically(self.layout.archive, build_agent(), 0o700)
-        config = AgentConfig(str(home), "circus", circus_python=sys.executable)
+        manager: Any = "systemd" if SYSTEMD else "circus"
+        config = AgentConfig(str(home), manager, circus_python=sys.executable, units=f"selfhost-{home.name}-")
         write_atomically(self.layout.config, to_json(config).encode(), 0o600)
 
     def agent(self, command: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import processes
-from .config import InvalidConfig, Layout, load_config
+from .config import AgentConfig, InvalidConfig, Layout, load_config
 from .daemon import AlreadyRunning, Daemon, lock_home, make_service_manager, sha256_of, write_identity
 from .files import open_log, write_atomically
 from .jobs import Jobs
@@ -22,10 +22,13 @@ from .records import read_data
 from .reporting import stopped_status
 from .service_manager import ServiceManagerFailed
 from .spec import HostStatus, InvalidSpec, from_json, to_json
+from .systemd import control, units
 
 START_TIMEOUT = 20.0
 END_TIMEOUT = 5.0
 LOG_BYTES = 5_000_000
+REACH = "reach.json"
+"""In HOME/agent, of `blocks.host.reach`: the variables by which uv reaches an index."""
 
 
 class CommandFailed(Exception):
@@ -59,6 +62,8 @@ def main(arguments: list[str]) -> int:
 def _run(layout: Layout) -> None:
     config = load_config(layout.home)
     layout.make()
+    if config.manager == "systemd":  # which starts it with an environment of its own
+        os.environ.update(read_data(str(layout.agent / REACH)))
     descriptor = lock_home(layout)
     digest = sha256_of(_archive())
     write_identity(descriptor, digest)
@@ -66,19 +71,21 @@ def _run(layout: Layout) -> None:
 
 
 def _start(layout: Layout) -> None:
-    load_config(layout.home)
+    config = load_config(layout.home)
     layout.make()
     running = _running_agent(layout)
     if running is not None and _sha256_of_running(layout) != sha256_of(_archive()):
         processes.end(running, signal.SIGTERM, END_TIMEOUT)
         running = None
-    record = running or _spawn(layout)
+    record = _supervised(config, layout, running) if config.manager == "systemd" else running or _spawn(layout)
     sys.stdout.write(f"{record.pid}\n")
 
 
 def _stop(layout: Layout) -> None:
     config = load_config(layout.home)
     layout.make()
+    if config.manager == "systemd":
+        control.remove_agent(config)
     running = _running_agent(layout)
     if running is not None:
         processes.end(running, signal.SIGTERM, END_TIMEOUT)
@@ -120,20 +127,28 @@ def _spawn(layout: Layout) -> ProcessRecord:
             cwd="/",
             env=environment,
         )
-    return _wait_started(layout, child)
+    return _wait_started(layout, lambda: child.poll() is None, f"see {log_path}")
 
 
-def _wait_started(layout: Layout, child: subprocess.Popen[bytes]) -> ProcessRecord:
-    """Wait until some agent has the home: the child, or one that was quicker."""
+def _supervised(config: AgentConfig, layout: Layout, running: ProcessRecord | None) -> ProcessRecord:
+    """Have systemd run the agent, now and after each boot."""
+    if not control.ensure_agent(config, _wrapper()) and running is not None:
+        return running
+    control.systemctl("restart", units.agent_name(config))
+    return _wait_started(layout, lambda: True, f"see journalctl -u {units.agent_name(config)}")
+
+
+def _wait_started(layout: Layout, may_come: Callable[[], bool], hint: str) -> ProcessRecord:
+    """Wait until some agent has the home: the one just started, or one that was quicker."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         running = _running_agent(layout)
         if running is not None:
             return running
-        if child.poll() is not None:
+        if not may_come():
             break
         time.sleep(0.02)
-    raise CommandFailed(f"the agent did not start; see {layout.log('agent')}")
+    raise CommandFailed(f"the agent did not start; {hint}")
 
 
 def _running_agent(layout: Layout) -> ProcessRecord | None:

@@ -30,6 +30,8 @@ class AgentConfig:
     """The service manager that holds sockets and restarts services."""
     circus_python: str = ""
     """An interpreter which has circus installed; needed where `manager` is `circus`."""
+    units: str = ""
+    """How the names of all units of this home begin, such as `selfhost-main-`; needed where `manager` is `systemd`."""
     store: str = ""
     """Folder of artifacts, as `sha256/<digits>` below it; empty for HOME/store."""
     secrets: str = ""
@@ -150,7 +152,7 @@ def _fault(config: AgentConfig, home: Path) -> str:
     if Path(config.home) != home:
         return f"$.home: is of {config.home}, not of {home}"
     if config.manager != "circus":
-        return ""
+        return "" if config.units else "$.units: expected how the names of units begin"
     bad = sorted(set(config.home) & set(UNQUOTABLE))
     if bad:
         return f"$.home: Circus cannot handle {bad[0]!r} in a path; choose another home"

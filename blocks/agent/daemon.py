@@ -42,7 +42,6 @@ BUSY_FOR = 30.0
 """Seconds without any change after which even an unfinished converge is looked at less often."""
 
 STATUS_INTERVAL = 25.0
-_LOG_TAIL = 600
 
 
 class AlreadyRunning(Exception):
@@ -92,10 +91,11 @@ class Daemon:
     def __init__(self, config: AgentConfig, layout: Layout, wrapper: Sequence[str], sha256: str) -> None:
         self._layout = layout
         self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._manager = make_service_manager(config, layout, wrapper)
         self._convergence = Convergence(
             config,
             layout,
-            make_service_manager(config, layout, wrapper),
+            self._manager,
             Jobs(config, layout, wrapper),
             self._wake,
         )
@@ -266,9 +266,8 @@ class Daemon:
         return dict(self._reports)
 
     def _last_lines(self, findings: Findings) -> dict[str, str]:
-        return {
-            name: _tail(self._layout.log(name)) for name, watch in findings.watches.items() if watch.state == "failed"
-        }
+        failed = (name for name, watch in findings.watches.items() if watch.state == "failed")
+        return {name: self._manager.last_words(name) for name in failed}
 
 
 def _log(line: str) -> None:
@@ -276,14 +275,3 @@ def _log(line: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         sys.stderr.flush()
-
-
-def _tail(path: Path) -> str:
-    """The last lines of a log, as one line."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_TAIL))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return " | ".join(text.strip().splitlines()[-3:])

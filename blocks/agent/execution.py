@@ -78,19 +78,10 @@ def run_locked(home: str, name: str) -> NoReturn:
     become(definition, {}, descriptor)
 
 
-def run_unit() -> NoReturn:
-    """Become the service of the systemd unit this was started by: its definition and secrets are credentials
-    (the unit's user could read neither by itself), its sockets are on 3, 4, … already."""
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    definition = read_data(f"{credentials}/definition")
-    if not definition:
-        raise CannotStart("the unit has no definition among its credentials")
-    secrets = definition["secrets"].items()
-    given = {variable: f"{credentials}/{os.path.basename(path)}" for variable, path in secrets}  # noqa: PTH119
-    names = list(filter(None, os.environ.get("LISTEN_FDNAMES", "").split(":")))
-    sockets = {name: FIRST_SOCKET + index for index, name in enumerate(names)}
-    reset_dispositions()
-    become({**definition, "secrets": given, "user": ""}, sockets)
+def sockets_of_unit() -> dict[str, int]:
+    """The sockets that systemd has handed over, by name: on 3, 4, … (sd_listen_fds(3))."""
+    names = filter(None, os.environ.get("LISTEN_FDNAMES", "").split(":"))
+    return {name: FIRST_SOCKET + index for index, name in enumerate(names)}
 
 
 def _close_others(wanted: set[int]) -> None:
@@ -151,7 +142,7 @@ def main(arguments: list[str]) -> NoReturn:
         if kind == "locked":
             run_locked(home, name)
         if kind == "unit":
-            run_unit()
+            run_service(home, name, sockets_of_unit())
         from .job_runner import run_job
 
         sys.exit(run_job(home, name))

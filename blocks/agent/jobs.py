@@ -14,6 +14,7 @@ from .definitions import job_definition
 from .files import write_atomically
 from .records import read_data, write_data
 from .spec import Job, JobStatus, from_json
+from .systemd import control
 
 HISTORY = 500
 """Ended runs that are remembered; the oldest are dropped. A run is never repeated while it is remembered."""
@@ -40,8 +41,9 @@ class Jobs:
         for ended in [key for key in self._runners if key[0] == job.name]:
             del self._runners[ended]  # of a run that a later spec did not list any more: nobody collected it
         write_data(f"{self._layout.job_runs}/{job.name}.json", job_definition(job, self._config))
+        apart = control.apart(self._config, job.name) if self._config.manager == "systemd" else []
         self._runners[job.name, job.run] = subprocess.Popen(
-            [*self._wrapper, "exec", str(self._layout.home), "job", job.name],
+            [*apart, *self._wrapper, "exec", str(self._layout.home), "job", job.name],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

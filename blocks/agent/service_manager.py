@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -57,6 +58,9 @@ class ServiceManager(Protocol):
     def forget(self, name: str) -> None:
         """Drop what is left of a removed service, once nothing of it runs."""
 
+    def last_words(self, name: str) -> str:
+        """What a service logged last, as one line; empty where it said nothing."""
+
     def stop_all(self) -> None:
         """End all services, level by level, then the manager's own part. Waits."""
 
@@ -67,3 +71,15 @@ def stop_levels(known: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     for name, definition in known.items():
         levels.setdefault(definition.get("stop_level", 0), []).append(name)
     return [levels[level] for level in sorted(levels)]
+
+
+def reason_taken(host: str, port: int) -> str:
+    """Why the port cannot be listened on, or nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return f"cannot listen on {host}:{port}: {error.strerror}"
+    return ""

@@ -26,6 +26,7 @@ from blocks.host.disused import Disused
 from blocks.host.home import Home
 from blocks.host.interpreter import base_python, ensure_uv
 from blocks.host.restore_record import RestoreFolder
+from blocks.host.service_manager import Logs
 from blocks.waiting import wait_until
 
 INSTALL_SECONDS = 1800.0
@@ -94,7 +95,7 @@ class Host:
             f"the host agent taking up generation {generation}",
             timeout=INSTALL_SECONDS,
             every=0.05,
-            hint=f"see {self.log('agent')}",
+            hint=self.logs().hint("agent"),
         )
 
     def has_taken_up(self, generation: int) -> bool:
@@ -167,7 +168,7 @@ class Host:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_AGENT)}
         done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment | self.reach())
         if done.returncode:
-            raise Blocked(f"host agent {verb}: {done.stderr.strip()}", f"see {self.log('agent')}")
+            raise Blocked(f"host agent {verb}: {done.stderr.strip()}", self.logs().hint("agent"))
 
     def reach(self) -> dict[str, str]:
         """Variables by which uv reaches an index, see `blocks.host.reach`."""
@@ -195,8 +196,8 @@ class Host:
         except NotReady as error:
             seen = self.observe()
             unready = [each.name for each in (seen.services if seen else ()) if each.state not in SERVES]
-            said = [f"{name} said last: {self._last_line(name)}" for name in unready]
-            hint = f"selfhost logs {unready[0]}" if unready else f"see {self.log('agent')}"
+            said = [f"{name} said last: {self.logs().last_line(name)}" for name in unready]
+            hint = f"selfhost logs {unready[0]}" if unready else self.logs().hint("agent")
             raise NotReady("; ".join([error.what, *said]), hint) from error
 
     def _ready(self, generation: int) -> HostStatus:
@@ -312,21 +313,9 @@ class Host:
         """Free disk where the stack lies."""
         return shutil.disk_usage(self.home.root).free
 
-    def logs(self) -> list[str]:
-        """Services, jobs and the agent, as far as they have a log."""
-        return sorted(each.stem for each in self.home.logs.glob("*.log"))
-
-    def log(self, service: str) -> Path:
-        """The log of a service, of the agent (`agent`) or of a job (`job-NAME`), written or not."""
-        return self.home.logs / f"{service}.log"
-
-    def _last_line(self, service: str) -> str:
-        """The last line of a service's log that says something."""
-        try:
-            lines = self.log(service).read_text("utf-8", errors="replace").split("\n")
-        except FileNotFoundError:
-            return "nothing"
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "nothing")
+    def logs(self) -> Logs:
+        """What services, jobs and the agent have said."""
+        return Logs(self.home)
 
     def disused(self, listed: Iterable[Release]) -> Disused:
         """Releases that neither these, nor what the host was given, nor any process needs; the lease is held.

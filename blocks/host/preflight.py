@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import socket
@@ -13,6 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from blocks.agent import processes
+from blocks.agent.records import read_data
 from blocks.agent.spec import HostSpec, InvalidSpec, from_json
 from blocks.host import home as home_folder
 from blocks.host import interpreter, system_user
@@ -39,10 +39,7 @@ def faults(home: Home, stack: str, ports: Mapping[str, tuple[str, int]], users: 
 
 def _is_ours_running(home: Home) -> bool:
     """Whether this stack's own services hold its ports."""
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads((home.run / "circusd.pid").read_text("utf-8"))
-        return processes.is_alive(processes.from_data(record))
-    return False
+    return any(processes.is_alive(processes.from_data(read_data(str(each)))) for each in home.run.glob("*.pid"))
 
 
 def _held_ports(home: Home, wanted: Collection[int]) -> set[int]:

@@ -7,7 +7,6 @@ home. Those which concern the host alone are here, without Prefect; those of the
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from blocks.errors import WrongCall
 from blocks.host.home import Home
 from blocks.host.host import START_SECONDS, Host
+from blocks.host.service_manager import Logs
 
 Answer = dict[str, Any]
 
@@ -81,7 +81,7 @@ def idle(home: Home, timeout: float) -> Answer:
 
 def logs(home: Home) -> Answer:
     """What has a log: `names`."""
-    return {"names": Host(home).logs()}
+    return {"names": Logs(home).names()}
 
 
 def log(home: Home, service: str, lines: int) -> Answer:
@@ -90,8 +90,7 @@ def log(home: Home, service: str, lines: int) -> Answer:
     Raises:
         WrongCall: there is no such log.
     """
-    host = Host(home)
-    if service not in host.logs():
-        raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(host.logs())}")
-    with host.log(service).open(encoding="utf-8", errors="replace") as file:
-        return {"lines": [each.rstrip("\n") for each in deque(file, lines)]}
+    found = Logs(home)
+    if service not in found.names():
+        raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(found.names())}")
+    return {"lines": found.lines(service, lines)}

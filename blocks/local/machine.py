@@ -1,4 +1,4 @@
-"""This machine: a home folder converged by the host agent through Circus."""
+"""This machine: a home folder converged by the host agent, through Circus or systemd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blocks.agent.files import make_folders, write_atomically
 from blocks.agent.spec import HostStatus, to_json
 from blocks.errors import Blocked
 from blocks.host import home as home_folder
-from blocks.host import verbs
+from blocks.host import service_manager, verbs
 from blocks.host.bundle import build_agent
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.host.host import Host
@@ -44,8 +44,12 @@ class LocalMachine(Machine):
     def host(self) -> Host:
         home = Home(self.root)
         store = "" if home.store == home.root / "store" else str(home.store)
-        agent = AgentConfig(home=str(self.root), manager="circus", circus_python=self.circus_python, store=store)
-        return Host(home, agent)
+        return Host(home, AgentConfig(home=str(self.root), store=store, **self._service_manager(home)))
+
+    def _service_manager(self, home: Home) -> dict[str, Any]:
+        if service_manager.chosen(home) == "systemd":
+            return {"manager": "systemd", "units": service_manager.unit_names(self.stack)}
+        return {"manager": "circus", "circus_python": self.circus_python}
 
     def on_host(self) -> list[Resource]:
         host = self.host()

@@ -18,7 +18,7 @@ from blocks import ledgers, targets
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import secret_files
 from blocks.host.home import Home
-from blocks.host.host import Host
+from blocks.host.service_manager import Logs
 from blocks.lease import Lease
 from blocks.site import here, store, url
 from blocks.spec import SERVER, StackSpec
@@ -258,7 +258,7 @@ def logs(
         return
     last = machine.log(service, lines)  # or it says which there are
     if follow:
-        tail = ["tail", f"--lines={lines}", "--follow=name", str(Host(home).log(service))]
+        tail = Logs(home).following(service, lines)
         os.execvp(tail[0], tail)
     print("\n".join(last))
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from blocks.agent.spec import Condition
 from blocks.errors import SelfhostError, WrongCall
+from blocks.host import service_manager
 from blocks.host.home import Home
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
 from blocks.resource import Change
@@ -168,6 +169,12 @@ def login(home: Home) -> str:
     return f"log in with the whole text of {home.secrets / AUTH_STRING}"
 
 
+def _after_a_reboot(home: Home, command: object) -> str:
+    if service_manager.chosen(home) == "systemd":
+        return f"{command} start     after a stop; a reboot brings it back by itself"
+    return f"{command} start     after a reboot; in your crontab: @reboot {command} start"
+
+
 def done(spec: StackSpec, home: Home) -> None:
     """The last panel of a bootstrap."""
     command = home.root / "bin/selfhost"
@@ -182,7 +189,7 @@ What next
   {command} open      the UI in your browser
   {command} connect   a Prefect profile for this machine, and what others need
   {command} status    whether all is well
-  {command} start     after a reboot; in your crontab: @reboot {command} start"""
+  {_after_a_reboot(home, command)}"""
     out.print(
         Panel(text, title=f"Prefect {spec.prefect_version}, stack {spec.name}", expand=False),
         soft_wrap=False,

@@ -143,7 +143,8 @@ def have_new_code_finish(transition: Transition, wheel: str) -> str:
         timeout=1800.0,
     )
     transition.new.host.apply(rollout.with_job(change.current(transition.new), job))
-    return f"its own code brings the rest in line once this run has ended: {transition.new.host.log('job-bootstrap')}"
+    log = transition.new.host.logs().file("job-bootstrap")
+    return f"its own code brings the rest in line once this run has ended: {log}"
 
 
 def roll_back(transition: Transition) -> str:

@@ -74,9 +74,9 @@ def test_nothing_is_left_to_do_and_all_is_well(outside: Stack, host: Home) -> No
 
 
 def test_its_logs_are_read_from_outside(outside: Stack, host: Home) -> None:
-    assert set(outside.run("logs").stdout.split()) == set(Host(host).logs())
+    assert set(outside.run("logs").stdout.split()) == set(Host(host).logs().names())
     last = outside.run("logs", "agent", "-n", "3").stdout.splitlines()
-    assert last == Host(host).log("agent").read_text().splitlines()[-3:]
+    assert last == Host(host).logs().file("agent").read_text().splitlines()[-3:]
 
 
 def test_a_second_bootstrap_changes_nothing(outside: Stack, host: Home) -> None:

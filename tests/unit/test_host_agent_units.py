@@ -12,7 +12,7 @@ from blocks.agent.circus import ini as circus_ini
 from blocks.agent.config import AgentConfig, Layout
 from blocks.agent.service_manager import ServiceManagerFailed
 from blocks.agent.spec import Service, Socket
-from blocks.agent.systemd.manager import render_service, render_socket, socket_unit_name, unit_name
+from blocks.agent.systemd import units
 
 WEB = Socket("web", "127.0.0.1", 4201)
 BLUE = Service("blue", ("/x",), sockets=("web",), stop_signal="SIGINT", stop_timeout=12.5)
@@ -112,46 +112,73 @@ def test_a_taken_port_leaves_out_what_needs_it() -> None:
     assert circus_ini.without_taken_ports(held, held, lambda host, port: "taken") == (held, {})
 
 
-CONFIG = AgentConfig("/var/lib/selfhost", "systemd", secrets="/run/selfhost/secrets")
+CONFIG = AgentConfig("/var/lib/selfhost", "systemd", units="selfhost-main-")
 
 
 def test_the_units_of_systemd() -> None:
     service = dataclasses.replace(BLUE, user="prefect", secrets={"KEY": "encryption-key"}, after=("plain",))
-    unit = render_service(service, CONFIG, ("/usr/bin/python3", "-I", "-S", "/opt/agent.pyz")).splitlines()
+    text = units.render_service(service, CONFIG, ("/usr/bin/python3", "-I", "-S", "/opt/agent.pyz"))
+    unit = text.splitlines()
     for line in (
-        "ExecStart=/usr/bin/python3 -I -S /opt/agent.pyz exec /var/lib/selfhost unit blue",
+        "# Written by the host agent of /var/lib/selfhost",
+        "ExecStart=!/usr/bin/python3 -I -S /opt/agent.pyz exec /var/lib/selfhost unit blue",
         "Restart=always",
         "User=prefect",
         "NoNewPrivileges=true",
-        "CapabilityBoundingSet=",
-        "LoadCredential=encryption-key:/run/selfhost/secrets/encryption-key",
-        "Sockets=selfhost-web.socket",
-        "NonBlocking=true",
+        "ProtectSystem=strict",
+        "ReadWritePaths=/var/lib/selfhost",
+        "Sockets=selfhost-main-web.socket",
+        "KillMode=mixed",
         "KillSignal=SIGINT",
         "TimeoutStopSec=12.5",
-        "StandardOutput=append:/var/lib/selfhost/logs/blue.log",
-        "After=selfhost-plain.service",
+        "After=selfhost-main-plain.service",
+        "Before=selfhost-main-agent.service",
         "StartLimitIntervalSec=0",
     ):
         assert line in unit
-    socket = render_socket(WEB, (service, PLAIN)).splitlines()
-    for line in ("ListenStream=127.0.0.1:4201", "FileDescriptorName=web", "Service=selfhost-blue.service"):
+    assert "encryption-key" not in text
+    socket = units.render_socket(WEB, CONFIG).splitlines()
+    for line in ("ListenStream=127.0.0.1:4201", "FileDescriptorName=web", "Service=selfhost-main-web.anchor.service"):
         assert line in socket
-    plain = render_service(PLAIN, CONFIG, ("/x",))
+    plain = units.render_service(PLAIN, CONFIG, ("/x",))
     assert "User=" not in plain and "Sockets=" not in plain
 
 
+def test_workers_for_users_flows_share_a_limit_of_memory_and_no_others_have_one() -> None:
+    worker = dataclasses.replace(PLAIN, restart="when-idle")
+    theirs = units.render_service(dataclasses.replace(worker, user="w"), CONFIG, ("/x",))
+    assert "Slice=selfhost-main-workers.slice" in theirs
+    assert "Slice=" not in units.render_service(worker, CONFIG, ("/x",)) + units.render_service(BLUE, CONFIG, ("/x",))
+    assert "MemoryMax=60%" in units.render_workers_slice(CONFIG)
+
+
+def test_a_home_below_home_folders_stays_open_to_its_services() -> None:
+    service = dataclasses.replace(PLAIN, user="u")
+    at_home = dataclasses.replace(CONFIG, home="/home/me/x")
+    assert "ProtectHome" in units.render_service(service, CONFIG, ("/x",))
+    assert "ProtectHome" not in units.render_service(service, at_home, ("/x",))
+    assert "ProtectHome" not in units.render_service(service, CONFIG, ("/root/bin/python",))
+    in_tmp = units.render_service(service, dataclasses.replace(CONFIG, home="/tmp/x"), ("/x",))
+    assert "ProtectHome" in in_tmp and "PrivateTmp" not in in_tmp
+
+
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    second = dataclasses.replace(BLUE, name="green")
-    units = {
-        socket_unit_name("web"): render_socket(WEB, (BLUE, second)),
-        unit_name("blue"): render_service(BLUE, CONFIG, ("/bin/true",)),
-        unit_name("green"): render_service(second, CONFIG, ("/bin/true",)),
+    green = dataclasses.replace(BLUE, name="green", user="daemon")
+    worker = Service("w", ("/y",), restart="when-idle", user="daemon")
+    written = {
+        units.agent_name(CONFIG): units.render_agent(CONFIG, ("/bin/true",)),
+        units.socket_name(CONFIG, "web"): units.render_socket(WEB, CONFIG),
+        units.anchor_name(CONFIG, "web"): units.render_anchor(WEB, CONFIG),
+        units.slice_name(CONFIG): units.render_workers_slice(CONFIG),
+        **{
+            units.service_name(CONFIG, each.name): units.render_service(each, CONFIG, ("/bin/true",))
+            for each in (BLUE, green, worker)
+        },
     }
-    for name, text in units.items():
+    for name, text in written.items():
         (tmp_path / name).write_text(text)
     try:
-        command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in units)]
+        command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in written)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
         pytest.skip("systemd-analyze is not on this machine")

@@ -15,7 +15,7 @@ from blocks import catalog, rollout
 from blocks.agent.config import AgentConfig
 from blocks.agent.service_manager import stop_levels
 from blocks.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
-from blocks.agent.systemd.manager import render_service, render_socket
+from blocks.agent.systemd import units
 from blocks.agent.validation import faults, read_spec
 from blocks.host.home import Home
 from blocks.resource import in_order
@@ -319,13 +319,11 @@ def test_a_server_that_verifies_nothing_is_told_so_in_its_url(home: Home) -> Non
 
 
 def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
-    config = AgentConfig(home=str(stack.host.home.root), manager="systemd", secrets="/run/secrets")
-    units = [render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
-    units += [render_socket(each, spec.services) for each in spec.sockets]
-    assert all("[Service]" in unit or "[Socket]" in unit for unit in units)
-    assert not [unit for unit in units for value in SECRETS.values() if value.split(":")[-1] in unit]
-    (server,) = [unit for unit in units if "Sockets=" in unit]
-    assert "LoadCredential=encryption-key@1:/run/secrets/encryption-key@1" in server
+    config = AgentConfig(home=str(stack.host.home.root), manager="systemd", units="selfhost-main-")
+    rendered = [units.render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
+    rendered += [units.render_socket(each, config) for each in spec.sockets]
+    assert all("[Service]" in unit or "[Socket]" in unit for unit in rendered)
+    assert not [unit for unit in rendered for value in SECRETS.values() if value.split(":")[-1] in unit]
 
 
 def test_resources_have_an_order_and_come_without_looking_at_anything(stack: Stack) -> None:

@@ -1,0 +1,39 @@
+"""The Docker engine of this machine, as the lab uses it: by its command, and by names of the lab's own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+PREFIX = "selfhost-lab-"
+"""Start of the name of all that the lab makes; nothing else is touched."""
+
+
+class NoEngine(Exception):
+    """No Docker engine answers. The text says why."""
+
+
+def docker(*arguments: str, timeout: float = 120.0, stdin: bytes | None = None) -> str:
+    """Run docker; returns what it prints.
+
+    Raises:
+        AssertionError: it fails; the text is what it said.
+    """
+    done = subprocess.run(["docker", *arguments], capture_output=True, timeout=timeout, check=False, input=stdin)
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {said}{done.stderr.decode(errors='replace')}"
+    return said
+
+
+def require() -> None:
+    """Find what the lab needs.
+
+    Raises:
+        NoEngine: no engine answers, or there is no debootstrap.
+    """
+    lacking = [each for each in ("docker", "debootstrap") if shutil.which(each) is None]
+    if lacking:
+        raise NoEngine(f"{' and '.join(lacking)} not found: apt-get install docker.io debootstrap")
+    done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        raise NoEngine(f"no Docker engine answers: {done.stderr.strip().splitlines()[-1]}")
