@@ -52,7 +52,7 @@ class Project:
 
 @cache
 def _running() -> tuple[Cloud, str]:
-    cloud = Cloud(VirtualClock(), scale=1)
+    cloud = Cloud(VirtualClock(), scale=1, unlimited="one object is written many times while the clock stands still")
     return cloud, UNTIL_THE_END.enter_context(running(cloud))
 
 

@@ -58,13 +58,16 @@ class Cloud:
         parts: dict[str, Backing] | None = None,
         kinds: Sequence[type[Kind]] = (),
         at_once: str = "",
+        unlimited: str = "",
     ) -> None:
         """`scale` times Google's latencies; real parts by the names of backing.BACKED; kinds besides our own.
 
-        `at_once` says why grants, accounts and enabled APIs shall be known everywhere at once (settling.py).
+        `at_once` says why grants, accounts and enabled APIs shall be known everywhere at once (settling.py),
+        `unlimited` why calls may follow each other faster than at Google (`rate.…` in latencies.py).
         """
         clock = clock or RealClock()
         self.world = World(clock, Settling(clock, scale, at_once))
+        self.unlimited = unlimited
         self.operations = Operations(self.world.clock, scale)
         self.access = Access(self.world)
         self.faults = Faults()

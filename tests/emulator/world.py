@@ -81,8 +81,8 @@ class World:
         self.holds: list[Hold] = []
         self.limits: dict[tuple[str, str, str], float] = {}
         """Quotas other than Google's, by project, metric and region (quotas.py)."""
-        self.recent: dict[str, list[datetime]] = {}
-        """When something was last done that must not be done too often."""
+        self.recent: dict[str, list[tuple[datetime, float]]] = {}
+        """When something was last done that must not be done too often, by the clock and by `time.monotonic`."""
         self._numbers = itertools.count(FIRST_NUMBER)
 
     def number(self) -> int:

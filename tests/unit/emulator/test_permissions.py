@@ -27,6 +27,7 @@ OWN_CHECKS = {
     r"iam\.roles\.\w+": "Google's own roles are everyone's to read",
     r"iamcredentials\..*": "asked for at the end of the chain of delegates",
     r"(serviceusage|servicenetworking)\.operations\.get": "the project is in the operation",
+    r"serviceusage\.services\.generateServiceIdentity": "an agent without a role does nothing (create-service-agents)",
     r"sql\.flags\.list": "of no project",
 }
 """Methods without a permission at the door, and why."""
