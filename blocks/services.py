@@ -25,6 +25,26 @@ WORKER_PREFIX = "worker-"
 """How the services of servers, by slot, and of workers, by name, begin."""
 
 
+QUIET_LOOPS = {
+    # A run that still waits for a worker is called late 15 to 30 s after its time; Prefect's: 15 to 20 s.
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "15",
+    # A pause that nobody ended in time fails up to 30 s later; Prefect's: 5 s. It is given minutes or hours.
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "30",
+    # A worker that has said nothing for 90 s is called offline up to 30 s later; Prefect's: 15 s.
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "30",
+    # The place that a killed run had under a concurrency limit is free up to 30 s after its lease; Prefect's: 15 s.
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "30",
+    # Task runs and children of a cancelled run, which its worker has ended, are cancelled within 60 s; Prefect's: 20 s.
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "60",
+    # What a worker was told to clean up and did not confirm is told again up to 30 s later; Prefect's: 5 s.
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "30",
+    # An automation that waits for something not to happen fires up to 15 s later; Prefect's: 5 s.
+    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT15S",
+}
+"""How often the server looks for what has become due: seldom enough that an idle one takes little, and soon enough for
+a person. What is started by hand, and what a schedule starts, waits for none of these."""
+
+
 class StopLevel(IntEnum):
     """In which order the services of a stack end: nobody loses what it works with before it has ended itself."""
 
@@ -98,6 +118,7 @@ def server_service(
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{spec.server.event_retention_days}D",
             # Shared by both slots: with leases in memory, runs under a concurrency limit die at a switch.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            **QUIET_LOOPS,
         },
         secrets={"PREFECT_SERVER_ENCRYPTION_KEY": secrets.encryption_key},
         sockets=(SOCKET,),

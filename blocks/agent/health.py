@@ -17,7 +17,7 @@ from .processes import ProcessRecord
 from .spec import Health, Service, ServiceState
 
 PROBE_TIMEOUT = 3.0
-READY_INTERVAL = 7.0
+READY_INTERVAL = 10.0
 """Seconds between two rounds of checks of ready services; a death is seen at once, without a check."""
 
 READY_BYTES = 64 * 1024

@@ -94,6 +94,13 @@ def test_running_services_keep_their_section_and_their_socket() -> None:
     assert circus_ini.keep_running(loaded, wanted, frozenset()) == wanted
 
 
+def test_circusd_with_running_services_keeps_its_own_section() -> None:
+    wanted = sections(BLUE)
+    loaded = {**wanted, "circus": {**wanted["circus"], "check_delay": "0.25"}}
+    assert circus_ini.reload_steps(loaded, circus_ini.keep_running(loaded, wanted, frozenset({"blue"}))) == []
+    assert circus_ini.keep_running(loaded, wanted, frozenset()) == wanted
+
+
 def test_a_changed_socket_is_loaded_after_its_watchers_are_gone() -> None:
     loaded = sections(BLUE, PLAIN)
     wanted = sections(BLUE, PLAIN, sockets=(dataclasses.replace(WEB, port=4202),))

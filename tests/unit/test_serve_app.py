@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import docket
 import httpx
 import pytest
 from fastapi import FastAPI
+from prefect.server.api.background_workers import background_worker
 from prefect.server.api.server import create_app
 from prefect.settings import (
     PREFECT_SERVER_API_AUTH_STRING,
@@ -73,6 +76,17 @@ def test_no_description_is_served_or_built(
     assert known == dict.fromkeys(paths, 404)
     strangers = answers(app, paths, {"Accept": "text/html"})
     assert strangers == {path: 401 if path.startswith("/api/") else 404 for path in paths}
+
+
+def test_due_background_tasks_are_looked_for_seldom(app: ASGIApp) -> None:
+    async def running() -> docket.Worker:
+        async with docket.Docket("calm", "memory://calm") as queue, background_worker(queue, webserver_only=True):
+            loops = [task.get_coro() for task in asyncio.all_tasks()]
+            frames = [getattr(each, "cr_frame", None) for each in loops if each.__qualname__ == "Worker.run_forever"]
+            return next(frame.f_locals["self"] for frame in frames if frame)
+
+    found = asyncio.run(running())
+    assert (found.scheduling_resolution, found.minimum_check_interval) == (timedelta(seconds=1), timedelta(seconds=0.5))
 
 
 def is_not_built(*_: object, **__: object) -> Any:

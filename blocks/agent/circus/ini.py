@@ -12,8 +12,8 @@ from ..config import UNIX_PATH_LIMIT, Layout
 from ..service_manager import ServiceManagerFailed
 from ..spec import Service, Socket
 
-CHECK_DELAY = 0.25
-"""Seconds between two looks of circusd for dead processes; it does not listen to SIGCHLD."""
+CHECK_DELAY = 0.5
+"""Seconds between two looks of circusd for dead processes; it does not listen to SIGCHLD. A look reads ten files."""
 
 LOG_BYTES = 10_000_000
 LOG_BACKUPS = 3
@@ -113,7 +113,10 @@ def _parser() -> configparser.RawConfigParser:
 
 
 def keep_running(loaded: Sections, wanted: Sections, running: frozenset[str]) -> Sections:
-    """`wanted`, but running services keep their section, and the sockets they accept on, as loaded."""
+    """`wanted`, but running services keep their section, and the sockets they accept on, as loaded.
+
+    So does circusd itself, which ends all of them where its own section changes: it takes that up at its next start.
+    """
     kept = {
         name: section
         for name, section in loaded.items()
@@ -122,7 +125,8 @@ def keep_running(loaded: Sections, wanted: Sections, running: frozenset[str]) ->
     sockets_kept = {
         name: section for name, section in loaded.items() if any(_uses(watcher, name) for watcher in kept.values())
     }
-    return {**wanted, **sockets_kept, **kept}
+    circusd = {name: section for name, section in loaded.items() if name == "circus" and kept}
+    return {**wanted, **circusd, **sockets_kept, **kept}
 
 
 def reload_steps(loaded: Sections, wanted: Sections) -> list[Sections]:
