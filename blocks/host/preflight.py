@@ -19,7 +19,7 @@ from blocks.host import interpreter, system_user
 from blocks.host.home import Home
 
 FREE_BYTES = 1_500_000_000
-"""Free disk a bootstrap wants: a release takes 450 MB, two databases 150 MB, the rest is air to breathe."""
+"""Free disk a bootstrap wants: a release takes 330 MB, two databases 150 MB, the rest is air to breathe."""
 
 
 def faults(home: Home, stack: str, ports: Mapping[str, tuple[str, int]], users: Collection[str]) -> list[str]:

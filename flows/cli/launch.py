@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -43,14 +43,24 @@ TEMPORARY_RETRIES = 3
 flow that ends: one whose server has died, or has no room left, would go on for five minutes before it says so."""
 
 
-def check(spec: StackSpec) -> None:
-    """Refuse with all faults together, before anything is touched."""
+def check(spec: StackSpec, key_file: Path | None) -> None:
+    """Refuse a folder that cannot be the home, else all other faults together, before anything but a lost home is
+    touched.
+
+    Args:
+        key_file: The stack's encryption key, where its home was lost.
+    """
     home = Home(here(spec).home)
+    require_none(home_folder.faults(home, spec.name))
+    recover_home(spec, home, key_file)
     try:
-        there = targets.machine_at(home.root).run("preflight", {"spec": spec.model_dump(mode="json")})["faults"]
+        require_none(targets.machine_at(home.root).run("preflight", {"spec": spec.model_dump(mode="json")})["faults"])
     except NotReady:
-        there = []  # a machine that is not made yet is asked by the flow which makes it
-    faults = dict.fromkeys([*home_folder.faults(home, spec.name), *there])  # our own folder may be the host's, too
+        return  # a machine that is not made yet is asked by the flow which makes it
+
+
+def require_none(faults: Sequence[str]) -> None:
+    """Raise Blocked with all faults together."""
     if faults:
         raise Blocked("; ".join(faults), "nothing was changed")
 
@@ -64,8 +74,6 @@ def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
     Raises:
         Blocked: the home was lost, and its key is not given.
     """
-    if home_folder.faults(home, spec.name):
-        return  # the preflight tells them
     ledger = ledgers.of(home, store(spec, here(spec)))
     if key := encryption_key(home, ledger, key_file):
         ledger.ensure_identity(spec.name)

@@ -48,8 +48,7 @@ def bootstrap(
     spec = where.wanted()
     home = Home(here(spec).home)
     launch.require_its_store(spec, home)
-    launch.recover_home(spec, home, encryption_key_file)
-    launch.check(spec)
+    launch.check(spec, encryption_key_file)
     listen(terminal.StepLines())
     lease = launch.take_lease(home, "bootstrap", patience, store(spec, here(spec)))
     spec = where.wanted()  # again: the lease's holder before us may have changed the saved one

@@ -40,7 +40,10 @@ def backup(
 
 @app.command
 def expire(*, where: Where = HERE, yes: Yes = False) -> None:
-    """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays."""
+    """Show the backups which the policy no longer keeps, and drop them; the last verified one always stays.
+
+    With them go older encryption keys which no backup needs, and releases that nothing refers to.
+    """
     stack = use_stack(where)
     from flows import backup as copies
     from flows import expire as verb
@@ -53,12 +56,12 @@ def expire(*, where: Where = HERE, yes: Yes = False) -> None:
     found = copies.found(stack)
     terminal.unreadable(found)
     leaving = verb.due(stack, found)
-    if not leaving:
-        terminal.say("nothing to drop: the policy keeps all backups there are")
-        return
-    terminal.backups(found.only(leaving), datetime.now(UTC))
-    if not yes:
-        terminal.confirm(f"Drop {len(leaving)} backups?")
+    if leaving:
+        terminal.backups(found.only(leaving), datetime.now(UTC))
+        if not yes:
+            terminal.confirm(f"Drop {len(leaving)} backups?")
+    else:
+        terminal.say("no backup to drop: the policy keeps all there are")
     run_deployment(stack.door, "expire/expire", {}, terminal.say)
 
 

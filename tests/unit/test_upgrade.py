@@ -61,7 +61,7 @@ def test_all_faults_are_told_together() -> None:
     paused = Condition("SchedulerMoves", False, "DeploymentPaused", "probe/maintenance is paused; resume it in the UI")
     found = faults(replace(WELL, free_bytes=GB, vitals=vitals, scheduler=paused))
     assert len(found) == 3 and "probe/maintenance is paused" in found[2]
-    with pytest.raises(Blocked, match=r"1\.0 GB of disk are free, 3\.7 are needed.*process 7 of prefect"):
+    with pytest.raises(Blocked, match=r"1\.0 GB of disk are free, 3\.3 are needed.*process 7 of prefect"):
         require(found)
 
 
