@@ -5,66 +5,30 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from blocks import catalog, rollout
 from blocks.agent.config import AgentConfig
 from blocks.agent.service_manager import stop_levels
-from blocks.agent.spec import Artifact, File, HostSpec, Release, Service, from_json, to_json
+from blocks.agent.spec import File, HostSpec, from_json, to_json
 from blocks.agent.systemd import units
 from blocks.agent.validation import faults, read_spec
 from blocks.host.home import Home
 from blocks.resource import in_order
-from blocks.services import ServerSecrets
-from blocks.site import here
-from blocks.spec import SERVER, TOOLS, build_spec
-from blocks.stack import Stack, StackBlock, host_spec, next_spec, server_secrets
-from flows.upgrade.steps import rehearsal_job
-from flows.upgrade.switch import Transition
-
-SECRETS = {
-    "auth-string": "admin:open-sesame-1",
-    "auth-grace": '[{"auth_string": "admin:open-sesame-5", "until": null}]',
-    "encryption-key": "open-sesame-2",
-    "database-login": "prefect_a:open-sesame-3",
-    "database-admin-password": "open-sesame-4",
-}
-
-
-def release(name: str) -> Release:
-    return Release(f"{name}-0123456789ab", Artifact("lock.txt", "0" * 64))
-
-
-def stack_of(home: Home, **data: Any) -> Stack:
-    spec = build_spec({"home": str(home.root), **data}, "test")
-    own = {worker.name: release(worker.name) for worker in spec.workers if worker.packages}
-    return catalog.compose(spec, {SERVER: release("3.8.8"), TOOLS: release("tools"), **own}, here(spec), {})
+from blocks.spec import build_spec
+from blocks.stack import Stack, StackBlock, host_spec
+from tests.unit.composed import SECRETS, rendered, service, stack_of, stack_with_secrets
 
 
 @pytest.fixture
 def stack(home: Home) -> Stack:
-    home.secrets.mkdir(parents=True)
-    for name, value in SECRETS.items():
-        (home.secrets / name).write_text(value)
-    return stack_of(home)
+    return stack_with_secrets(home)
 
 
 @pytest.fixture
 def spec(stack: Stack) -> HostSpec:
     return host_spec(stack, generation=7)
-
-
-def service(spec: HostSpec, name: str) -> Service:
-    return next(each for each in spec.services if each.name == name)
-
-
-def rendered(spec: HostSpec, ending: str) -> dict[str, Any]:
-    (file,) = [each for each in spec.files if each.path.endswith(ending)]
-    return tomllib.loads(file.content)
 
 
 def test_host_agent_accepts_it(spec: HostSpec) -> None:
@@ -121,73 +85,6 @@ def test_a_service_is_stopped_before_what_it_works_with(spec: HostSpec) -> None:
     definitions = {each.name: {"stop_level": each.stop_level} for each in spec.services}
     workers = ["worker-maintenance", "worker-default"]
     assert stop_levels(definitions) == [workers, ["server-blue"], ["nginx"], ["postgres"]]
-
-
-def test_every_program_is_of_a_release_it_lists(spec: HostSpec) -> None:
-    listed = {each.id for each in spec.releases}
-    for each in spec.services:
-        found = re.search(r"/releases/([^/]+)/", each.argv[0])
-        assert found, each.argv[0]
-        assert found[1] in listed
-
-
-def test_slots_share_a_socket_and_nothing_else(stack: Stack) -> None:
-    blue, green = (host_spec(stack, 1, slot).services[1] for slot in ("blue", "green"))
-    assert blue.sockets == green.sockets == ("server",)
-    assert (blue.name, green.name) == ("server-blue", "server-green")
-    assert blue.ready_file != green.ready_file
-    assert blue.health.socket != green.health.socket
-    # One PREFECT_HOME: leases of concurrency limits outlive a switch.
-    assert blue.env["PREFECT_HOME"] == green.env["PREFECT_HOME"]
-    assert blue.cwd != green.cwd
-
-
-PROMOTED = ServerSecrets("auth-string@1", "database-login@1", "encryption-key@1")
-ROTATING = ServerSecrets("auth-string@2", "database-login@7", "encryption-key@1")
-
-
-def test_a_server_in_rotation_has_other_secrets_and_workers_have_not(stack: Stack) -> None:
-    spec = host_spec(stack, 1, "green", ROTATING)
-    toml = rendered(spec, "etc/server-green/prefect.toml")["server"]
-    assert toml["api"]["auth_string"] == "${secret:auth-string@2}"
-    assert toml["database"]["connection_url"].startswith("postgresql+asyncpg://${secret:database-login@7}@")
-    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["auth_string"] == "${secret:auth-string@1}"
-
-
-@pytest.mark.parametrize("secrets", [PROMOTED, ROTATING, dataclasses.replace(PROMOTED, auth_string="auth-string@2")])
-def test_a_converge_leaves_a_server_the_secrets_it_has(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, secrets: ServerSecrets
-) -> None:
-    applied = host_spec(stack, 7, "green", secrets)
-    assert server_secrets(applied, "green", PROMOTED) == secrets
-    assert server_secrets(applied, "blue", PROMOTED) == PROMOTED, "no server is there"
-    monkeypatch.setattr(type(stack.host), "applied", lambda _: applied)
-    assert next_spec(stack) == dataclasses.replace(applied, generation=8)
-
-
-@pytest.mark.parametrize(("written", "version"), [("", 5), ("-next", 2)])
-def test_a_server_of_a_release_before_versions_keeps_its_secrets(stack: Stack, written: str, version: int) -> None:
-    """It referred to a secret by its name; to what was about to take its place, by a name of its own."""
-    promoted = dataclasses.replace(PROMOTED, auth_string="auth-string@5")
-    applied = host_spec(stack, 7, "green", promoted)
-    files = [
-        dataclasses.replace(each, content=each.content.replace("auth-string@5", f"auth-string{written}"))
-        for each in applied.files
-    ]
-    before = dataclasses.replace(applied, files=tuple(files))
-    assert before != applied
-    assert server_secrets(before, "green", promoted).auth_string == f"auth-string@{version}"
-
-
-def test_what_is_wanted_says_which_versions_are_used(home: Home) -> None:
-    stack = dataclasses.replace(stack_of(home), versions={"auth-string": 3, "encryption-key": 2})
-    spec = host_spec(stack, 1)
-    assert rendered(spec, "etc/server-blue/prefect.toml")["server"]["api"]["auth_string"] == "${secret:auth-string@3}"
-    assert rendered(spec, "etc/worker-default/prefect.toml")["api"]["auth_string"] == "${secret:auth-string@3}"
-    assert service(spec, "server-blue").secrets == {"PREFECT_SERVER_ENCRYPTION_KEY": "encryption-key@2"}
-    home.secrets.mkdir(parents=True)
-    (home.secrets / "auth-string@3").write_text("admin:third")
-    assert stack.secret("auth-string") == stack.door.auth_string == "admin:third"
 
 
 def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec) -> None:
@@ -320,10 +217,10 @@ def test_a_server_that_verifies_nothing_is_told_so_in_its_url(home: Home) -> Non
 
 def test_systemd_renders_every_unit_without_a_secret(stack: Stack, spec: HostSpec) -> None:
     config = AgentConfig(home=str(stack.host.home.root), manager="systemd", units="selfhost-main-")
-    rendered = [units.render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
-    rendered += [units.render_socket(each, config) for each in spec.sockets]
-    assert all("[Service]" in unit or "[Socket]" in unit for unit in rendered)
-    assert not [unit for unit in rendered for value in SECRETS.values() if value.split(":")[-1] in unit]
+    texts = [units.render_service(each, config, ["/usr/bin/python3", "/agent.pyz"]) for each in spec.services]
+    texts += [units.render_socket(each, config) for each in spec.sockets]
+    assert all("[Service]" in unit or "[Socket]" in unit for unit in texts)
+    assert not [unit for unit in texts for value in SECRETS.values() if value.split(":")[-1] in unit]
 
 
 def test_resources_have_an_order_and_come_without_looking_at_anything(stack: Stack) -> None:
@@ -383,17 +280,3 @@ def test_server_and_workers_write_to_folders_of_their_own(stack: Stack, spec: Ho
         files = [each for each in spec.files if each.path in service(spec, name).files]
         assert {service(spec, name).user, *(each.user for each in files)} == {user}
     assert (os.geteuid() == 0) == bool(users), "as root none of them is root; else all are one"
-
-
-def test_a_rehearsal_runs_as_the_server_does_in_a_folder_of_that_user(stack: Stack) -> None:
-    newer = dataclasses.replace(stack, releases={**stack.releases, SERVER: release("3.8.9")})
-    transition = Transition(stack, newer, "blue", "green", "")
-    job, (settings,), (folder,) = rehearsal_job(transition, stack.database)
-    server = service(transition.new_spec(), "server-green")
-    assert job.argv[0] == server.argv[0]
-    assert {job.user, settings.user, folder.user} == {server.user}
-    assert job.cwd == str(Path(settings.path).parent)
-    assert {job.env["HOME"], job.argv[job.argv.index("--run-dir") + 1]} == {folder.path}
-    given = rollout.with_job(transition.old_spec(), job, [settings], [folder])
-    assert list(faults(dataclasses.replace(given, jobs=(dataclasses.replace(job, run="1"),)))) == []
-    assert (given.files[-1], given.folders[-1]) == (settings, folder)
