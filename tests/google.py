@@ -56,6 +56,11 @@ def _running() -> tuple[Cloud, str]:
     return cloud, UNTIL_THE_END.enter_context(running(cloud))
 
 
+def pass_seconds(seconds: float) -> None:
+    """Move the emulator's clock."""
+    _running()[0].operations.pass_time(seconds)
+
+
 def project() -> Project:
     """A new project with all APIs enabled."""
     cloud, address = _running()

@@ -13,6 +13,7 @@ import struct
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -60,6 +61,8 @@ class App:
         if outcome.cut:
             _cut(send)
             return
+        # The date of an answer is the emulator's own, as the times in it are: clients reckon ages by it.
+        outcome.response.headers["Date"] = format_datetime(self.cloud.world.clock.now(), usegmt=True)
         await outcome.response(scope, receive, send)
 
     async def answer(self, incoming: Incoming) -> Outcome:

@@ -87,6 +87,7 @@ def server(cloud: Cloud, ready: Callable[[], None] = lambda: None) -> Serving:
         log_level="error",
         access_log=False,
         proxy_headers=False,
+        date_header=False,
         lifespan="off",
         timeout_keep_alive=KEPT_OPEN,
         timeout_graceful_shutdown=1,
