@@ -119,6 +119,7 @@ def ours(former: Stack) -> Stack:
     return dataclasses.replace(former, command=COMMAND, environment=caller_environment(), transcript=[])
 
 
+@pytest.mark.rare
 def test_until_it_is_verified_it_goes_back_to_what_it_was(former: Stack, ours: Stack) -> None:
     before, programs = belongings(former), releases_of_the_server(former)
     with served(former), nothing_lost(former):

@@ -94,13 +94,14 @@ def require_well(stack: Stack) -> None:
     assert [each for each in stack.transcript if "Traceback" in each.output] == []
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("step", "argv"),
     [
-        pytest.param("temporary server ready", ("restore", "latest", "--yes"), marks=pytest.mark.rare),
+        ("temporary server ready", ("restore", "latest", "--yes")),
         ("install", ("workers", "add", "ours", "--packages", "iniconfig")),
-        pytest.param("both accepted", ("rotate", "auth"), marks=pytest.mark.rare),
-        pytest.param("drill and rehearsal", ("upgrade", "--to", prefect.__version__), marks=pytest.mark.rare),
+        ("both accepted", ("rotate", "auth")),
+        ("drill and rehearsal", ("upgrade", "--to", prefect.__version__)),
     ],
 )
 def test_a_change_under_which_the_disk_fills_up(changing: Stack, step: str, argv: tuple[str, ...]) -> None:

@@ -39,13 +39,18 @@ def attempt(stack: Stack, is_time: Callable[[str], bool], delay: float = 0.0) ->
     return (killed[0] if killed else None), done
 
 
-COMMITS = ("host services", "stop the temporary server", "copy its database", "services ready")
-"""Steps on either side of which a bootstrap is another one: the host has its spec; the pivot; workers run."""
-
-
 def test_killed_on_either_side_of_each_commit_point(disturbed: Stack, undisturbed: Undisturbed) -> None:
-    for step in COMMITS:
-        kill(disturbed, step)
+    """Where a bootstrap becomes another one: the host has its spec; the pivot; workers run.
+
+    One home: before them its temporary server dies, and that one's database; at the pivot all of it dies, as by a
+    reboot.
+    """
+    for part in ("server", "postgres"):
+        without_its_temporary(disturbed, part)
+    kill(disturbed, "host services")
+    kill(disturbed, "stop the temporary server")
+    reboot_after(disturbed, "copy its database")
+    kill(disturbed, "services ready")
     disturbed.bootstrap()
     require_equal(disturbed, undisturbed)
 
@@ -98,25 +103,17 @@ def test_killed_in_its_first_seconds_by_a_reboot_and_inside_steps(disturbed: Sta
     require_equal(disturbed, undisturbed)
 
 
-def test_a_reboot_once_the_database_is_copied(disturbed: Stack, undisturbed: Undisturbed) -> None:
-    reboot_after(disturbed, "copy its database")
-    disturbed.bootstrap()
-    require_equal(disturbed, undisturbed)
+def without_its_temporary(stack: Stack, part: str) -> None:
+    """Bootstrap, and kill its temporary server, or that one's database, once both are ready."""
 
+    def kill(step: str, _: object) -> None:
+        if step == "temporary server ready":
+            record = json.loads((stack.home / f"bootstrap/{part}.json").read_text())
+            os.kill(int(record["pid"]), signal.SIGKILL)
 
-def test_the_temporary_server_and_then_its_database_die(disturbed: Stack, undisturbed: Undisturbed) -> None:
-    for part in ("server", "postgres"):
-
-        def kill(step: str, _: object, part: str = part) -> None:
-            if step == "temporary server ready":
-                record = json.loads((disturbed.home / f"bootstrap/{part}.json").read_text())
-                os.kill(int(record["pid"]), signal.SIGKILL)
-
-        done = disturbed_call(disturbed, ("bootstrap", *disturbed.where), kill)
-        assert done.status == 1 and says_one_line_with_a_hint(done), done.output
-        assert len(done.stderr.splitlines()[0]) < 500, done.output
-    disturbed.bootstrap()
-    require_equal(disturbed, undisturbed)
+    done = disturbed_call(stack, ("bootstrap", *stack.where), kill)
+    assert done.status == 1 and says_one_line_with_a_hint(done), done.output
+    assert len(done.stderr.splitlines()[0]) < 500, done.output
 
 
 def kill(stack: Stack, step: str, delay: float = 0.0) -> None:
