@@ -12,6 +12,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser import MARKS, PATIENCE, click, log_in, newest, opened_until, pasted, running, shot, shows
 from tests.e2e.conftest import Bootstrapped
+from tests.fault.runs import ended
 from tests.stack import Stack
 
 pytestmark = MARKS
@@ -57,6 +58,7 @@ def test_a_deployment_is_started_from_the_ui_and_finishes(page: WebDriver, stack
     started = WebDriverWait(page, PATIENCE).until(
         lambda _: [run for run in newest(stack, "probe") if run.id not in before]
     )
+    ended(stack, started[0].id, PATIENCE)  # a page that was opened before may not be drawn anew
     # The list of runs ends at the moment the page took for "now": a run younger than that is not always in it.
     opened_until(page, stack, f"/v2/runs/flow-run/{started[0].id}", "Completed", "probe answers are you there?")
     shot(page, tmp_path, "started-run")

@@ -133,24 +133,25 @@ def test_a_damaged_wanted_file_is_said_and_a_bootstrap_with_the_spec_writes_it_a
     assert json.loads(kept.read_bytes()) | {"lease": before["lease"]} == before
 
 
-@pytest.mark.parametrize("path", ["etc/server-blue/prefect.toml", "etc/nginx/site.conf"])
-def test_a_configuration_file_that_was_removed_comes_back(stack: Stack, path: str) -> None:
-    before = (stack.home / path).read_text()
-    (stack.home / path).unlink()
-    eventually((stack.home / path).exists, f"{path} written again", 45)
-    assert (stack.home / path).read_text() == before
+def test_configuration_files_that_were_removed_come_back(stack: Stack) -> None:
+    paths = [stack.home / each for each in ("etc/server-blue/prefect.toml", "etc/nginx/site.conf")]
+    before = [path.read_text() for path in paths]
+    for path in paths:
+        path.unlink()
+    eventually(lambda: all(path.exists() for path in paths), "both written again", 45)
+    assert [path.read_text() for path in paths] == before
 
 
-@pytest.mark.parametrize("name", ["worker-default", "server-blue", "nginx"])
-def test_a_service_that_was_killed_comes_back(stack: Stack, name: str) -> None:
-    killed = stack.pids()[name]
-    os.kill(killed, signal.SIGKILL)
+def test_services_that_were_killed_come_back(stack: Stack) -> None:
+    killed = {name: stack.pids()[name] for name in ("worker-default", "server-blue", "nginx")}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
 
-    def is_back() -> bool:
+    def are_back() -> bool:
         states = {each["name"]: (each["state"], each["pid"]) for each in stack.host_status()["services"]}
-        return states[name][0] == "ready" and states[name][1] not in (0, killed)
+        return all(states[name][0] == "ready" and states[name][1] not in (0, pid) for name, pid in killed.items())
 
-    eventually(is_back, f"{name} ready again", 90)
+    eventually(are_back, f"{', '.join(killed)} ready again", 90)
     assert stack.plan() == []
 
 
