@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from blocks.agent.config import AgentConfig, Layout
 from blocks.agent.files import write_atomically
 from blocks.agent.spec import HostSpec, HostStatus, Service, ServiceStatus, from_json, to_json
@@ -23,6 +25,8 @@ PATIENCE = 20.0
 
 SYSTEMD = service_manager.BOOTED.is_dir() and os.geteuid() == 0
 """Whether the services of these tests are units: in a machine of the lab. Elsewhere Circus runs them."""
+
+over_circus = pytest.mark.skipif(SYSTEMD, reason="of Circus, and systemd runs the services here")
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(10_000)"
 
@@ -108,6 +112,14 @@ class Host:
 
     def state(self, name: str, *wanted: str) -> ServiceStatus:
         return eventually(lambda: (s := self.service(name)).state in wanted and s, f"{name} {wanted}")
+
+    def log(self, name: str) -> str:
+        """What a service, or the agent, has said."""
+        if not SYSTEMD:
+            return self.layout.log(name).read_text()
+        unit = f"_SYSTEMD_UNIT=selfhost-{self.home.name}-{name}.service"
+        command = ["journalctl", unit, "--output=cat", "--quiet"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def circusd(self) -> int:
         return int(json.loads(self.layout.record("circusd").read_text())["pid"])

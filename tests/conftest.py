@@ -19,7 +19,7 @@ UNTIL = "SELFHOST_TESTS_UNTIL"
 """Unix time after which no test of the fault matrix begins: a slow machine does fewer of them, and says which not."""
 PARTS = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "collectonly", "slice")
 """Options by which not all tests of a mark run."""
-SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/", "tests/kills/")
+SHARED = ("tests/e2e/", "tests/day_two/", "tests/flow/", "tests/kills/", "tests/lab/")
 """Folders whose files share a stack or a server."""
 ALONE = ("tests/e2e/test_bad_input.py", "tests/e2e/test_host_agent.py", "tests/e2e/test_host_agent_faults.py")
 """Files of those folders which have homes of their own."""

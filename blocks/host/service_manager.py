@@ -92,4 +92,4 @@ class Logs:
         return {each.removeprefix(start).removesuffix(".service"): each for each in names}
 
     def _journal(self, name: str, count: int) -> list[str]:
-        return ["journalctl", f"--unit={self._units()[name]}", f"--lines={count}", "--output=cat", "--no-pager"]
+        return ["journalctl", f"_SYSTEMD_UNIT={self._units()[name]}", f"--lines={count}", "--output=cat", "--no-pager"]

@@ -22,7 +22,7 @@ from blocks.agent.files import write_atomically
 from blocks.agent.spec import Artifact, File, Health, Release, Service, Socket
 from blocks.host.interpreter import uv_binary
 from tests import disk
-from tests.agent import SLEEPER, Host, eventually, python, sleeper
+from tests.agent import SLEEPER, Host, eventually, over_circus, python, sleeper
 from tests.e2e.test_host_agent import free_port, get, host, hosted, web
 
 pytestmark = pytest.mark.e2e
@@ -48,6 +48,7 @@ def test_a_bad_spec_keeps_the_last_good_one(host: Host) -> None:
     host.converged()
 
 
+@over_circus
 def test_killed_agent_and_killed_circusd_are_survived(host: Host) -> None:
     port = free_port()
     held = Socket("web", "127.0.0.1", port)
@@ -78,6 +79,7 @@ def test_killed_agent_and_killed_circusd_are_survived(host: Host) -> None:
     assert (second.returncode, second.stderr) == (1, f"agent: another agent runs for {host.home}\n")
 
 
+@over_circus
 @pytest.mark.parametrize("name", ["circus.loaded", "circus.ini"])
 def test_a_damaged_note_of_what_circus_has_loaded_stops_nothing(host: Host, name: str) -> None:
     port = free_port()
@@ -115,7 +117,7 @@ def test_a_full_disk_does_not_end_it_and_with_room_it_goes_on() -> None:
         host.want(services=(sleeper("one"), sleeper("two")))
         host.converged()
         assert processes.is_alive(agent)
-        assert "No space left on device" in (host.layout.log("agent")).read_text()
+        assert "No space left on device" in host.log("agent")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_what_nobody_thought_of_is_told_once_and_the_agent_goes_on(host: Host) -
     assert "ValueError: invalid literal" in fault.message
     time.sleep(2)
     assert processes.is_alive(agent)
-    assert host.layout.log("agent").read_text().count("Traceback") == 1
+    assert host.log("agent").count("Traceback") == 1
     os.kill(agent.pid, signal.SIGKILL)
     second = processes.record_of(host.start())
     eventually(lambda: host.status().agent_pid == second.pid, "its status")

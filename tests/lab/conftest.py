@@ -12,6 +12,7 @@ from tests.lab.machine import Machine
 
 STACK = "lab"
 HOME = f"/var/lib/prefect-selfhost/{STACK}"
+SPEC = "/root/stack.toml"
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="session")
 def stack(machine: Machine) -> Machine:
-    """The machine, once it has a stack."""
-    print(machine.selfhost("bootstrap", "--name", STACK, timeout=900))
+    """The machine, once it has a stack, of the oldest Prefect there may be."""
+    machine.run("sh", "-c", f"echo 'prefect_version = \"3.8.3\"' > {SPEC}")
+    print(machine.selfhost("bootstrap", "--name", STACK, "--spec", SPEC, timeout=900))
     return machine

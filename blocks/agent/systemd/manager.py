@@ -64,7 +64,8 @@ class SystemdManager(WrappedServices):
     def last_words(self, name: str) -> str:
         at, told = self._last_words.get(name, (float("-inf"), ""))
         if time.monotonic() - at > LAST_WORDS_INTERVAL:
-            argv = ["journalctl", "--unit", units.service_name(self._config, name), "--lines=3", "--output=cat"]
+            own = f"_SYSTEMD_UNIT={units.service_name(self._config, name)}"  # without what systemd says of it
+            argv = ["journalctl", own, "--lines=3", "--output=cat", "--quiet"]
             done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
             told = as_one_line(done.stdout)
             self._last_words[name] = (time.monotonic(), told)
