@@ -277,6 +277,20 @@ def test_a_job_runs_once_for_each_run_and_tells_its_end(host: Host) -> None:
     assert ran.read_text() == "xx"
 
 
+def test_a_job_outlives_the_agent_that_started_it(host: Host) -> None:
+    ready, go = host.home / "ready", host.home / "go"
+    code = "import pathlib, sys, time; ready, go = map(pathlib.Path, sys.argv[1:]); ready.touch()\n"
+    code += "while not go.exists(): time.sleep(0.05)\nprint('done')"
+    host.want(jobs=(Job("migrate", python(code, str(ready), str(go)), run="1"),))
+    agent = host.start()
+    eventually(ready.exists, "the job")
+    os.kill(agent, signal.SIGKILL)
+    host.start()
+    go.touch()
+    eventually(lambda: [each.state for each in host.status().jobs] == ["succeeded"], "its end")
+    assert host.status().jobs[0].output == "done\n"
+
+
 def test_a_job_outlives_the_spec_that_listed_it_and_its_name_runs_again(host: Host) -> None:
     """As a restore does: what it has the host stop and start are later generations, which know nothing of it."""
     go, done = host.home / "go", host.home / "done"

@@ -36,13 +36,14 @@ class SystemdManager(WrappedServices):
 
     def hold(self, services: Sequence[Service], sockets: Sequence[Socket], running: frozenset[str]) -> bool:
         wanted = self._rendered(services, sockets)
+        moved = {each.name for each in sockets if self._listens_elsewhere(each)}
         changed = set(control.changed(self._config, wanted))
         leaving = {units.service_name(self._config, name) for name in self.known()}
         gone = control.ours(self._config) - wanted.keys() - leaving - {units.agent_name(self._config)}
         if changed:
             control.systemctl("daemon-reload")
         control.remove(gone)
-        self._stop_changed(changed, services, sockets, running)
+        self._stop_changed(changed, moved, [each for each in services if each.name not in running])
         self._start(services, sockets)
         self._services = tuple(each.name for each in services)
         self._looked_at = time.monotonic()
@@ -86,13 +87,15 @@ class SystemdManager(WrappedServices):
             )
         return found
 
-    def _stop_changed(
-        self, changed: set[str], services: Iterable[Service], sockets: Iterable[Socket], running: frozenset[str]
-    ) -> None:
-        """Stop what must be started anew to be as it is wanted: sockets that moved, with all that waits to accept on
-        them, and wrappers that wait. Services that run are restarted by who decides."""
-        moved = {each.name for each in sockets if units.socket_name(self._config, each.name) in changed}
-        waiting = [each for each in services if each.name not in running]
+    def _listens_elsewhere(self, socket: Socket) -> bool:
+        """Whether the unit that is there has another address. One that only reads otherwise is left open."""
+        path = control.FOLDER / units.socket_name(self._config, socket.name)
+        listens = f"ListenStream={units.address(socket)}\n"
+        return path.exists() and listens not in path.read_text("utf-8", errors="replace")
+
+    def _stop_changed(self, changed: set[str], moved: set[str], waiting: Iterable[Service]) -> None:
+        """Stop what must be started anew to be as it is wanted: sockets that moved, with the wrappers that wait to
+        accept on them or read otherwise now. Services that run are restarted by who decides."""
         stopped = [
             units.service_name(self._config, each.name)
             for each in waiting

@@ -114,19 +114,24 @@ def render_agent(config: AgentConfig, wrapper: Sequence[str]) -> str:
 def render_socket(socket: Socket, config: AgentConfig) -> str:
     """A held socket. What it would start at a connection is its anchor, and that runs always: so connections wait
     where no service accepts them."""
-    host = f"[{socket.host}]" if ":" in socket.host else socket.host
     return _text(
         config,
         {
             "Unit": [("Description", f"Held socket {socket.name}")],
             "Socket": [
-                ("ListenStream", f"{host}:{socket.port}"),
+                ("ListenStream", address(socket)),
                 ("Backlog", str(socket.backlog)),
                 ("FileDescriptorName", socket.name),
                 ("Service", anchor_name(config, socket.name)),
             ],
         },
     )
+
+
+def address(socket: Socket) -> str:
+    """Where it listens, as systemd writes it."""
+    host = f"[{socket.host}]" if ":" in socket.host else socket.host
+    return f"{host}:{socket.port}"
 
 
 def render_anchor(socket: Socket, config: AgentConfig) -> str:
