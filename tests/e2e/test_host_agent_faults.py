@@ -203,7 +203,7 @@ def test_a_host_without_room_for_a_thread_is_told_and_checked_later(host: Host) 
 
 
 def test_what_keeps_ending_is_failed_with_the_end_of_its_log(host: Host) -> None:
-    bad = Service("bad", python("print('no disk'); raise SystemExit(1)"), health=Health(interval=0.1))
+    bad = Service("bad", python("print('no disk'); raise SystemExit(1)"), health=Health(interval=2.0))
     absent = Service("absent", ("/nowhere/program",), health=Health(interval=0.1))
     host.want(services=(bad, absent, sleeper("good"), sleeper("later", after=("bad",))))
     host.start()
