@@ -1,7 +1,7 @@
 """The emulated Google Cloud as tests of our adapters meet it: one for a run, a project for each test.
 
-Its clock is at Google's own speed and stands still unless a test moves it: what Google does not do at once, it does not
-do at once here.
+It takes Google's own time, on a clock which moves where somebody waits: what Google does not do at once is not done at
+once here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Project:
     def seen_by(self, member: str = OWNER) -> Google:
         """The project as a principal sees it, for instance `user:a@example.com`."""
         credentials = Credentials(self.cloud.access.mint(member))  # type: ignore[no-untyped-call]
-        return Google(self.id, credentials, self.address)
+        return Google(self.id, credentials, self.address, clock=now, sleep=pass_seconds)
 
     @contextmanager
     def fault(self, kind: str, method: str, **rule: object) -> Iterator[Rule]:
@@ -56,14 +56,19 @@ def _running() -> tuple[Cloud, str]:
     return cloud, UNTIL_THE_END.enter_context(running(cloud))
 
 
+def now() -> float:
+    """The emulator's time in seconds."""
+    return _running()[0].world.clock.now().timestamp()
+
+
 def pass_seconds(seconds: float) -> None:
     """Move the emulator's clock."""
     _running()[0].operations.pass_time(seconds)
 
 
-def project() -> Project:
-    """A new project with all APIs enabled."""
+def project(*apis: str) -> Project:
+    """A new project with these APIs enabled; where none is named, with all."""
     cloud, address = _running()
     name = f"contract-{next(NUMBERS)}"
-    cloud.add_project(name, ("all",))
+    cloud.add_project(name, apis or ("all",))
     return Project(cloud, address, name)

@@ -19,7 +19,6 @@ from google.cloud import compute_v1
 from blocks.errors import Blocked, Conflict, NotReady
 from blocks.gcp.google import Google, explained
 from blocks.resource import Attributes, Change, Resource
-from blocks.waiting import wait_until
 
 Place = Literal["", "region", "zone"]
 READY_SECONDS = 300.0
@@ -157,7 +156,7 @@ class ComputeResource(Resource):
             return True
 
         try:
-            wait_until(attempt, f"{doing} the {self.name} {self._id}", timeout=READY_SECONDS, every=2.0)
+            self._google.wait(attempt, f"{doing} the {self.name} {self._id}", seconds=READY_SECONDS)
         except exceptions.Conflict as error:
             what = f"somebody else was {doing} the {self.name} {self._id} at the same time"
             raise Conflict(what, "run the same command again") from error

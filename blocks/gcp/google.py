@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+import requests
 from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
 from google.auth import default
 from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import compute_v1, secretmanager_v1, storage
-from requests.exceptions import RequestException
 
 from blocks.errors import Blocked, NotReady
+from blocks.waiting import wait_until
 
+Seen = TypeVar("Seen")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN = "gcloud auth application-default login, or run it as a service account"
-NOT_YET = ("resourceNotReady", "resourceInUseByAnotherResource")
-"""Words of Compute Engine for what is still being made, or still held by what goes: time mends it."""
+NOT_YET = ("resourceNotReady", "resourceInUseByAnotherResource", "accessNotConfigured", "SERVICE_DISABLED")
+"""Words for what is still being made, still held by what goes, or enabled a moment ago: time mends it."""
+RETRY_SECONDS = 60.0
+"""Time in which a call that nobody answers is tried again."""
 LACKS_ROLE = "somebody who owns the project gives this account the role it lacks"
 NOT_NOW = (
     exceptions.InternalServerError,
@@ -29,8 +35,7 @@ NOT_NOW = (
     exceptions.BadGateway,
     exceptions.GatewayTimeout,
     exceptions.TooManyRequests,
-    exceptions.RetryError,
-    RequestException,
+    requests.RequestException,
 )
 """Google does not answer, or not now; its clients have tried again for a while before they say so."""
 
@@ -45,6 +50,9 @@ class Google:
     """Whom the calls are made as; None: application default credentials."""
     endpoint: str = ""
     """Address of an emulator of all APIs, such as `http://127.0.0.1:8085`; empty for Google."""
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    """How to wait; an emulator's time may be another one."""
 
     @cached_property
     def storage(self) -> storage.Client:
@@ -61,10 +69,68 @@ class Google:
             credentials=self.credentials, client_options=self._options("secretmanager"), transport="rest"
         )
 
+    @cached_property
+    def number(self) -> str:
+        """The project's number, which some services know it by."""
+        found = self.rest("reading the project", "GET", "cloudresourcemanager", f"v3/projects/{self.project}")
+        return str(found["name"]).removeprefix("projects/")
+
     def compute(self, kind: str) -> Any:
         """A client of Compute Engine, such as `Networks`."""
         make = getattr(compute_v1, f"{kind}Client")
         return make(credentials=self.credentials, client_options=self._options("compute"))
+
+    def rest(
+        self,
+        doing: str,
+        verb: str,
+        service: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        **params: str | list[str],
+    ) -> Any:
+        """One call of a service that has no client among our packages, such as `iam`: what it answers, from JSON.
+
+        It is tried again where nobody answers, so that only what may be done twice is to be called so.
+
+        Args:
+            verb: GET, POST, PATCH or DELETE.
+            path: From the version on, such as `v1/projects/acme/serviceAccounts`.
+
+        Raises:
+            google.api_core.exceptions.NotFound, Conflict: as Google says; all else as `explained` tells it.
+        """
+        address = f"{self.endpoint}/{service}" if self.endpoint else f"https://{service}.googleapis.com"
+
+        session: requests.Session = self.session
+
+        def call() -> Any:
+            answer = session.request(verb, f"{address}/{path}", json=body, params=params, timeout=60)
+            if not answer.ok:
+                raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+            return answer.json()
+
+        with explained(doing):
+            return Retry(predicate=if_exception_type(*NOT_NOW), timeout=RETRY_SECONDS)(call)()
+
+    def wait(self, probe: Callable[[], Seen], what: str, *, seconds: float, every: float = 2.0) -> Seen:
+        """Wait for something at Google, see `blocks.waiting.wait_until`."""
+        return wait_until(probe, what, timeout=seconds, every=every, clock=self.clock, sleep=self.sleep)
+
+    def finish(self, doing: str, service: str, version: str, operation: Mapping[str, Any], seconds: float) -> None:
+        """Wait until a long-running operation has ended well.
+
+        Raises:
+            Blocked: it ended otherwise.
+        """
+
+        def ended() -> Mapping[str, Any] | None:
+            now: Mapping[str, Any] = self.rest(doing, "GET", service, f"{version}/{operation['name']}")
+            return now if now.get("done") else None
+
+        done = operation if operation.get("done") else self.wait(ended, doing, seconds=seconds)
+        if done and "error" in done:
+            raise Blocked(f"{doing}: {done['error'].get('message', '')}", "Google refused it")
 
     def _options(self, service: str) -> dict[str, str] | None:
         return {"api_endpoint": f"{self.endpoint}/{service}"} if self.endpoint else None
@@ -72,7 +138,8 @@ class Google:
 
 def reason(error: exceptions.GoogleAPICallError) -> str:
     """Google's own word for a refusal, such as `resourceNotReady`; empty where it has none."""
-    return next((str(each.get("reason", "")) for each in error.errors if isinstance(each, dict)), "")
+    told = (*error.errors, *error.details)
+    return next((str(each["reason"]) for each in told if isinstance(each, dict) and "reason" in each), "")
 
 
 @contextmanager
@@ -93,12 +160,14 @@ def explained(doing: str) -> Iterator[None]:
             raise
         raise NotReady(f"{doing}: {_first_line(error)}", "run the same command again") from error
     except exceptions.Forbidden as error:
+        if reason(error) in NOT_YET:
+            raise NotReady(f"{doing}: {_first_line(error)}", "an API that was just enabled needs a while") from error
         raise Blocked(
             f"{doing}: {_first_line(error)}", "the account lacks a role; selfhost needs an owner's help"
         ) from error
     except (exceptions.Unauthorized, DefaultCredentialsError, RefreshError) as error:
         raise Blocked(f"{doing}: Google does not know who asks: {_first_line(error)}", LOGIN) from error
-    except (*NOT_NOW, GoogleAuthError) as error:
+    except (*NOT_NOW, exceptions.RetryError, GoogleAuthError) as error:
         raise NotReady(
             f"{doing}: Google does not answer: {_first_line(error)}", "run the same command again"
         ) from error

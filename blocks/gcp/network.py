@@ -14,6 +14,7 @@ from typing import Any
 
 from blocks.gcp.compute import ADDRESS, FIREWALL, NETWORK, RANGE, ROUTER, SUBNETWORK, ComputeResource
 from blocks.gcp.google import Google
+from blocks.gcp.services_connection import ServicesConnection
 from blocks.resource import Resource
 
 SERVER_PORT = "4200"
@@ -75,6 +76,7 @@ class Network:
                 address_type="INTERNAL",
                 purpose="GCE_ENDPOINT",
             ),
+            ServicesConnection(self.google, self.stack, f"{self.stack}-services"),
             self._allows_proxy(),
             self._denies_all(),
         ]
