@@ -13,23 +13,9 @@ from blocks.postgres import sql, swap
 from blocks.postgres.connection import Login
 from blocks.postgres.database import PostgresDatabase
 from blocks.postgres.url_database import UrlDatabase
-from tests.contract.test_database import (
-    cloud,
-    database,
-    external,
-    fill,
-    folder,
-    given,
-    home,
-    own,
-    own_cluster,
-    programs,
-    promote,
-    rotated,
-)
+from tests.contract.database.databases import fill, promote
 from tests.postgres import Cluster, connected, query
 
-__all__ = ["cloud", "database", "external", "folder", "given", "home", "own", "own_cluster", "programs", "rotated"]
 LABEL = "20261124T120000Z"
 _FACTS = """
 SELECT pg_get_userbyid(datdba), shobj_description(oid, 'pg_database'), datallowconn

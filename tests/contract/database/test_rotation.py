@@ -13,22 +13,9 @@ from blocks.postgres import sql
 from blocks.postgres.url_database import UrlDatabase
 from blocks.resource import Apply, visit, visit_to_delete
 from blocks.waiting import wait_until
-from tests.contract.test_database import (
-    PASSWORD,
-    cloud,
-    fill,
-    folder,
-    given,
-    home,
-    named,
-    programs,
-    promote,
-    rotated,
-    url_database,
-)
+from tests.contract.database.databases import PASSWORD, fill, named, promote, url_database
 from tests.postgres import Cluster, connected, query
 
-__all__ = ["cloud", "folder", "given", "home", "programs", "rotated"]
 KINDS = """
 CREATE TYPE public.state AS ENUM ('a', 'b');
 CREATE SEQUENCE public.alone;

@@ -2,172 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 from blocks.agent.spec import HostSpec
 from blocks.agent.validation import faults
-from blocks.database import Database
 from blocks.errors import Blocked, NotReady
-from blocks.host.home import Home, claim
 from blocks.local.database import ClusterDatabase
-from blocks.local.secret_store import LocalSecretStore
 from blocks.postgres import sql
 from blocks.postgres.database import PostgresDatabase
 from blocks.postgres.url_database import UrlDatabase, is_fit
-from blocks.resource import Apply, Resource, visit, visit_to_delete
-from tests.postgres import OWNER, SYSTEM_USER, Cluster, free_port, query, reachable_programs
+from blocks.resource import Apply, visit, visit_to_delete
+from tests.contract.database.databases import (
+    fill,
+    named,
+    own_database,
+    promote,
+    secrets_of,
+    url_database,
+)
+from tests.postgres import free_port, query
 from tests.stack import eventually
 
-PASSWORD = "a password/@:%"
 OLDER = next((each for each in Path("/usr/lib/postgresql").glob("1[3-6]/bin") if (each / "postgres").exists()), None)
 """Programs of the system's own PostgreSQL."""
-CONTENT = """\
-CREATE TABLE public.alembic_version (version_num text);
-INSERT INTO public.alembic_version VALUES ('0f17b2');
-CREATE TABLE public.flow (id int primary key, name text);
-INSERT INTO public.flow SELECT n, 'flow ' || n FROM generate_series(1, 1000) n;
-CREATE TABLE public."Odd ""name" (x int);
-"""
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """A folder which PostgreSQL's own user can pass through."""
-    path = Path(tempfile.mkdtemp(prefix="sh-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(scope="module")
-def programs(folder: Path) -> Path:
-    return reachable_programs(folder)
-
-
-@pytest.fixture
-def home(folder: Path) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
-
-
-def secrets_of(database: PostgresDatabase) -> None:
-    for name, make in database.secrets().items():
-        database.store.ensure(name, make)
-
-
-def promote(database: PostgresDatabase, value: str) -> None:
-    """Make this the login's promoted version."""
-    assert isinstance(database.versions, dict)
-    database.versions["database-login"] = database.store.add_version("database-login", value)
-
-
-def own_database(home: Path, programs: Path, port: int) -> ClusterDatabase:
-    user = SYSTEM_USER if os.geteuid() == 0 else ""
-    store = LocalSecretStore(folder=home / "secrets")
-    return ClusterDatabase(stack="trial", home=home, store=store, versions={}, programs=programs, port=port, user=user)
-
-
-def url_database(home: Path, programs: Path, url: str, password_file: Path) -> UrlDatabase:
-    store = LocalSecretStore(folder=home / "secrets")
-    return UrlDatabase(
-        stack="trial", home=home, store=store, versions={}, programs=programs, url=url, password_file=password_file
-    )
-
-
-@pytest.fixture(scope="module")
-def own_cluster(folder: Path, programs: Path) -> Iterator[ClusterDatabase]:
-    """A cluster of our own, started as the service it is on a host; it holds no database of ours yet."""
-    database = own_database(folder, programs, free_port())
-    secrets_of(database)
-    visit(named(database, "database cluster"), Apply())
-    process = database.cluster().start(folder / "postgres.log")
-    yield database
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
-
-
-@pytest.fixture
-def own(own_cluster: ClusterDatabase) -> Iterator[ClusterDatabase]:
-    """An empty database in a cluster of our own."""
-    visit(named(own_cluster, "database"), Apply())
-    yield own_cluster
-    for name in own_cluster.kept():
-        own_cluster.drop_kept(name)
-    visit_to_delete(named(own_cluster, "database"), Apply())
-
-
-def taken_over(home: Path, programs: Path, cluster: Cluster, user: str, password: str) -> UrlDatabase:
-    """A database that was given to us with this login, and marked as ours."""
-    claim(Home(home), "trial")
-    (home / "password").write_text(password + "\n")
-    url = f"postgresql://{user}@127.0.0.1:{cluster.port}/{home.name}"
-    database = url_database(home, programs, url, home / "password")
-    secrets_of(database)
-    visit(named(database, "database"), Apply())
-    return database
-
-
-@pytest.fixture
-def given(home: Path, programs: Path, cluster: Cluster) -> Iterator[UrlDatabase]:
-    """An empty database in a PostgreSQL which somebody else keeps, with a superuser's login."""
-    cluster.create_database(home.name)
-    yield taken_over(home, programs, cluster, OWNER, cluster.password)
-    cluster.drop_databases(home.name)
-
-
-@pytest.fixture
-def cloud(home: Path, programs: Path, cluster: Cluster) -> Iterator[UrlDatabase]:
-    """The same with a login as Cloud SQL gives one: no superuser's, which may make roles and databases, and is a
-    member of the role that owns the database."""
-    app, owner = f"app {home.name}", f"owner {home.name}"
-    cluster.execute(f'CREATE ROLE "{owner}" NOLOGIN')
-    cluster.execute(f'CREATE ROLE "{app}" LOGIN CREATEDB CREATEROLE IN ROLE "{owner}" PASSWORD \'{PASSWORD}\'')
-    cluster.execute(f'CREATE DATABASE "{home.name}" OWNER "{owner}"')
-    yield taken_over(home, programs, cluster, quote(app), PASSWORD)
-    cluster.drop_databases(home.name)
-    cluster.drop_roles("selfhost_trial_%", app, owner)
-
-
-@pytest.fixture
-def rotated(cloud: UrlDatabase) -> UrlDatabase:
-    """The same after a rotation of its login."""
-    new = cloud.new_login()
-    cloud.admit(new)
-    promote(cloud, new)
-    return cloud
-
-
-@pytest.fixture(params=["own", "given", "cloud", "rotated"])
-def database(request: pytest.FixtureRequest) -> PostgresDatabase:
-    found: PostgresDatabase = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture(params=["given", "cloud", "rotated"])
-def external(request: pytest.FixtureRequest) -> UrlDatabase:
-    found: UrlDatabase = request.getfixturevalue(request.param)
-    return found
-
-
-def named(database: Database, name: str) -> Resource:
-    return next(each for each in database.on_host() if each.name == name)
-
-
-def fill(database: PostgresDatabase) -> None:
-    query(database.login(), CONTENT)
 
 
 def empty(database: PostgresDatabase) -> None:

@@ -29,21 +29,8 @@ from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack, has_server, next_spec
 from flows import change, rotate
-from tests.contract.test_database import (
-    cloud,
-    database,
-    external,
-    folder,
-    given,
-    home,
-    own,
-    own_cluster,
-    programs,
-    rotated,
-)
 from tests.postgres import connected, query
 
-__all__ = ["cloud", "database", "external", "folder", "given", "home", "own", "own_cluster", "programs", "rotated"]
 TABLE = "CREATE TABLE public.block_document (id uuid PRIMARY KEY, name text, data jsonb)"
 OLD, NEW, STRANGE = (new_encryption_key() for _ in range(3))
 RELEASE = Release("r1", Artifact("lock.txt", "0" * 64))

@@ -21,7 +21,7 @@ from blocks.postgres.programs import DATABASE as OWN_DATABASE
 from blocks.postgres.programs import OWNER
 from blocks.resource import Apply, visit
 from blocks.waiting import wait_until
-from tests.contract.test_database import own_database, promote, secrets_of
+from tests.contract.database.databases import own_database, promote, secrets_of
 from tests.postgres import connected, free_port, reachable_programs
 from tests.postgres import query as answer
 

@@ -16,22 +16,9 @@ from blocks.postgres import dump as dumps
 from blocks.postgres.database import PostgresDatabase
 from blocks.postgres.url_database import UrlDatabase
 from blocks.signature import key_mark
-from tests.contract.test_database import (
-    cloud,
-    database,
-    external,
-    fill,
-    folder,
-    given,
-    home,
-    own,
-    own_cluster,
-    programs,
-    rotated,
-)
+from tests.contract.database.databases import fill
 from tests.postgres import Cluster, query
 
-__all__ = ["cloud", "database", "external", "folder", "given", "home", "own", "own_cluster", "programs", "rotated"]
 BLOCKS = """
 CREATE TABLE public.block_document (id uuid PRIMARY KEY, created timestamptz, updated timestamptz, data jsonb)
 """

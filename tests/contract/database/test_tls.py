@@ -20,21 +20,10 @@ from blocks.postgres.url_database import UrlDatabase
 from blocks.resource import Apply, visit
 from blocks.services import ServerSecrets, server_files
 from flows.restore import steps
-from tests.contract.test_database import (
-    PASSWORD,
-    fill,
-    folder,
-    home,
-    named,
-    programs,
-    promote,
-    secrets_of,
-    url_database,
-)
+from tests.contract.database.databases import PASSWORD, fill, named, promote, secrets_of, url_database
 from tests.postgres import Cluster, base_environment, free_port
 from tests.tls import Authority, TlsServer, authority, tls_before
 
-__all__ = ["folder", "home", "programs"]
 LOGIN = "database-login@1"
 OBSERVE = """
 import asyncio, os, sys
