@@ -7,13 +7,15 @@ What a call passes, in order:
   router, discovery   which method of Google's documents it is, its parameters
   checks, schema      request and answer held against the documents (numbers: enums sent as numbers)
   access              who calls, what that principal may do
+  consumers           which project a call is counted against
   kind                what a resource kind is made of; `services` has them all, a folder for each service
 
 What kinds build on: world (what exists), operations and latencies (work that takes time), clock, backing (real parts),
 quotas, errors, pages (lists), patches (masks and merges), partial (`fields`), located (kinds with a location),
 policy_kind (kinds with a policy).
 IAM's own data: accounts (service accounts, keys), assertions (what they sign), policies (what a policy may say),
-conditions, roles, permissions, agents (what Google sets up in a project), settling (what is not yet known everywhere).
+conditions, roles, permissions, agents (what Google sets up in a project), settling (what is not yet known everywhere),
+organization (what a new organization forbids).
 From outside: control (`/_emulator/…`), faults, coverage.
 
 To add a kind: a class in a module under `services` that the module lists in `KINDS`; see kind.py, and

@@ -35,6 +35,11 @@ CONVENIENCE_VALUES = {
 """Members that policies of buckets know, and the role of the project that each stands for."""
 
 
+ADC_CLIENT = "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com"
+"""The OAuth client of `gcloud auth application-default login`. Source: google/auth/_cloud_sdk.py, CLOUD_SDK_CLIENT_ID;
+its secret is no secret there either, and none here."""
+
+
 @dataclass(frozen=True)
 class Token:
     """A credential: whose it is (`user:…` or `serviceAccount:…`), until when, and for what (None is everything)."""
@@ -42,6 +47,8 @@ class Token:
     member: str
     expires: datetime
     scopes: frozenset[str] | None = None
+    client: str = ""
+    """The OAuth client a person used; "" is gcloud itself."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +66,33 @@ class Access:
 
     world: World
     tokens: dict[str, Token] = field(default_factory=dict)
+    refreshes: dict[str, str] = field(default_factory=dict)
+    """People by the refresh tokens that they hold."""
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     older: dict[str, list[Older]] = field(default_factory=dict)
     """Policies that were replaced, the oldest first, as long as not everyone knows."""
     custom_roles: dict[str, set[str]] = field(default_factory=dict)
 
-    def mint(self, member: str, life: timedelta = TOKEN_LIFE, scopes: Iterable[str] = ()) -> str:
+    def mint(self, member: str, life: timedelta = TOKEN_LIFE, scopes: Iterable[str] = (), client: str = "") -> str:
         """A fresh access token of this principal, good for these scopes alone where any are given."""
         token = f"ya29.{secrets.token_urlsafe(32)}"
-        self.tokens[token] = Token(member, self.world.clock.now() + life, frozenset(scopes) or None)
+        self.tokens[token] = Token(member, self.world.clock.now() + life, frozenset(scopes) or None, client)
         return token
+
+    def adc(self, member: str, quota_project: str = "") -> dict[str, str]:
+        """What `gcloud auth application-default login` leaves of a person, for `Credentials(token_uri=…)` of a client.
+
+        Source: https://cloud.google.com/docs/authentication/application-default-credentials#personal
+        """
+        refresh = f"1//{secrets.token_urlsafe(32)}"
+        self.refreshes[refresh] = member
+        told = {"type": "authorized_user", "client_id": ADC_CLIENT, "client_secret": "d", "refresh_token": refresh}
+        return told | ({"quota_project_id": quota_project} if quota_project else {})
+
+    def client_of(self, authorization: str) -> str:
+        """The OAuth client behind an Authorization header."""
+        known = self.tokens.get(authorization.partition(" ")[2])
+        return known.client if known else ""
 
     def caller(self, authorization: str, method: Method | None = None) -> str:
         """The principal behind an Authorization header, `allUsers` where there is none.
@@ -229,6 +253,7 @@ class Access:
 
     def reset(self) -> None:
         self.tokens.clear()
+        self.refreshes.clear()
         self.policies.clear()
         self.older.clear()
         self.custom_roles.clear()

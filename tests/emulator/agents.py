@@ -81,4 +81,6 @@ def _default_account(access: Access, project: Project) -> None:
         return
     project.agents.add(email)
     put_account(access.world, project, email, displayName="Compute Engine default service account")
+    if project.organization:  # constraints/iam.automaticIamGrantsForDefaultServiceAccounts: organization.py
+        return
     access.grant(f"projects/{project.id}", "roles/editor", f"serviceAccount:{email}")

@@ -1,8 +1,8 @@
 """The emulator as an ASGI application: from a request as it comes to a method's answer.
 
-The order of checks: is there such a method (404), who calls (401), is the request what the schema says (400), is the
-API enabled (403), may the caller do this (403), and only then the resource itself. No source tells the order of the
-third and the fourth.
+The order of checks: is there such a method (404), who calls (401), is the request what the schema says (400),
+against whom is it counted (403, 429), is the API enabled (403), may the caller do this (403), and only then the
+resource itself. No source tells the order of the third and those after it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from tests.emulator import batch, control
+from tests.emulator import batch, consumers, control
 from tests.emulator.checks import body_of, check_answer, refuse, require_fields
 from tests.emulator.cloud import Cloud
 from tests.emulator.discovery import Method
@@ -124,6 +124,7 @@ class App:
         if answering is None:
             raise not_emulated(f"{method.api}:{method.id}")
         refuse([*wrong, *wrong_body])
+        consumers.check(self.cloud, call, method)
         self.cloud.check_enabled(call, answering.kind, method)
         answering.authorize(call)
         require_fields(document, match, body)

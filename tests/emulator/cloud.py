@@ -16,13 +16,14 @@ from tests.emulator import agents, errors, services
 from tests.emulator.access import Access
 from tests.emulator.backing import Backing, Backings
 from tests.emulator.clock import Clock, RealClock
+from tests.emulator.consumers import BY_CALLER
 from tests.emulator.discovery import APIS, Document, Method
 from tests.emulator.faults import Faults, Rule
 from tests.emulator.kind import Answering, Call, Kind, RawMatch
 from tests.emulator.operations import Operations
 from tests.emulator.router import Router
 from tests.emulator.settling import Settling
-from tests.emulator.world import Record, World
+from tests.emulator.world import Project, Record, World
 
 REMEMBERED = 20_000
 """Calls kept for `GET /_emulator/requests`."""
@@ -114,9 +115,15 @@ class Cloud:
     def kind_of(self, record: Record) -> Kind:
         return self.owners[record.collection]
 
-    def add_project(self, project_id: str, services: tuple[str, ...] = (), owner: str = OWNER) -> str:
-        """A project with these APIs enabled besides the default ones ("all": every one); returns its owner's token."""
+    def add_project(
+        self, project_id: str, services: tuple[str, ...] = (), owner: str = OWNER, organization: str = ""
+    ) -> str:
+        """A project with these APIs enabled besides the default ones ("all": every one); returns its owner's token.
+
+        With the domain of an `organization` it has what one made since May 2024 forbids (organization.py).
+        """
         project = self.world.add_project(project_id)
+        project.organization = organization
         hosts = {document.host for document in self.router.documents.values()}
         self.access.grant(f"projects/{project_id}", "roles/owner", owner)
         agents.enable(self.access, project, hosts if "all" in services else services)
@@ -145,9 +152,12 @@ class Cloud:
         Sources: https://cloud.google.com/service-usage/docs/enabled-service,
         hashicorp/terraform-provider-google#2129, #11020; the words: googleapis/nodejs-secret-manager#58.
         """
-        if method.service in ALWAYS_ON or not kind.guards(call)[-1].startswith("projects/"):
+        if method.service in BY_CALLER or not kind.guards(call)[-1].startswith("projects/"):
             return
-        project = call.project(kind.guards(call)[-1])
+        self.check_service(call.project(kind.guards(call)[-1]), method)
+
+    def check_service(self, project: Project, method: Method) -> None:
+        """403 where a project has not enabled a method's API; this counts as its use."""
         document = self.router.documents[method.api]
         now = self.world.clock.now()
         if document.host in project.services and project.answering.get(document.host, now) <= now:
@@ -193,11 +203,6 @@ class Cloud:
         """Take the real parts away."""
         self._clear()
         self.backings.close()
-
-
-ALWAYS_ON = frozenset({"serviceusage", "cloudresourcemanager", "iamcredentials"})
-"""Services that answer in a project where they were never enabled: the first is how one enables any, the others are
-counted against the caller's own project at Google, of which there is none here."""
 
 
 @cache

@@ -7,6 +7,7 @@ the references of other services.
 from __future__ import annotations
 
 from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.organization import check_members
 from tests.emulator.patches import camel, paths
 
 
@@ -26,7 +27,9 @@ class PolicyKind(Kind):
     @on("setIamPolicy", "{service}.{kind}.setIamPolicy")
     def set_policy(self, call: Call) -> Body:
         mask = [camel(each) for each in paths(call.body.get("updateMask", ""))]
-        return self.cloud.access.set_policy(self.policy_name(call), call.body.get("policy", {}), mask)
+        name, policy = self.policy_name(call), call.body.get("policy", {})
+        check_members(self.cloud.world, call.project(self.guards(call)[-1]), policy)
+        return self.cloud.access.set_policy(name, policy, mask)
 
     @on("testIamPermissions", "")
     def test_permissions(self, call: Call) -> Body:

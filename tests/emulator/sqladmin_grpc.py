@@ -131,7 +131,8 @@ def incoming(rule: Method, fields: dict[str, Any], metadata: dict[str, str], pee
     query = {key: value for key, value in fields.items() if key in rule.parameters and key not in in_path}
     bodies = [value for key, value in fields.items() if key not in rule.parameters]
     content = json.dumps(bodies[0]).encode() if bodies else b""
-    headers = {"authorization": metadata.get("authorization", ""), "content-type": "application/json"}
+    told = {name: metadata[name] for name in ("authorization", "x-goog-user-project") if name in metadata}
+    headers = {"authorization": "", "content-type": "application/json"} | told
     return Incoming(rule.http, HOST, path, urlencode(_spelled(query), doseq=True), headers, content, peer)
 
 

@@ -19,14 +19,13 @@ from tests.emulator.clock import Clock
 from tests.emulator.settling import Settling
 
 FIRST_NUMBER = 100_000_000_001
-DEFAULT_SERVICES = ("storage.googleapis.com", "serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com",
-                    "cloudapis.googleapis.com", "logging.googleapis.com", "monitoring.googleapis.com",
+DEFAULT_SERVICES = ("storage.googleapis.com", "serviceusage.googleapis.com", "cloudapis.googleapis.com",
+                    "logging.googleapis.com", "monitoring.googleapis.com",
                     "servicemanagement.googleapis.com", "storage-api.googleapis.com",
                     "storage-component.googleapis.com")  # fmt: skip
 """APIs a new project has, of those that matter here.
 
-Source: https://cloud.google.com/service-usage/docs/enabled-service#default; cloudresourcemanager is not among them at
-Google, but the calls of a tool are counted against the tool's own project there, of which there is none here.
+Source: https://cloud.google.com/service-usage/docs/enabled-service#default; cloudresourcemanager is not among them.
 """
 
 
@@ -45,6 +44,8 @@ class Project:
     """When each service was last called for it."""
     agents: set[str] = field(default_factory=set)
     """Emails of Google's service agents that work for it."""
+    organization: str = ""
+    """The domain of the organization it is in, with what that forbids (organization.py); "" for a person's own."""
 
 
 @dataclass

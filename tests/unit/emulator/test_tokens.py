@@ -115,7 +115,7 @@ def test_what_another_key_signed_is_refused(google: Emulated, key: dict[str, Any
 
 
 def test_another_grant_is_refused(google: Emulated) -> None:
-    answer = httpx.post(f"{google.address}/token", data={"grant_type": "refresh_token", "refresh_token": "x"})
+    answer = httpx.post(f"{google.address}/token", data={"grant_type": "password", "password": "x"})
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from tests.emulator import access, errors
 from tests.emulator.kind import Body, Call, Kind, on
+from tests.emulator.organization import check_members
 from tests.emulator.patches import camel, paths
 from tests.emulator.services.cloudresourcemanager import project_policy
 from tests.emulator.world import Project
@@ -56,8 +57,11 @@ class ProjectKind(Kind):
         mask = [camel(each) for each in paths(call.body.get("updateMask", ""))]
         if unknown := set(mask) - SET_PATHS:
             raise errors.not_emulated(f"updateMask {min(unknown)} of a policy")
-        name, policy = f"projects/{self.project_of(call).id}", call.body.get("policy", {})
-        project_policy.check(self.cloud.access.policies.get(name, {}), policy)
+        project, policy = self.project_of(call), call.body.get("policy", {})
+        name = f"projects/{project.id}"
+        check_members(self.cloud.world, project, policy)
+        if not project.organization:
+            project_policy.check(self.cloud.access.policies.get(name, {}), policy)
         return self.cloud.access.set_policy(name, policy, mask)
 
     @on("testIamPermissions", "")

@@ -1,4 +1,4 @@
-"""Projects, as version 3 and as version 1 show them; none has an organization or a folder above it.
+"""Projects, as version 3 and as version 1 show them; none has a folder above it.
 
 Sources: https://cloud.google.com/resource-manager/reference/rest/v3/projects and …/v1/projects
 """
@@ -6,6 +6,7 @@ Sources: https://cloud.google.com/resource-manager/reference/rest/v3/projects an
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import ClassVar
 
 from tests.emulator import access, errors
@@ -41,6 +42,8 @@ class Projects(ProjectKind):
             "updateTime": created,
             "etag": f'W/"{base64.b64encode(project.id.encode()[:8]).decode()}"',
         }
+        above = organization_id(project.organization)
+        body |= {"parent": f"organizations/{above}"} if above else {}
         return body | ({"labels": dict(project.labels)} if project.labels else {})
 
     @on("list", "")
@@ -75,13 +78,15 @@ class OlderProjects(ProjectKind):
     }
 
     def shown(self, project: Project) -> Body:
-        body = {
+        body: Body = {
             "projectNumber": str(project.number),
             "projectId": project.id,
             "lifecycleState": "ACTIVE",
             "name": project.id,
             "createTime": rfc3339(project.created or self.cloud.world.clock.now()),
         }
+        above = organization_id(project.organization)
+        body |= {"parent": {"type": "organization", "id": above}} if above else {}
         return body | ({"labels": dict(project.labels)} if project.labels else {})
 
     @on("list", "")
@@ -91,12 +96,21 @@ class OlderProjects(ProjectKind):
 
     @on("getAncestry", "resourcemanager.projects.get")
     def ancestry(self, call: Call) -> Body:
-        return {"ancestor": [{"resourceId": {"type": "project", "id": self.project_of(call).id}}]}
+        project = self.project_of(call)
+        found = [{"type": "project", "id": project.id}]
+        above = organization_id(project.organization)
+        found += [{"type": "organization", "id": above}] if above else []
+        return {"ancestor": [{"resourceId": each} for each in found]}
 
     def guards(self, call: Call) -> tuple[str, ...]:
         """Lists are of no project."""
         about = "projectId" in call.parameters or "resource" in call.parameters
         return super().guards(call) if about else ("projects of the caller",)
+
+
+def organization_id(domain: str) -> str:
+    """Twelve digits that follow from the domain; "" without one."""
+    return str(10**11 + zlib.crc32(domain.encode())) if domain else ""
 
 
 KINDS = (Projects, OlderProjects)

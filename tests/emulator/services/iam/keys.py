@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from tests.emulator import accounts, errors
+from tests.emulator import accounts, errors, organization
 from tests.emulator.accounts import KEYS
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.iam.base import OfAccount
@@ -24,6 +24,7 @@ class Keys(OfAccount):
     def create(self, call: Call) -> Body:
         """Source on the limit: googleapis/google-api-dotnet-client#2027 (400 since 2022, 429 before)."""
         account = self.existing(call)
+        organization.check_key(call.project(account.body["projectId"]), account.body["email"])
         if call.body.get("privateKeyType") == "TYPE_PKCS12_FILE":
             raise errors.not_emulated("privateKeyType TYPE_PKCS12_FILE")
         if len(self._of(account, "USER_MANAGED")) >= MOST:

@@ -1,7 +1,7 @@
-"""The token endpoint, `https://oauth2.googleapis.com/token`: a signed assertion in, an access token out.
+"""The token endpoint, `https://oauth2.googleapis.com/token`: an assertion or a refresh token in, an access token out.
 
-Source: https://developers.google.com/identity/protocols/oauth2/service-account#authorizingrequests, its table of
-errors, and RFC 6749 for their shape. Refresh tokens of users are not emulated.
+Sources: https://developers.google.com/identity/protocols/oauth2/service-account#authorizingrequests, its table of
+errors, https://developers.google.com/identity/protocols/oauth2/web-server#offline, and RFC 6749 for their shape.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import JSONResponse, Response
 
-from tests.emulator.access import TOKEN_LIFE
+from tests.emulator.access import ADC_CLIENT, TOKEN_LIFE
 from tests.emulator.assertions import BadAssertion, verified
 from tests.emulator.kind import Call, Kind, raw
 
@@ -29,6 +29,8 @@ class Tokens(Kind):
     @raw("token", "POST", r"/(?:token)?")
     def token(self, call: Call) -> Response:
         sent = dict(parse_qsl(call.content.decode(errors="replace")))
+        if sent.get("grant_type") == "refresh_token":
+            return self._refreshed(sent)
         if sent.get("grant_type") != JWT_BEARER:
             return _refused("unsupported_grant_type", f"Invalid grant_type: {sent.get('grant_type', '')}")
         try:
@@ -36,6 +38,16 @@ class Tokens(Kind):
         except BadAssertion as bad:
             return _refused("invalid_grant", str(bad))
         return self._answer(call, claims)
+
+    def _refreshed(self, sent: dict[str, str]) -> Response:
+        """Source of the words: googleapis/google-auth-library-python#659."""
+        member = self.cloud.access.refreshes.get(sent.get("refresh_token", ""))
+        if sent.get("client_id") != ADC_CLIENT:
+            return _refused("invalid_client", "The OAuth client was not found.", 401)
+        if member is None:
+            return _refused("invalid_grant", "Token has been expired or revoked.")
+        token = self.cloud.access.mint(member, TOKEN_LIFE, client=ADC_CLIENT)
+        return JSONResponse({"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
 
     def _answer(self, call: Call, claims: dict[str, Any]) -> Response:
         """Source of the refusals: the table of errors; another's `sub` needs domain-wide delegation, which none has."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.emulator import errors
 from tests.emulator.kind import Body, Call, on
+from tests.emulator.organization import check_members
 from tests.emulator.roles import ROLES
 from tests.emulator.services.storage.base import StorageKind, is_uniform
 from tests.emulator.services.storage.marks import lists_name, policy_name
@@ -44,6 +45,7 @@ class BucketPolicies(StorageKind):
             self.check_role(str(binding.get("role", "")))
         if _enforced(bucket.body) and any(PUBLIC & set(binding.get("members", ())) for binding in bindings):
             raise errors.ApiError(412, NOT_PUBLIC, reason="conditionNotMet")
+        check_members(self.cloud.world, self.project_of(call), call.body)
         try:
             name = policy_name(bucket.body["name"])
             new = self.cloud.access.set_policy(name, call.body)

@@ -6,8 +6,9 @@ from starlette.responses import Response
 
 from tests.emulator import errors
 from tests.emulator.kind import Answer, Body, Call, on
+from tests.emulator.organization import check_uniform
 from tests.emulator.patches import merged
-from tests.emulator.services.storage.base import GOOGLE, StorageKind, page
+from tests.emulator.services.storage.base import GOOGLE, StorageKind, is_uniform, page
 from tests.emulator.services.storage.bucket_access import first_policies
 from tests.emulator.services.storage.bucket_settings import check_name, place, settled
 from tests.emulator.services.storage.marks import etag, lists_name, next_generation, policy_name, stamp
@@ -56,6 +57,7 @@ class Buckets(StorageKind):
             **place(call.body.get("location", "US")),
             **settled(call.body, {}, now),
         }
+        check_uniform(project, is_uniform(body))
         record = self.cloud.world.put(Record(f"storage/b/{name}", self.collection, body, {"project": project.id}))
         self.cloud.access.policies |= first_policies(body, project.id)
         return self.shown(record, call)
@@ -107,6 +109,7 @@ class Buckets(StorageKind):
         kept = {key: value for key, value in record.body.items() if key in _GOOGLES}
         settings = settled(wanted, record.body, now)
         self.check_public(settings, record)
+        check_uniform(self.project_of(call), is_uniform(settings))
         number = int(record.body["metageneration"]) + 1
         record.body = kept | settings | {"metageneration": str(number), "etag": etag(number), "updated": stamp(now)}
         return self.shown(record, call)
