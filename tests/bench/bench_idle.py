@@ -1,9 +1,11 @@
-"""What a whole stack takes while it does nothing, beside a bare `prefect server start` on the same PostgreSQL.
+"""What a whole stack takes while it does nothing, beside a bare `prefect server start`; and how soon runs start in it.
 
-    uv run python -m tests.bench.bench_idle [--seconds 120]
+    uv run python -m tests.bench.bench_idle [--seconds 120] [--runs 20]
 
-On a stack bootstrapped for the purpose, both measured over the same seconds. Targets: the whole stack ≤ 3 % of a core,
-the host agent ≤ 25 MB of memory and no measurable processor time. It prints and judges nothing: exit status 0.
+On a stack bootstrapped for the purpose, or that of SELFHOST_TEST_STACK. It and the bare server are measured over the
+same seconds, the stack's own schedules paused; what its scheduled flows take is measured by one run of each. Targets:
+the whole stack ≤ 3 % of a core, the host agent ≤ 25 MB of memory, a run taken by its worker within 3 s of being
+scheduled by hand. It prints and judges nothing: exit status 0.
 """
 
 from __future__ import annotations
@@ -11,25 +13,35 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
 from rich.console import Console
 from rich.table import Table
 
 from blocks.agent.processes import descendants
 from tests.bench.bench_bootstrap import folder, wait_healthy
 from tests.postgres import base_environment, free_port, running_cluster
-from tests.stack import Stack, scratch
+from tests.stack import Stack, bootstrapped, eventually
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BARE = "bare prefect server start"
 SETTLE_SECONDS = 20.0
 """What a bootstrap and a first start leave to do."""
+RUN_SECONDS = 300.0
+"""Time a run gets to end, on a machine that does much else."""
+BETWEEN_RUNS = 5.0
+OWN_FLOWS = {"sweep/sweep": 600, "status/status": 3600}
+"""Deployment → seconds between two of its runs, as prefect.yaml has them."""
 
 
 def resident_megabytes(pid: int) -> float:
@@ -82,27 +94,95 @@ def spent(parts: Mapping[str, list[int]]) -> dict[str, float]:
     }
 
 
+@contextmanager
+def unscheduled(stack: Stack) -> Iterator[None]:
+    """The stack without its schedules."""
+    with stack.client() as client:
+        scheduled = [each.id for each in client.read_deployments() if each.schedules]
+        for each in scheduled:
+            client.pause_deployment(each)
+        try:
+            yield
+        finally:
+            for each in scheduled:
+                client.resume_deployment(each)
+
+
+def completed(client: SyncPrefectClient, deployment: str) -> UUID:
+    """A run of a deployment, started by hand and waited for."""
+    run = client.create_flow_run_from_deployment(client.read_deployment_by_name(deployment).id)
+
+    def is_over() -> bool:
+        state = client.read_flow_run(run.id).state
+        return state is not None and state.is_final()
+
+    eventually(is_over, f"the end of a run of {deployment}", RUN_SECONDS, every=0.5)
+    return run.id
+
+
+def shares(parts: Mapping[str, list[int]], seconds: float) -> dict[str, float]:
+    """Percent of one core that each part takes over so many seconds."""
+    before = spent(parts)
+    time.sleep(seconds)
+    after = spent(parts)
+    return {name: 100 * (after[name] - before[name]) / seconds for name in parts}
+
+
+def idle_table(parts: Mapping[str, list[int]], share: Mapping[str, float]) -> Table:
+    table = Table("part", "memory, MB", "processor, % of one core", "target", title=f"load {os.getloadavg()[0]:.1f}")
+    for name, pids in parts.items():
+        memory = sum(resident_megabytes(pid) for pid in pids if Path(f"/proc/{pid}").exists())
+        table.add_row(name, f"{memory:.1f}", f"{share[name]:.2f}", "≤ 25 MB" if name == "host agent" else "")
+    whole = sum(value for name, value in share.items() if name != BARE)
+    table.add_row("the whole stack", "", f"{whole:.2f}", "≤ 3 %")
+    table.add_row("the whole stack ÷ bare", "", f"{whole / max(share[BARE], 0.01):.1f}", "")
+    return table
+
+
+def own_flows_table(stack: Stack, parts: Mapping[str, list[int]]) -> Table:
+    """What the flows take which a stack starts by itself more than once a day."""
+    table = Table("its own flow", "processor, s", "% of one core")
+    with stack.client() as client:
+        for deployment, every in OWN_FLOWS.items():
+            before = spent(parts)
+            completed(client, deployment)
+            time.sleep(SETTLE_SECONDS)  # the worker has noted the end of its process
+            took = sum(spent(parts).values()) - sum(before.values())
+            table.add_row(f"{deployment}, every {every / 60:.0f} min", f"{took:.1f}", f"{100 * took / every:.2f}")
+    return table
+
+
+def starts_table(stack: Stack, count: int) -> Table:
+    """How soon the worker of the pool `default` takes a run that is scheduled by hand, and how soon that runs."""
+    reached: dict[StateType, list[float]] = {StateType.PENDING: [], StateType.RUNNING: []}
+    with stack.client() as client:
+        for _ in range(count):
+            states = client.read_flow_run_states(completed(client, "probe/default"))
+            for state, seconds in reached.items():
+                at = next(each.timestamp for each in states if each.type == state)
+                seconds.append((at - states[0].timestamp).total_seconds())
+            time.sleep(random.uniform(0, BETWEEN_RUNS))
+    title = f"{count} runs scheduled by hand, load {os.getloadavg()[0]:.1f}"
+    table = Table("seconds until it is", "median", "worst", "target", title=title)
+    for name, seconds in zip(("taken by its worker", "running"), reached.values(), strict=True):
+        target = "≤ 3 s" if name.startswith("taken") else ""
+        table.add_row(name, f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}", target)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=120.0)
-    seconds = parser.parse_args().seconds
-    with bare_server() as bare, scratch() as stack:
-        stack.bootstrap()
-        parts = processes_of(stack) | {BARE: family(bare)}
-        time.sleep(SETTLE_SECONDS)
-        before = spent(parts)
-        time.sleep(seconds)
-        after = spent(parts)
-        share = {name: 100 * (after[name] - before[name]) / seconds for name in parts}
-        table = Table("part", "memory, MB", "processor, % of one core", "target")
-        for name, pids in parts.items():
-            memory = sum(resident_megabytes(pid) for pid in pids if Path(f"/proc/{pid}").exists())
-            target = "≤ 25 MB, none measurable" if name == "host agent" else ""
-            table.add_row(name, f"{memory:.1f}", f"{share[name]:.2f}", target)
-        whole = sum(value for name, value in share.items() if name != BARE)
-        table.add_row("the whole stack", "", f"{whole:.2f}", "≤ 3 %")
-        table.add_row("the whole stack ÷ bare", "", f"{whole / max(share[BARE], 0.01):.1f}", "")
-    Console().print(table)
+    parser.add_argument("--runs", type=int, default=20)
+    options = parser.parse_args()
+    with bootstrapped("bench-") as stack, unscheduled(stack):
+        with bare_server() as bare:
+            own = processes_of(stack)
+            time.sleep(SETTLE_SECONDS)
+            parts = own | {BARE: family(bare)}
+            Console().print(idle_table(parts, shares(parts, options.seconds)))
+        if options.runs:
+            Console().print(starts_table(stack, options.runs), own_flows_table(stack, own))
 
 
 if __name__ == "__main__":
