@@ -63,8 +63,10 @@ def version(machine: Machine) -> str:
 
 
 def states(machine: Machine) -> set[str]:
+    """Of all services, as the agent that runs now has reported them; empty before it has."""
     status = json.loads(machine.run("cat", f"{HOME}/agent/status.json"))
-    return {each["state"] for each in status["services"]}
+    is_new = status["agent_pid"] == main_pid(machine, "agent")
+    return {each["state"] for each in status["services"]} if is_new else set()
 
 
 def eventually_well(machine: Machine) -> None:

@@ -81,8 +81,9 @@ _STAYS_ROOT = "CAP_SETUID CAP_SETGID CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE CAP_NET
 _AGENT = "CAP_SETUID CAP_SETGID CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE CAP_FOWNER"
 """The host agent: it gives files away, signals all services, and tries releases as nobody."""
 
+_OWN_TMP = ("PrivateTmp", "true")
 _FOLDERS = {
-    ("PrivateTmp", "true"): ("/tmp/", "/var/tmp/"),
+    _OWN_TMP: ("/tmp/", "/var/tmp/"),
     ("ProtectHome", "true"): ("/home/", "/root/", "/run/user/"),
 }
 """What closes which folders to a service."""
@@ -103,6 +104,7 @@ def render_agent(config: AgentConfig, wrapper: Sequence[str]) -> str:
                 *_CONFINED,
                 ("CapabilityBoundingSet", _AGENT),
                 ("ProtectSystem", "full"),  # not strict: files of a spec may lie anywhere, and uv's cache in its HOME
+                *(each for each in _apart(config, wrapper[0]) if each == _OWN_TMP),
                 ("ReadWritePaths", FOLDER),
                 ("SystemCallFilter", "@system-service"),
             ],
