@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 
 from blocks import catalog
 from blocks.agent.spec import Artifact, HostSpec, HostStatus, Release, ServiceStatus, to_json
+from blocks.backups import Catalogue
 from blocks.encryption import require_readable
 from blocks.errors import Blocked, NotReady
 from blocks.host import secret_files
@@ -24,14 +25,21 @@ from blocks.ledger import IDENTITY, WANTED
 from blocks.postgres import encryption, sql
 from blocks.postgres.database import PostgresDatabase
 from blocks.resource import Apply, visit
+from blocks.server import schema
 from blocks.signature import key_mark
 from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import Stack, has_server, next_spec
-from flows import change, rotate
+from flows import backup, change, expire, rotate
+from flows.restore import steps
 from tests.postgres import connected, query
 
-TABLE = "CREATE TABLE public.block_document (id uuid PRIMARY KEY, name text, data jsonb)"
+TABLE = """
+CREATE TABLE public.block_document (
+    id uuid PRIMARY KEY, name text, data jsonb,
+    created timestamptz DEFAULT now(), updated timestamptz DEFAULT now()
+)
+"""
 OLD, NEW, STRANGE = (new_encryption_key() for _ in range(3))
 RELEASE = Release("r1", Artifact("lock.txt", "0" * 64))
 
@@ -285,3 +293,27 @@ def test_a_block_which_no_key_reads_is_refused_before_anything_is_stopped(stack:
     query(stack.database.login(), f"INSERT INTO block_document VALUES {row}")
     with pytest.raises(Blocked, match="1 blocks cannot be read with the stack's encryption key: lost"):
         require_readable(1, stack.secrets, stack.database)
+
+
+def test_a_backup_from_before_a_rotation_is_restored_with_the_key_of_today(stack: Stack) -> None:
+    assert isinstance(stack.database, PostgresDatabase)
+    revision = f"INSERT INTO public.alembic_version VALUES ('{schema.installed_lineage().head}')"
+    query(stack.database.login(), f"CREATE TABLE public.alembic_version (version_num text); {revision}")
+    old, work = stack.secret(ENCRYPTION_KEY), stack.host.restore.work()
+    catalogue = Catalogue.of(stack, work)
+    made = backup.drill(stack, catalogue, backup.dump(stack, catalogue, "by hand", work / "dump"), work / "copy")
+    now = rotate_key(stack)
+    query(stack.database.login(), "DELETE FROM block_document")
+    expire.drop_keys(now, Catalogue.of(now, work).all())
+    manifest = steps.require_restorable(now, made.id, steps.dump_file(now), unsigned=False)
+    with stack.database.beside() as copy:
+        steps.fill(now, manifest, copy)
+        assert values(copy, old) == {"a": "a", "b": "b"}
+        steps.bring_to_key(now, copy)
+        assert not steps.migrate(now, copy), "it was made by this release"
+        stack.database.swap("a-test")
+    assert values(stack.database, now.secret(ENCRYPTION_KEY)) == {"a": "a", "b": "b"}
+    assert values(stack.database, old) == {}
+    catalogue.remove(manifest)
+    expire.drop_keys(now, Catalogue.of(now, work).all())
+    assert now.secrets.versions(ENCRYPTION_KEY) == (2,), "no backup needs the old one any more"
