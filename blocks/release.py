@@ -23,6 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import parse_wheel_filename
+from packaging.version import Version
+
 from blocks.agent.spec import Artifact, Release
 from blocks.errors import Blocked, Conflict
 from blocks.host import interpreter
@@ -97,7 +100,7 @@ def offered_wheel(store: ObjectStore, sha256: str) -> Artifact:
     Older ones may be in the store as well. Whoever starts an upgrade must not bring one back: its faults are known.
 
     Raises:
-        Blocked: it was not offered, is not there, or is no wheel of this project.
+        Blocked: it was not offered, is not there, is no wheel of this project, or is of an older version of it.
     """
     offered = store.read(OFFERED)
     if offered is None or offered.content != sha256.encode():
@@ -107,7 +110,12 @@ def offered_wheel(store: ObjectStore, sha256: str) -> Artifact:
     project_of(wheel)
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         folder = next(each.split("/")[0] for each in archive.namelist() if ".dist-info/" in each)
-    return Artifact(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", sha256)
+    name = f"{folder.removesuffix('.dist-info')}-py3-none-any.whl"
+    own, brought = Version(importlib.metadata.version(PROJECT)), parse_wheel_filename(name)[1]
+    if brought < own:
+        what = f"the wheel that was brought is selfhost {brought}, and this stack runs {own}"
+        raise Blocked(what, "bring that checkout up to date: there is no way back to an older one")
+    return Artifact(name, sha256)
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -195,7 +196,7 @@ def test_a_server_that_dies_under_a_call_is_said_in_one_line(
 
 def test_says_its_version(tmp_path: Path) -> None:
     done = in_a_process("--version", folder=tmp_path)
-    assert done.stdout.strip() == "0.1.0"
+    assert done.stdout.strip() == importlib.metadata.version("prefect-selfhost")
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -154,6 +155,16 @@ def test_no_wheel_is_upgraded_to_but_the_one_that_was_brought_last(
     with pytest.raises(Blocked, match="is not the one that was brought last") as caught:
         offered_wheel(store, older.sha256)
     assert "selfhost upgrade --self" in caught.value.hint
+
+
+def test_an_older_version_of_this_project_is_refused(
+    wheel: tuple[str, bytes], store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = put(store, *wheel)
+    offer(store, kept)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "99.0.0")
+    with pytest.raises(Blocked, match=r"is selfhost \d+\.\d+\.\d+, and this stack runs 99\.0\.0"):
+        offered_wheel(store, kept.sha256)
 
 
 @pytest.mark.parametrize("content", [b"", b"no wheel", b"PK\x05\x06" + b"\0" * 18])
