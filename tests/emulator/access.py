@@ -68,6 +68,8 @@ class Access:
     tokens: dict[str, Token] = field(default_factory=dict)
     refreshes: dict[str, str] = field(default_factory=dict)
     """People by the refresh tokens that they hold."""
+    stale_logins: set[str] = field(default_factory=set)
+    """People whose organization wants them to log in again."""
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     older: dict[str, list[Older]] = field(default_factory=dict)
     """Policies that were replaced, the oldest first, as long as not everyone knows."""
@@ -254,6 +256,7 @@ class Access:
     def reset(self) -> None:
         self.tokens.clear()
         self.refreshes.clear()
+        self.stale_logins.clear()
         self.policies.clear()
         self.older.clear()
         self.custom_roles.clear()

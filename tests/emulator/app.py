@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from tests.emulator import batch, consumers, control
@@ -174,6 +174,8 @@ async def _strike(struck: list[Rule]) -> tuple[Response | None, bool]:
             await asyncio.sleep(rule.seconds)
         elif rule.kind == "error":
             raise rule.error()
+        elif rule.kind == "page":
+            return HTMLResponse(rule.page, rule.code), False
     if any(rule.kind == "reset-before" for rule in struck):
         return Response(status_code=503), True
     return None, any(rule.kind == "reset-after" for rule in struck)

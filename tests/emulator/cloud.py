@@ -116,14 +116,19 @@ class Cloud:
         return self.owners[record.collection]
 
     def add_project(
-        self, project_id: str, services: tuple[str, ...] = (), owner: str = OWNER, organization: str = ""
+        self,
+        project_id: str,
+        services: tuple[str, ...] = (),
+        owner: str = OWNER,
+        organization: str = "",
+        billing: bool = True,
     ) -> str:
         """A project with these APIs enabled besides the default ones ("all": every one); returns its owner's token.
 
         With the domain of an `organization` it has what one made since May 2024 forbids (organization.py).
         """
         project = self.world.add_project(project_id)
-        project.organization = organization
+        project.organization, project.billing = organization, billing
         hosts = {document.host for document in self.router.documents.values()}
         self.access.grant(f"projects/{project_id}", "roles/owner", owner)
         agents.enable(self.access, project, hosts if "all" in services else services)
@@ -137,8 +142,8 @@ class Cloud:
             self.world.before = copy.deepcopy(now)
         if reads and any(rule.kind == "stale" for rule in rules):
             self.world.records = self.world.before
-        ends = [rule for rule in rules if rule.kind.startswith("operation-")]
-        self.operations.next_outcome = [rule.error() if rule.kind == "operation-error" else None for rule in ends]
+        ends = [rule for rule in rules if rule.kind.startswith("operation-") or rule.kind == "stockout"]
+        self.operations.next_outcome = [None if rule.kind == "operation-stuck" else rule.error() for rule in ends]
         try:
             yield
         finally:

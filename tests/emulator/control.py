@@ -5,10 +5,11 @@ GET  complaints                                 our own mistakes
 GET  coverage                                   the coverage page
 POST faults      {"kind", "service", …}         lay a fault (faults.py); DELETE takes all away
 POST clock       {"advance": seconds}           move a virtual clock
-POST projects    {"projectId", "services"?, "owner"?, "organization"?}  a new project; answers with its number and an
-                 owner's token; `organization` is the domain of one made since May 2024 (organization.py)
+POST projects    {"projectId", "services"?, "owner"?, "organization"?, "billing"?}   a new project; answers with its
+                 number and an owner's token; `organization` is the domain of one made since May 2024 (organization.py)
 POST tokens      {"member", "seconds"?}         a token of any principal
 POST adc         {"member", "quotaProject"?}    what `gcloud auth application-default login` leaves of a person
+POST reauth      {"member"}                     this person's organization wants a new login
 POST images      {"image", "digest"?, "tags"?}  an image in a repository, as if pushed (services/artifactregistry)
 POST domains     {"projectId", "domain", "pointed"?}    a domain whose ownership is verified; `pointed`: its DNS too
 POST suspensions {"project", "instance", "reason"}     suspend an instance of Cloud SQL; "" for a reason lifts it
@@ -63,7 +64,8 @@ def _clock(cloud: Cloud, sent: dict[str, Any]) -> Any:
 
 def _projects(cloud: Cloud, sent: dict[str, Any]) -> Any:
     services, owner = tuple(sent.get("services", ())), sent.get("owner", OWNER)
-    token = cloud.add_project(sent["projectId"], services, owner, sent.get("organization", ""))
+    above, billing = sent.get("organization", ""), bool(sent.get("billing", True))
+    token = cloud.add_project(sent["projectId"], services, owner, above, billing)
     return {"projectNumber": str(cloud.world.projects[sent["projectId"]].number), "token": token}
 
 
@@ -73,6 +75,11 @@ def _tokens(cloud: Cloud, sent: dict[str, Any]) -> Any:
 
 def _adc(cloud: Cloud, sent: dict[str, Any]) -> Any:
     return cloud.access.adc(sent["member"], sent.get("quotaProject", ""))
+
+
+def _reauth(cloud: Cloud, sent: dict[str, Any]) -> Any:
+    cloud.access.stale_logins.add(sent["member"])
+    return {}
 
 
 def _images(cloud: Cloud, sent: dict[str, Any]) -> Any:
@@ -102,6 +109,7 @@ PATHS: dict[tuple[str, str], Callable[[Cloud, dict[str, Any]], Any]] = {
     ("POST", "projects"): _projects,
     ("POST", "tokens"): _tokens,
     ("POST", "adc"): _adc,
+    ("POST", "reauth"): _reauth,
     ("POST", "images"): _images,
     ("POST", "domains"): _domains,
     ("POST", "suspensions"): _suspensions,

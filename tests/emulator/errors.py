@@ -40,8 +40,12 @@ REASONS = {
     500: "backendError",
     501: "notImplemented",
     503: "backendError",
+    504: "gatewayTimeout",  # hashicorp/terraform-provider-google#9026
 }
 """HTTP code → `reason` in the older shape where an error names none."""
+
+SQL_REASONS = {503: "serverException"}
+"""What Cloud SQL says instead. Source: hashicorp/terraform#5231, "503: Service temporarily unavailable."."""
 
 OLDER_SHAPE = frozenset({"compute", "sqladmin", "storage"})
 """Services whose errors carry a list of `errors` with a `reason` each."""
@@ -66,7 +70,8 @@ class ApiError(Exception):
         """The JSON body, in the shape of this service."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if service in OLDER_SHAPE:
-            reason = self.reason or REASONS.get(self.code, "backendError")
+            told = SQL_REASONS if service == "sqladmin" else {}
+            reason = self.reason or told.get(self.code) or REASONS.get(self.code, "backendError")
             error["errors"] = [{"message": self.message, "domain": "global", "reason": reason}]
         if service != "storage":
             error["status"] = self.canonical

@@ -16,6 +16,8 @@ from tests.emulator.errors import ApiError
 
 KINDS = (
     "error",  # answer with `code` (429, 500, 503, …) and no effect
+    "page",  # the front end answers with a page of HTML (502 by default), no effect
+    "stockout",  # the operation this call starts ends because its zone has no machines left
     "reset-before",  # cut the connection, no effect
     "reset-after",  # cut the connection, the effect stays
     "slow",  # wait `seconds` of real time, then answer as usual
@@ -23,6 +25,10 @@ KINDS = (
     "operation-stuck",  # the operation this call starts never ends
     "stale",  # a read answers as things were before the last write
 )
+
+
+STOCKOUT = "The zone does not have enough resources available to fulfill the request.  '(resource type:compute)'."
+"""Source: scylladb/scylla-cluster-tests#12477 (503, …_WITH_DETAILS); skypilot-org/skypilot#831: with and without."""
 
 
 @dataclass
@@ -48,7 +54,18 @@ class Rule:
         return self.nth <= self.seen < self.nth + self.times
 
     def error(self) -> ApiError:
+        if self.kind == "stockout":
+            return ApiError(503, STOCKOUT, reason=self.reason or "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS")
         return ApiError(self.code, self.message, reason=self.reason)
+
+    @property
+    def page(self) -> str:
+        """Source: terraform-google-modules/terraform-google-kubernetes-engine#1635."""
+        return (
+            f"<!DOCTYPE html>\n<html lang=en>\n  <title>Error {self.code} (Server Error)!!1</title>\n"
+            f"  <p><b>{self.code}.</b> <ins>That’s an error.</ins>\n  <p>The server encountered a temporary error and "
+            "could not complete your request.<p>Please try again in 30 seconds.\n"
+        )
 
 
 class Faults:

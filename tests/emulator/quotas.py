@@ -45,6 +45,7 @@ QUOTAS: dict[str, Quota] = {
     "SNAPSHOTS": Quota(1000, "global", DESCRIBED),
     "IMAGES": Quota(100, "global", NONE),
     "GLOBAL_INTERNAL_ADDRESSES": Quota(5000, "global", DESCRIBED),
+    "CPUS_ALL_REGIONS": Quota(32, "global", "GoogleCloudPlatform/ai-on-gke#849: the quota; its figure: " + NONE),
     "STATIC_ADDRESSES": Quota(8, "region", REGION),
     "CPUS": Quota(24, "region", REGION),
     "DISKS_TOTAL_GB": Quota(4096, "region", REGION, at_once=True),
@@ -188,12 +189,10 @@ def _instances(body: dict[str, Any]) -> Demand:
     machine = str(body.get("machineType", "")).rpartition("/")[2]
     if body.get("status") in ("TERMINATED", "STOPPED", "SUSPENDED"):
         return {}
-    if machine in ("f1-micro", "g1-small"):
-        return {"CPUS": 1}
-    if machine in ("e2-micro", "e2-small", "e2-medium"):
-        return {"CPUS": 2}
     found = re.fullmatch(r"(?:(?:e2|n1)-)?(?:custom-(\d+)-\d+|\w+-(\d+))", machine)
-    return {"CPUS": float(found[1] or found[2])} if found else {}
+    shared = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}.get(machine, 0)
+    count = float(shared or (found[1] or found[2] if found else 0))
+    return {"CPUS": count, "CPUS_ALL_REGIONS": count} if count else {}
 
 
 _COUNTED: dict[str, Callable[[dict[str, Any]], Demand]] = {

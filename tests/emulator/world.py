@@ -44,6 +44,8 @@ class Project:
     """When each service was last called for it."""
     agents: set[str] = field(default_factory=set)
     """Emails of Google's service agents that work for it."""
+    billing: bool = True
+    """Whether a billing account pays for it."""
     organization: str = ""
     """The domain of the organization it is in, with what that forbids (organization.py); "" for a person's own."""
 

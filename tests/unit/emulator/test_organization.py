@@ -141,7 +141,7 @@ def test_a_person_calls_with_what_gcloud_left(hardened: Emulated) -> None:
 
 
 def test_a_login_that_is_over(hardened: Emulated) -> None:
-    """Source: googleapis/google-auth-library-python#659: a RefreshError, "Token has been expired or revoked."."""
+    """Source: googleworkspace/python-samples#1644: RefreshError, "Token has been expired or revoked."."""
     credentials = adc(hardened, OWNER)
     hardened.cloud.access.refreshes.clear()
     with pytest.raises(RefreshError, match="Token has been expired or revoked"):

@@ -35,7 +35,10 @@ class ProjectKind(Kind):
         return super().project_of(call)
 
     def denied(self, permission: str, resource: str) -> errors.ApiError:
-        """Source: no issue found; notes in public repositories print "denied on resource '//cloudresourcemanager…'"."""
+        """Sources: skypilot-org/skypilot#964, #7113 (setIamPolicy); of the others no issue found, notes in public
+        repositories print "denied on resource '//cloudresourcemanager…'"."""
+        if permission.endswith(".setIamPolicy"):
+            return errors.ApiError(403, "Policy update access denied.", reason="forbidden")
         return access.denied(permission, f"//cloudresourcemanager.googleapis.com/{resource}")
 
     def shown(self, project: Project) -> Body:

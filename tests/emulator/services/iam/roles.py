@@ -23,6 +23,8 @@ from tests.emulator.world import Record
 
 KEPT = timedelta(days=7)
 """Source: creating-custom-roles#deleting-custom-role: undelete "within 7 days"."""
+LEAVING = timedelta(days=30)
+"""After that the role_id is taken for so long: hashicorp/terraform-provider-google#1681, "7-37 days after deletion"."""
 MOST = 300
 """Custom roles of a project. Source: https://cloud.google.com/iam/quotas#limits"""
 ORGANIZATION_ONLY = ("resourcemanager.projects.list",)
@@ -74,12 +76,20 @@ class ProjectRoles(IamKind):
 
     @on("create", "iam.roles.create")
     def create(self, call: Call) -> Body:
-        """Source of the words: inspec/inspec-gcp for a role_id of a deleted role; for one that exists none."""
+        """Sources of the words: inspec/inspec-gcp for a role_id of a deleted role; DataBiosphere/azul#4390 and
+        GoogleCloudPlatform/gke-autoneg-controller#71 for one on its way out for good; for one that exists none."""
         project, role_id = self.project_of(call), call.body.get("roleId", "")
         if not re.fullmatch(r"[a-zA-Z0-9_.]{3,64}", role_id):
             raise errors.invalid(f"The role_id {role_id} must match [a-zA-Z0-9_\\.]{{3,64}}.")  # words: no source
         name = f"projects/{project.id}/roles/{role_id}"
         before = self.cloud.world.find(f"iam/{name}")
+        if before is not None and self.marked(before):
+            if before.hidden["gone"] + KEPT + LEAVING <= self.cloud.world.clock.now():
+                before = None
+            else:
+                raise errors.failed_precondition(
+                    f"You can't create a role_id ({role_id}) which has been marked for deletion."
+                )
         if before is not None and before.body.get("deleted"):
             raise errors.failed_precondition(
                 f"You can't create a role with role_id ({role_id}) where there is an existing role with that role_id "
@@ -145,6 +155,11 @@ class ProjectRoles(IamKind):
         if record is None or over:
             raise errors.not_found(f"The role named {name} was not found.")
         return record
+
+    def marked(self, record: Record) -> bool:
+        """Whether a deleted role can no longer be had back."""
+        now = self.cloud.world.clock.now()
+        return bool(record.body.get("deleted")) and bool(record.hidden["gone"] + KEPT <= now)
 
     def told(self, record: Record, sent: dict[str, Any]) -> Body:
         """Take in what a caller says of a role, and put it in force."""

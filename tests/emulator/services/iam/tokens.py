@@ -40,12 +40,16 @@ class Tokens(Kind):
         return self._answer(call, claims)
 
     def _refreshed(self, sent: dict[str, str]) -> Response:
-        """Source of the words: googleapis/google-auth-library-python#659."""
+        """Source of the words: googleworkspace/python-samples#1644, googleapis/python-bigquery-pandas#78."""
         member = self.cloud.access.refreshes.get(sent.get("refresh_token", ""))
         if sent.get("client_id") != ADC_CLIENT:
             return _refused("invalid_client", "The OAuth client was not found.", 401)
         if member is None:
             return _refused("invalid_grant", "Token has been expired or revoked.")
+        if member in self.cloud.access.stale_logins:  # openclaw/gogcli#338, anthropics/blobfile#2
+            why = {"error_subtype": "invalid_rapt", "error_uri": "https://support.google.com/a/answer/9368756"}
+            told = {"error": "invalid_grant", "error_description": "reauth related error (invalid_rapt)"}
+            return JSONResponse(told | why, 400)
         token = self.cloud.access.mint(member, TOKEN_LIFE, client=ADC_CLIENT)
         return JSONResponse({"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
 

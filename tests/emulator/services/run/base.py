@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tests.emulator import errors
-from tests.emulator.kind import Body, Call
+from tests.emulator.kind import Body, Call, on
 from tests.emulator.located import LocatedKind
 from tests.emulator.operations import Operation, long_running_shape
+from tests.emulator.organization import NOT_PERMITTED
 from tests.emulator.pages import page
 from tests.emulator.policy_kind import PolicyKind
 from tests.emulator.world import Project, Record
@@ -119,6 +120,16 @@ class HasPolicy(RunKind, PolicyKind):
 
     def policy_name(self, call: Call) -> str:
         return self.existing(call).name.removeprefix("run/")
+
+    @on("setIamPolicy", "{service}.{kind}.setIamPolicy")
+    def set_policy(self, call: Call) -> Body:
+        """Source of the words of an organization: googlemaps/js-route-optimization-app#198."""
+        try:
+            return super().set_policy(call)
+        except errors.ApiError as error:
+            if error.message == NOT_PERMITTED:
+                error.message = f"{NOT_PERMITTED.removesuffix('.')},  perhaps due to an organization policy."
+            raise
 
 
 def missing(word: str, full: str) -> errors.ApiError:

@@ -140,6 +140,7 @@ class Services(UsageKind):
     def _enable(self, call: Call, project: Project, services: list[str], response: Callable[[], Body]) -> Body:
         if project.services.issuperset(services):
             return {"name": NOTHING_TO_DO, "done": True, "response": response()}
+        _check_billing(project, services)
 
         def effect() -> Body:
             new = with_needs(services) - project.services
@@ -183,6 +184,31 @@ class Operations(UsageKind):
         if found is None:
             raise errors.not_found(f"Operation {name} was not found.")
         return found
+
+
+FREE = ("iam", "iamcredentials", "cloudresourcemanager", "serviceusage", "servicenetworking", "oslogin")
+"""Services that cost nothing. No list by Google was found: these are not sold."""
+
+
+def _check_billing(project: Project, services: Iterable[str]) -> None:
+    """Source: kyegomez/zeta#71, which is SkyPilot's check (message and details)."""
+    paid = [each for each in services if each.partition(".")[0] not in FREE]
+    if project.billing or not paid:
+        return
+    number, named = str(project.number), ",".join(paid)
+    error = errors.failed_precondition(
+        f"Billing account for project '{number}' is not found. Billing must be enabled for activation of service(s) "
+        f"'{named}' to proceed."
+    )
+    told = {"project": number, "services": named}
+    domain = "serviceusage.googleapis.com/billing-enabled"
+    subject = f"?error_code=390001&project={number}&" + "&".join(f"services={each}" for each in paid)
+    violation = {"type": "googleapis.com/billing-enabled", "subject": subject}
+    error.details = [
+        {"@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [violation]},
+        errors.error_info("UREQ_PROJECT_BILLING_NOT_FOUND", domain, **told),
+    ]
+    raise error
 
 
 def shown_operation(operation: Operation, project: Project) -> Body:
