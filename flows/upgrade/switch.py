@@ -157,13 +157,12 @@ def roll_back(transition: Transition) -> str:
         late = change.change_workers(old, before, changed, client, change.SERVER_SECONDS, held=True)
     if transition.rolling:
         change.start_server(old, before, transition.old_slot)
-        # Before the schema goes back: the next run would else take the upgrade for done, and finish it on that.
-        change.write_wanted(old, back=True)
+    # Before the schema goes back: the next run would else take the upgrade for done, and finish it on that.
+    change.write_wanted(old, back=True)
     change.drop_server(old, before, transition.new_slot)
     if old.database.schema_revision() != transition.revision:
         change.run_job(old, *migration_job(transition, transition.revision))
     if not transition.rolling:
-        change.write_wanted(old, back=True)
         change.start_server(old, before, transition.old_slot)
     with this_server() as client:
         change.make_wanted(old, client, back=True)

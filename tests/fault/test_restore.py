@@ -1,4 +1,7 @@
-"""A restore that is disturbed: the same command finishes it, or the old service goes on; nothing is lost."""
+"""A restore that is disturbed: the same command finishes it, or the old service goes on; nothing is lost.
+
+`tests/kills` has the kills at its other boundaries.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,7 @@ import pytest
 
 from blocks.pools import is_marked
 from tests import gated
-from tests.fault.runs import OBJECTS, boundary, disturbed_call, processes_of_run, says_one_line_with_a_hint
-from tests.fault.test_killed import MOST_ATTEMPTS
+from tests.fault.runs import disturbed_call, processes_of_run, says_one_line_with_a_hint
 from tests.stack import Result, Stack, eventually, scratch
 
 pytestmark = pytest.mark.fault
@@ -72,34 +74,6 @@ def require_well(stack: Stack) -> None:
 
 def variables(stack: Stack) -> list[list[str]]:
     return stack.query("SELECT name FROM variable WHERE name LIKE '%_the_backup' ORDER BY name")
-
-
-BOTH = [["after_the_backup"], ["in_the_backup"]]
-
-
-@pytest.mark.rare
-def test_killed_at_every_step_boundary(prepared: tuple[Stack, dict[str, set[str]]]) -> None:
-    """Each attempt is killed at the first step that none before has passed; a database is always in its place."""
-    stack, kept = prepared
-    seen: set[str] = set()
-
-    def kill_at_new(step: str, process: subprocess.Popen[str]) -> None:
-        # After the last step all is done: the same command would be another restore.
-        if boundary(step) not in seen and step != "retire the temporary server" and process.poll() is None:
-            seen.add(boundary(step))
-            process.kill()
-
-    for _ in range(MOST_ATTEMPTS):
-        done = attempt(stack, kill_at_new)
-        expected = BOTH if not seen & {"swap"} else [["in_the_backup"]]
-        assert variables(stack) == expected, done.output
-        if done.status == 0:
-            break
-        assert done.status == -signal.SIGKILL, done.output
-    wanted = {"look at the backup", "dump", "drill", "restore beside", "stop server and workers", "swap"}
-    assert seen & set(OBJECTS)
-    assert wanted | {"runs of then", "verify through the front door"} <= seen
-    require_restored(stack, kept)
 
 
 def test_another_waits_for_the_lease_and_a_killed_server_changes_nothing(

@@ -51,57 +51,26 @@ def is_promoted(secret: str) -> Boundary:
     return promoted
 
 
-def is_settled(secret: str) -> Boundary:
-    """The host was given a spec since the new version was promoted."""
-
-    def settled(stack: Stack, run: UUID) -> bool:
-        published, given = (stack.home / each for each in (f"secrets/{secret}", "agent/spec.json"))
-        return is_promoted(secret)(stack, run) and given.stat().st_mtime_ns > published.stat().st_mtime_ns
-
-    return settled
-
-
 def has_no_server(stack: Stack, _: UUID) -> bool:
     """The host was told to run no server; the one that ran may still be on its way out."""
     return not any(each["name"].startswith("server-") for each in stack.host_spec()["services"])
 
 
 BOUNDARIES: dict[str, dict[str, Boundary]] = {
-    "auth": {
-        "make the new one": has_task("make the new one"),
-        "accept both": has_task("accept both"),
-        "both servers": has_both,
-        "switch servers": is_promoted("auth-string"),
-        "hand out to workers": has_task("hand out to workers"),
-        "end the old one": has_task("end the old one"),
-        "verify": has_task("verify"),
-    },
-    "database": {
-        "make the new one": has_task("make the new one"),
-        "accept both": has_task("accept both"),
-        "both servers": has_both,
-        "switch servers": is_promoted("database-login"),
-        "settle": is_settled("database-login"),
-    },
+    "auth": {"both servers": has_both, "switch servers": is_promoted("auth-string")},
+    "database": {"both servers": has_both, "switch servers": is_promoted("database-login")},
 }
-"""Where runs of the deployment are killed, one run at each."""
+"""On either side of which the stack is another one: runs are killed there. `tests/kills` has all other boundaries."""
 ROTATED = ("auth-string", "auth-grace", "database-login")
-COMMITS = ("both servers", "switch servers")
-"""Those on either side of which the stack is another one."""
-NAMES = [pytest.param(COMMITS, id="commit points"), pytest.param((), id="every boundary", marks=pytest.mark.rare)]
-CONVERGED = ("both servers", "switch servers")
-"""Boundaries at which somebody brings the stack in line before the rotation goes on."""
 
 
-def kill_at_boundaries(stack: Stack, what: str, names: tuple[str, ...], open_clients: ExitStack) -> list[Traffic]:
-    """At those that are named, or at all; then a run comes to its end.
+def kill_at_boundaries(stack: Stack, what: str, open_clients: ExitStack) -> list[Traffic]:
+    """One run at each, after which somebody brings the stack in line, and then a run comes to its end.
 
     Returns what clients saw with the old string and, once it is accepted, the new one.
     """
     seen = [open_clients.enter_context(clients(2, stack.url, stack.secret("auth-string"), UNHURRIED))]
     for name, reached in BOUNDARIES[what].items():
-        if names and name not in names:
-            continue
         run = begun(stack, "rotate/rotate", what=what, grace_minutes=600)
         kill_at(stack, run, name, reached, CALL_SECONDS)
         assert ended(stack, run, CALL_SECONDS).state_type == StateType.CRASHED
@@ -111,8 +80,7 @@ def kill_at_boundaries(stack: Stack, what: str, names: tuple[str, ...], open_cli
                     clients(2, stack.url, stack.secret(f"auth-string@{stack.versions('auth-string')[-1]}"), UNHURRIED)
                 )
             )
-        if name in CONVERGED:
-            stack.bootstrap()
+        stack.bootstrap()
     stack.run("rotate", what, "--grace-minutes", "600")
     return seen
 
@@ -130,11 +98,10 @@ def require_no_failure(seen: list[Traffic]) -> None:
         assert len(traffic.calls) > 100
 
 
-@pytest.mark.parametrize("names", NAMES)
-def test_the_auth_string_whose_rotation_is_killed(stack: Stack, names: tuple[str, ...]) -> None:
+def test_the_auth_string_whose_rotation_is_killed(stack: Stack) -> None:
     old = stack.secret("auth-string")
     with ExitStack() as open_clients:
-        seen = kill_at_boundaries(stack, "auth", names, open_clients)
+        seen = kill_at_boundaries(stack, "auth", open_clients)
         for traffic in seen:
             traffic.wait_for(20)
     require_no_failure(seen)
@@ -147,11 +114,10 @@ def test_the_auth_string_whose_rotation_is_killed(stack: Stack, names: tuple[str
     require_well(stack)
 
 
-@pytest.mark.parametrize("names", NAMES)
-def test_the_database_login_whose_rotation_is_killed(stack: Stack, names: tuple[str, ...]) -> None:
+def test_the_database_login_whose_rotation_is_killed(stack: Stack) -> None:
     user, password = database_login.parts(stack.secret("database-login"))
     with ExitStack() as open_clients:
-        seen = kill_at_boundaries(stack, "database", names, open_clients)
+        seen = kill_at_boundaries(stack, "database", open_clients)
         seen[0].wait_for(20)
     require_no_failure(seen)
     with pytest.raises(NotReady):

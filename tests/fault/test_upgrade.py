@@ -1,4 +1,4 @@
-"""Upgrades of one stack from 3.8.3: failed and rolled back, killed at every step boundary, and approved in a browser.
+"""Upgrades of one stack from 3.8.3: failed and rolled back, killed at their commit points, and approved in a browser.
 
 Each goes on where the one before ended. Clients without retries call through the front door all the while.
 """
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from blocks.pools import MARK
 from blocks.release import ROOT
+from blocks.spec import SERVER
 from tests import gated
 from tests.browser import MARKS, click, log_in, newest, opened_until, running, shot, shows
 from tests.e2e.test_operation import artifacts
@@ -30,10 +32,7 @@ from tests.fault import runs
 from tests.fault.runs import Boundary, begun, has_task, kill_at, lasting, nothing_lost
 from tests.fault.upgrade_faults import (
     MOST_SECONDS,
-    OTHER,
     migration_killed,
-    server_kept_from_starting,
-    server_of_another_version,
     verification_that_cannot_pass,
 )
 from tests.stack import Stack, caller_environment, eventually, scratch
@@ -82,20 +81,12 @@ def has_job(name: str) -> Boundary:
     return lambda stack, _: stack.jobs() == [name]
 
 
-def is_installing(stack: Stack, _: UUID) -> bool:
-    return len(stack.host_spec()["releases"]) > 2
-
-
 def has_both(stack: Stack, _: UUID) -> bool:
     return len(servers(stack)) == 2
 
 
 def is_kept(version: str) -> Boundary:
     return lambda stack, _: stack.ledger.wanted().spec["prefect_version"] == version
-
-
-def is_paused(stack: Stack, _: UUID) -> bool:
-    return bool(marked(stack))
 
 
 def marked(stack: Stack) -> list[list[str]]:
@@ -118,22 +109,29 @@ def require_tidy(stack: Stack) -> None:
     eventually(lambda: not stack.plan(), "nothing left to change", 120)
 
 
+def begun_unrehearsed(stack: Stack, to: str) -> subprocess.Popen[bytes]:
+    """An upgrade that begins with the switch, by the Python of the stack's release."""
+    python = stack.paths.releases / stack.ledger.wanted().releases[SERVER].id / "bin/python"
+    argv = [python, "-P", Path(__file__).with_name("unrehearsed.py"), stack.home, to]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, cwd=stack.folder, env=caller_environment())
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
         (migration_killed, "migrate failed"),
-        pytest.param(server_kept_from_starting, "server-green does not start", marks=pytest.mark.rare),
         (verification_that_cannot_pass, "SchedulerMoves: probe/maintenance is paused"),
-        pytest.param(server_of_another_version, f"says it is Prefect {OTHER}, not {LAST}", marks=pytest.mark.rare),
     ],
 )
 def test_what_fails_in_the_switch_is_rolled_back(old: Stack, fault: Fault, told: str) -> None:
+    """Nothing is backed up and rehearsed before: `tests/kills` has the faults of a server that does not start."""
     blue = old.servers().get("server-blue")
     revision = old.query("SELECT version_num FROM alembic_version")
     with served(old):
-        run = begun(old, "upgrade/upgrade", to=LAST)
+        switching = begun_unrehearsed(old, LAST)
         with fault(old):
-            found = ended(old, run)
+            assert switching.wait(MOST_SECONDS) == 1
+    found = newest(old, "upgrade")[0]
     assert found.state is not None and found.state.is_failed()
     with old.client() as client:
         report = str(artifacts(client, found)["upgrade"])
@@ -268,13 +266,8 @@ def waiting(stack: Stack) -> FlowRun | None:
     return run if run is not None and run.state_name == "Paused" else None
 
 
-BEFORE: dict[str, Boundary] = {
-    "preflight": has_task("preflight"),
-    "install": is_installing,
-    "rehearsal": has_job("rehearse"),
-    "migration": has_job("migrate"),
-}
-AFTER: dict[str, Boundary] = {"pools paused": is_paused, "verification": has_task("verify")}
+WHILE_A_JOB_RUNS: dict[str, Boundary] = {"rehearsal": has_job("rehearse"), "migration": has_job("migrate")}
+"""The host goes on with it. `tests/kills` has all other boundaries, but a host whose jobs take no time."""
 
 
 def commits(to: str) -> dict[str, Boundary]:
@@ -285,7 +278,7 @@ def commits(to: str) -> dict[str, Boundary]:
 @pytest.mark.parametrize(
     ("to", "boundaries"),
     [
-        pytest.param(FIFTH, BEFORE | commits(FIFTH) | AFTER, id="at every boundary", marks=pytest.mark.rare),
+        pytest.param(FIFTH, WHILE_A_JOB_RUNS, id="while a job runs", marks=pytest.mark.rare),
         pytest.param(LAST, commits(LAST), id="at the commit points"),
     ],
 )

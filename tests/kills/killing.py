@@ -19,16 +19,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+R = TypeVar("R")
 ACTION_SECONDS = 120.0
-PRELOADED = ("asyncpg", "prefect.flows", "tests.kills.verbs")
+PRELOADED = ("asyncpg", "prefect.flows", "tests.kills.restoring", "tests.kills.upgrading")
 PROGRAMS = ("psql", "pg_dump", "pg_restore", "python", "python3")
 READS = re.compile(r"/(filter|count|paginate|history|flow_run_counts|get_scheduled_flow_runs|logs|events|set_state)/?$")
 """Ends of paths that are posted to and change nothing of a stack."""
 OF_RUNS = re.compile(r"^/api/(flows|flow_runs|task_runs|artifacts|logs|block_types|block_schemas|events)(/|$)")
 """What Prefect itself tells of the run; nothing of a stack depends on it."""
-COMMITS = re.compile(r"os\.rename /(store/ledger/wanted|agent/spec\.json|restoring)$|SQL ALTER DATABASE .* RENAME")
+COMMITS = re.compile(
+    r"os\.rename /(store/ledger/wanted|agent/spec\.json|restoring/restore\.json|restoring\.retired)$"
+    r"|SQL ALTER DATABASE .* RENAME"
+)
 """Boundaries after which the next run finds another stack: what is wanted, what runs on the host, its database."""
 
 
@@ -45,6 +50,8 @@ class Ended:
         return self.status == -signal.SIGKILL
 
 
+_boundaries: list[_Boundaries] = []
+"""The one of this process, where it carries an action out."""
 _context: ForkServerContext | None = None
 
 
@@ -61,8 +68,7 @@ class Kill:
     """Where an action is killed: right before that boundary, counted from 1.
 
     Attributes:
-        commits_alone: Count only commit points and the boundary after each of them, so that there is a kill on either
-            side of each.
+        commits_alone: Count only the boundaries that come right after a commit point.
     """
 
     at: int
@@ -92,7 +98,8 @@ def _main(action: Callable[..., None], arguments: Sequence[Any], home: Path, log
     with log.open("w", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-        _Boundaries(home, kill).watch()
+        _boundaries.append(_Boundaries(home, kill))
+        _boundaries[0].watch()
         try:
             action(*arguments)
         except BaseException:  # noqa: BLE001 (told to the parent, whatever it is)
@@ -102,11 +109,27 @@ def _main(action: Callable[..., None], arguments: Sequence[Any], home: Path, log
         os._exit(status)
 
 
+def counted_in(work: Callable[[T], R]) -> Callable[[T], R]:
+    """Work in which boundaries are counted, in the place of all that this process does."""
+    (boundaries,) = _boundaries
+    boundaries.is_counting = False
+
+    def counted(argument: T) -> R:
+        boundaries.is_counting = True
+        try:
+            return work(argument)
+        finally:
+            boundaries.is_counting = False
+
+    return counted
+
+
 class _Boundaries:
     """Counts them as they come, and ends this process at the one that was asked for."""
 
     def __init__(self, home: Path, kill: Kill) -> None:
         self._home, self._kill, self._count, self._after_commit = str(home), kill, 0, False
+        self.is_counting = True
 
     def watch(self) -> None:
         sys.addaudithook(self._on_event)
@@ -151,10 +174,9 @@ class _Boundaries:
         return passed
 
     def _pass(self, what: str) -> None:
-        is_commit = bool(COMMITS.match(what))
-        self._count += is_commit or self._after_commit or not self._kill.commits_alone
-        self._after_commit = is_commit
+        self._count += self.is_counting and (self._after_commit or not self._kill.commits_alone)
+        self._after_commit = bool(COMMITS.match(what))
         os.write(1, f"> {what}\n".encode())
-        if self._count == self._kill.at:
+        if self.is_counting and self._count == self._kill.at:
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)  # the signal comes in this moment
