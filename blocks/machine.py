@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blocks.agent.spec import HostStatus
 from blocks.host.host import Host
 from blocks.resource import Port
+
+FOLLOW_EVERY = 1.0
+"""Seconds between two looks at a log that is followed."""
+FOLLOWED_LINES = 1000
+"""Lines that a log may get between two looks without one being missed."""
 
 
 class Machine(Port, ABC):
@@ -44,6 +50,23 @@ class Machine(Port, ABC):
         """
         return list(self.run("log", {"service": service, "lines": lines})["lines"])
 
+    def follow(self, service: str, lines: int, every: float = FOLLOW_EVERY) -> Iterator[str]:
+        """The last lines of a log, then what is written from now on, for ever.
+
+        Args:
+            every: Seconds between two looks.
+
+        Raises:
+            WrongCall: as `log`.
+        """
+        seen = self.log(service, FOLLOWED_LINES)
+        yield from seen[-lines:] if lines else []
+        while True:
+            time.sleep(every)
+            now = self.log(service, FOLLOWED_LINES)
+            yield from further(seen, now)
+            seen = now
+
     @abstractmethod
     def start(self) -> None:
         """Start the machine, its agent and with it all services, as after a reboot; idempotent."""
@@ -51,3 +74,12 @@ class Machine(Port, ABC):
     @abstractmethod
     def stop(self) -> None:
         """Stop all services in order, then the agent; idempotent."""
+
+
+def further(seen: list[str], now: list[str]) -> list[str]:
+    """Lines at the end of a log that were not there at the last look, when `seen` were the last ones. Pure."""
+    for before in (seen, seen[:-1]):  # the last line may have been half written
+        for old in range(min(len(before), len(now)), 0, -1):
+            if now[:old] == before[len(before) - old :]:
+                return now[old:]
+    return now

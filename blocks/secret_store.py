@@ -39,6 +39,11 @@ class SecretStore(Port, ABC):
     def published(self, name: str) -> int | None:
         """The version which a person who looks for the secret by its name finds; None where that is none of them."""
 
+    def found(self, name: str) -> str | None:
+        """The value which a person finds by the secret's name; None where there is none."""
+        version = self.published(name)
+        return None if version is None else self.read(name, version)
+
     @abstractmethod
     def publish(self, name: str, version: int) -> None:
         """Have a person find this version by the secret's name; idempotent.

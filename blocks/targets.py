@@ -1,5 +1,5 @@
-"""What can be known without the whole stack: its machine by its home alone, for verbs that must work where nothing else
-of the stack can be read, and its database.
+"""What can be known without the whole stack: how its parts are reached, for verbs that must work where nothing else of
+the stack can be read, and its database.
 
 No Prefect is imported here, so that a stack can be stopped, and its logs read, in a moment.
 """
@@ -7,6 +7,7 @@ No Prefect is imported here, so that a stack can be stopped, and its logs read, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from blocks.errors import NotReady
 from blocks.host import preflight as host_preflight
 from blocks.host.home import Home
 from blocks.host.verbs import Answer
+from blocks.ledger import Ledger
 from blocks.local.database import ClusterDatabase
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
@@ -24,7 +26,8 @@ from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.postgres import programs as postgres
 from blocks.postgres.url_database import UrlDatabase
-from blocks.site import Site, all_users, at, listening, postgres_user
+from blocks.secret_store import SecretStore
+from blocks.site import Site, all_users, at, listening, postgres_user, url
 from blocks.spec import StackSpec, build_spec
 
 
@@ -33,9 +36,37 @@ def objects_in(folder: Path) -> ObjectStore:
     return LocalObjectStore(folder)
 
 
-def machine_at(home: Path) -> Machine:
-    """The machine of the stack in that home."""
-    return LocalMachine(root=home)
+@dataclass(frozen=True)
+class Access:
+    """How the parts of a stack are reached by whoever knows no more of it than its folder on this machine."""
+
+    home: Home
+    """That folder: the host's home, or where the host is elsewhere, the launcher's own."""
+    objects: ObjectStore
+    secrets: SecretStore
+    machine: Machine
+    is_here: bool = True
+    """Whether the host is this machine."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The stack's own record."""
+        return Ledger(self.objects, self.home)
+
+    def server_url(self, spec: StackSpec) -> str:
+        """How this machine's clients reach the server: past the front door, where they can, as that may be what is to
+        be changed."""
+        return f"http://127.0.0.1:{spec.local.ports.of_server}" if self.is_here else url(spec)
+
+
+def access(home: Home, store: Path | None = None) -> Access:
+    """The access to the stack with that folder. Touches nothing.
+
+    Args:
+        store: Folder of its objects, for a home that does not say yet where they lie.
+    """
+    objects = LocalObjectStore(store or home.store)
+    return Access(home, objects, LocalSecretStore(home.secrets), LocalMachine(root=home.root))
 
 
 def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from blocks import catalog, ledgers
+from blocks import catalog, targets
 from blocks.errors import Blocked
 from blocks.host import home as home_folder
 from blocks.host import system_user
@@ -84,9 +84,10 @@ def _refuse_copy(home: Home) -> None:
         Blocked: it is a copy of a home that is there.
     """
     try:
-        made_in = Home(here(build_spec(dict(ledgers.of(home).wanted().spec), "the saved spec")).home.resolve())
+        spec = build_spec(dict(targets.access(home).ledger.wanted().spec), "the saved spec")
     except Blocked:
         return  # what was wanted is not known, so it names no other folder
+    made_in = Home(here(spec).home.resolve())
     if made_in.root != home.root.resolve() and made_in.identity() == home.identity() is not None:
         raise Blocked(f"{home.root} is a copy of the stack in {made_in.root}", f"rm -r {home.root} removes the copy")
 
@@ -94,7 +95,7 @@ def _refuse_copy(home: Home) -> None:
 def _known(home: Home) -> Stack | None:
     """The stack as it was last wanted; None where a bootstrap did not come so far, or its file is damaged."""
     try:
-        return catalog.composed(ledgers.of(home).wanted().spec)
+        return catalog.composed(targets.access(home).ledger.wanted().spec)
     except Blocked:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect.runtime import flow_run
@@ -22,6 +22,7 @@ from flows.cli import launch
 from flows.cli.progress import step
 from flows.converge import bring_in_line, visit_all
 from flows.destroy import remove_from_host
+from flows.restore import hand_over
 
 
 def plan(home: Home, spec: Mapping[str, Any], releases: Mapping[str, Any], versions: Mapping[str, int]) -> Answer:
@@ -71,6 +72,42 @@ def receive(home: Home, key: str, rows: Mapping[str, int]) -> Answer:
     """Fill the empty database from the dump under that key of the object store; see `pivot.receive`."""
     pivot.receive(catalog.in_home(home), key, rows)
     return {}
+
+
+def kept(home: Home) -> Answer:
+    """Databases that restores have replaced and kept: `databases`, name → bytes."""
+    return {"databases": dict(catalog.in_home(home).database.kept())}
+
+
+def drop_kept(home: Home, name: str) -> Answer:
+    """Drop one of them."""
+    catalog.in_home(home).database.drop_kept(name)
+    return {}
+
+
+def require_rotatable(home: Home, what: str) -> Answer:
+    """See that a rotation of `what` can begin, before a run of it fails.
+
+    Raises:
+        Blocked: a change of the stack was interrupted, or the database's roles are not ours to change.
+    """
+    stack = catalog.in_home(home)
+    if (given := stack.host.applied()) is not None:
+        stack.host.require_whole(given)  # not what it reports: a server on its way out is still there
+    if what == "database":
+        stack.database.require_rotatable()
+    return {}
+
+
+def restore(home: Home, backup: str, options: Sequence[str], unsigned: bool) -> Answer:
+    """Begin a restore as a job of the host, see `flows.restore.hand_over`: the `backup`, and the `message` for people.
+
+    Args:
+        options: Of `selfhost restore`.
+    """
+    stack = catalog.in_home(home)
+    manifest = hand_over.refuse(stack, backup, unsigned)
+    return {"backup": manifest.id, "message": hand_over.start_job(stack, manifest, options)}
 
 
 def destroy(home: Home) -> Answer:

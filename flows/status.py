@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,7 +52,7 @@ def backup_is_recent(stack: Stack) -> Condition:
 def kept_databases(stack: Stack) -> Condition:
     """The replaced databases which restores have kept, with their sizes: they take disk until a person drops them."""
     try:
-        kept = stack.database.kept()
+        kept: Mapping[str, int] = stack.machine.run("kept", {})["databases"]
     except SelfhostError as error:
         return Condition("KeptDatabases", False, "NoAnswer", error.what)
     sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in kept.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -117,11 +116,9 @@ def _served_by(pool: str, client: SyncPrefectClient) -> set[str]:
 def there(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> set[str]:
     """Services of the host, those that are about to end or whose folder it still lists, and this worker's where a
     change of it was interrupted."""
-    applied, seen = now.host.applied(), now.host.observe()
-    services = {each.name for each in (applied.services if applied else ())}
-    left = {Path(each.path).name for each in (applied.folders if applied else ())}
+    given, seen = now.machine.run("given", {}), now.machine.observe()
     leaving = {each.name for each in (seen.services if seen else ())}
-    return services | left | leaving | ({edit.service} if cut_short(edit, client) else set())
+    return {*given["services"], *given["folders"]} | leaving | ({edit.service} if cut_short(edit, client) else set())
 
 
 def with_change(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> Stack:
@@ -263,7 +260,7 @@ def verify(wanted: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> None:
 
 def rows(stack: Stack, client: SyncPrefectClient) -> list[dict[str, Any]]:
     """What `selfhost workers list --json` tells of each worker of the spec; keys are stable."""
-    host = stack.host.observe()
+    host = stack.machine.observe()
     return [_row(each, _services(host), client) for each in stack.spec.workers]
 
 

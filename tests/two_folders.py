@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,11 @@ from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.requests import Requests
 from blocks.resource import Attributes, Change, Resource
+from blocks.targets import Access
 
 HOST, SHARED, NAME = "TWO_FOLDERS_HOST", "TWO_FOLDERS_SHARED", "TWO_FOLDERS_NAME"
 """Environment of the launcher: the host's home, the shared folder, the stack's name."""
+CLOUD = threading.local()
 BOOT = (
     "import sys; from pathlib import Path; from blocks.host.home import Home; from blocks.host.host import Host; "
     "getattr(Host(Home(Path(sys.argv[1]))), sys.argv[2])()"
@@ -53,7 +57,8 @@ class TwoFolders(Machine):
         return [HostFolder(self)]
 
     def on_host(self) -> list[Resource]:
-        return self.there.on_host()
+        with as_cloud():  # to name them: to make them looks where the store lies
+            return self.there.on_host()
 
     def host(self) -> Host:
         return Host(Home(self.root))
@@ -97,6 +102,16 @@ class TwoFolders(Machine):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@contextmanager
+def as_cloud() -> Iterator[None]:
+    """What this thread does meanwhile is the cloud's doing, not the launcher's."""
+    CLOUD.acts = True
+    try:
+        yield
+    finally:
+        CLOUD.acts = False
+
+
 class HostFolder(Resource):
     """The machine, as a cloud would make it: an empty home which finds the shared store and secrets."""
 
@@ -106,16 +121,19 @@ class HostFolder(Resource):
         self._machine, self._home = machine, Home(machine.root)
 
     def find(self) -> Attributes | None:
-        return {"store": str(self._home.store.resolve())} if self._home.root.exists() else None
+        with as_cloud():
+            return {"store": str(self._home.store.resolve())} if self._home.root.exists() else None
 
     def want(self) -> Attributes:
         return {"store": str((self._machine.shared / "store").resolve())}
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
-        join(self._machine.root, self._machine.shared, self._machine.there.stack)
+        with as_cloud():
+            join(self._machine.root, self._machine.shared, self._machine.there.stack)
 
     def delete(self) -> None:
-        home_folder.remove(self._home, self._machine.there.stack)
+        with as_cloud():
+            home_folder.remove(self._home, self._machine.there.stack)
 
 
 def join(root: Path, shared: Path, stack: str) -> None:
@@ -132,10 +150,37 @@ def main() -> int:
     from flows.cli import launch
     from flows.cli import main as command_line
 
-    targets.machine_at = lambda home: TwoFolders(LocalMachine(_root(), os.environ[NAME]), _shared(), _objects(home))
+    sys.addaudithook(refuse_reaching_around)
+    targets.access = _accessed_by(targets.access)
     launch.use_server = _then_compose(launch.use_server)
     launch.silence_prefect = _then_compose(launch.silence_prefect)
     return command_line.main()
+
+
+def refuse_reaching_around(event: str, given: tuple[Any, ...]) -> None:
+    """End the launcher where it opens a file of the host's home, but the shared ones, or calls what listens there for
+    the host alone: a cloud has no such way."""
+    if getattr(CLOUD, "acts", False):
+        return
+    if event == "open" and isinstance(given[0], str) and Path(given[0]).is_relative_to(_root()):
+        raise AssertionError(f"the launcher opens {given[0]} of its host")
+    if event == "socket.connect" and given[1][1:2] in [(port,) for port in _closed_ports()]:
+        raise AssertionError(f"the launcher connects to {given[1]} of its host")
+
+
+def _closed_ports() -> tuple[int, int]:
+    """Ports of the server and the database: the two after the front door's."""
+    door = int(sys.argv[sys.argv.index("--port") + 1])
+    return door + 1, door + 2
+
+
+def _accessed_by(access: Callable[..., Access]) -> Callable[..., Access]:
+    def accessed(home: Home, store: Path | None = None) -> Access:
+        found = access(home, store)
+        machine = TwoFolders(LocalMachine(_root(), os.environ[NAME]), _shared(), _objects(home.root))
+        return replace(found, machine=machine, is_here=False)
+
+    return accessed
 
 
 def _then_compose(set_up: Callable[..., None]) -> Callable[..., None]:

@@ -64,12 +64,6 @@ class Logs:
         with self.file(name).open(encoding="utf-8", errors="replace") as file:
             return [each.rstrip("\n") for each in deque(file, count)]
 
-    def following(self, name: str, count: int) -> list[str]:
-        """The command that prints the last lines of a log and all that come."""
-        if name in self._units():
-            return [*self._journal(name, count), "--follow"]
-        return ["tail", f"--lines={count}", "--follow=name", str(self.file(name))]
-
     def hint(self, name: str) -> str:
         """What to type to see a log, for a message."""
         if self._config is not None and name in self._units():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import WrongCall
+from blocks.host import at_work
 from blocks.host.home import Home
 from blocks.host.host import START_SECONDS, Host
 from blocks.host.service_manager import Logs
@@ -25,16 +26,21 @@ VERBS: Mapping[str, str] = {
     "idle": "blocks.host.verbs:idle",
     "logs": "blocks.host.verbs:logs",
     "log": "blocks.host.verbs:log",
+    "end_orphans": "blocks.host.verbs:end_orphans",
     "preflight": "blocks.targets:preflight",
     "plan": "flows.requests:plan",
     "bring": "flows.requests:bring",
     "has_records": "flows.requests:has_records",
     "receive": "flows.requests:receive",
+    "kept": "flows.requests:kept",
+    "drop_kept": "flows.requests:drop_kept",
+    "require_rotatable": "flows.requests:require_rotatable",
+    "restore": "flows.requests:restore",
     "destroy": "flows.requests:destroy",
 }
 """Verb → the function that does it, by name, as Prefect names flows: most of them lie above every block."""
 
-NEED_LEASE = ("bring", "receive", "destroy")
+NEED_LEASE = ("bring", "receive", "drop_kept", "destroy")
 """Verbs which change the stack: from elsewhere they are carried out for whoever holds its lease."""
 
 
@@ -52,8 +58,13 @@ def carry_out(home: Path, verb: str, arguments: Mapping[str, Any]) -> Answer:
 
 
 def given(home: Home) -> Answer:
-    """Which `generation` of its spec the host was last given; 0 before the first."""
-    return {"generation": Host(home).generation()}
+    """Which `generation` of its spec the host was last given, 0 before the first; the names of its `services` and of
+    the `folders` it lists."""
+    applied = Host(home).applied()
+    if applied is None:
+        return {"generation": 0, "services": [], "folders": []}
+    folders = [Path(each.path).name for each in applied.folders]
+    return {"generation": applied.generation, "services": [e.name for e in applied.services], "folders": folders}
 
 
 def ready(home: Home, timeout: float = START_SECONDS) -> Answer:
@@ -94,3 +105,12 @@ def log(home: Home, service: str, lines: int) -> Answer:
     if service not in found.names():
         raise WrongCall(f"there is no log of {service!r}", f"there are {', '.join(found.names())}")
     return {"lines": found.lines(service, lines)}
+
+
+def end_orphans(home: Home) -> Answer:
+    """End what is at work in the home for a holder of the lease that is dead: `pids`.
+
+    Raises:
+        Blocked: the holder lives.
+    """
+    return {"pids": at_work.end_orphans(home.lease)}

@@ -32,6 +32,10 @@ class LocalSecretStore(SecretStore):
     def published(self, name: str) -> int | None:
         return secret_files.published(self.folder, name)
 
+    def found(self, name: str) -> str | None:
+        """Also of a folder from before there were versions."""
+        return secret_files.read(self.folder, name) if (self.folder / name).exists() else None
+
     def publish(self, name: str, version: int) -> None:
         secret_files.publish(self.folder, name, version)
 

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from blocks import ledgers, targets
 from blocks import release as releases
+from blocks import targets
 from blocks.agent.files import make_folders
 from blocks.agent.releases import ReleaseFailed, Tools, install
 from blocks.agent.spec import Release
@@ -54,7 +54,7 @@ def check(spec: StackSpec, key_file: Path | None) -> None:
     require_none(home_folder.faults(home, spec.name))
     recover_home(spec, home, key_file)
     try:
-        require_none(targets.machine_at(home.root).run("preflight", {"spec": spec.model_dump(mode="json")})["faults"])
+        require_none(targets.access(home).machine.run("preflight", {"spec": spec.model_dump(mode="json")})["faults"])
     except NotReady:
         return  # a machine that is not made yet is asked by the flow which makes it
 
@@ -74,7 +74,7 @@ def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
     Raises:
         Blocked: the home was lost, and its key is not given.
     """
-    ledger = ledgers.of(home, store(spec, here(spec)))
+    ledger = targets.access(home, store(spec, here(spec))).ledger
     if key := encryption_key(home, ledger, key_file):
         ledger.ensure_identity(spec.name)
         home_folder.claim(home, spec.name, ledger.id, store(spec, here(spec)))
@@ -84,7 +84,7 @@ def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
 def prepare_home(spec: StackSpec) -> Home:
     """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
     home = Home(here(spec).home)
-    ledger = ledgers.of(home, store(spec, here(spec)))
+    ledger = targets.access(home, store(spec, here(spec))).ledger
     home_folder.claim(home, spec.name, ledger.id, store(spec, here(spec)))
     home_folder.sweep(home)
     user = postgres_user(spec.name, here(spec))
@@ -139,14 +139,14 @@ def prepare_releases(spec: StackSpec, home: Home, store: ObjectStore) -> dict[st
     with ThreadPoolExecutor(1) as executor:
         tools = executor.submit(releases.prepare_tools, store, reach)
         prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)
-    kept = ledgers.of(home).find_wanted()
+    kept = targets.access(home).ledger.find_wanted()
     saved = kept.releases if kept else {}
     return {name: releases.as_kept(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
 
 
 def refuse_version_change(spec: StackSpec, home: Home) -> None:
     """Another Prefect version on a stack that is there is an upgrade, which is not done in passing."""
-    kept = ledgers.of(home).find_wanted()
+    kept = targets.access(home).ledger.find_wanted()
     if kept and is_bootstrapped(home):
         saved = kept.spec.get("prefect_version")
         if saved != spec.prefect_version:
@@ -163,14 +163,14 @@ def take_lease(home: Home, reason: str, patience: float = 0.0, store: Path | Non
         store: Folder of the stack's objects, where the home does not say yet where they lie.
     """
     make_folders(home.root)
-    return ledgers.of(home, store).acquire(reason, patience)
+    return targets.access(home, store).ledger.acquire(reason, patience)
 
 
 @contextlib.contextmanager
 def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
     """The releases a bootstrap would install now, without leaving anything where no stack is yet."""
     if home.owner() == spec.name:
-        yield prepare_releases(spec, home, targets.objects_in(home.store))
+        yield prepare_releases(spec, home, targets.access(home).objects)
         return
     with tempfile.TemporaryDirectory() as folder:
         yield prepare_releases(spec, home, targets.objects_in(Path(folder)))
@@ -179,17 +179,17 @@ def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
 def write_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     """Resolve the stack's releases and keep what is wanted in the home."""
     with step("locks and wheel") as detail:
-        prepared = prepare_releases(spec, home, targets.objects_in(home.store))
+        prepared = prepare_releases(spec, home, targets.access(home).objects)
         known, names = versions(home), secret_files.names(home.secrets)
         adopted = {name: secret_files.adopt(home.secrets, name) for name in names if name not in known}
-        ledgers.of(home).write_wanted(spec.model_dump(mode="json"), prepared, adopted | known)
+        targets.access(home).ledger.write_wanted(spec.model_dump(mode="json"), prepared, adopted | known)
         detail.text = f"release {prepared[SERVER].id}"
     return prepared
 
 
 def versions(home: Home) -> dict[str, int]:
     """Promoted versions of secrets, as far as they are there: a home may have been lost with them."""
-    kept = ledgers.of(home).find_wanted()
+    kept = targets.access(home).ledger.find_wanted()
     there = kept.secrets.items() if kept else ()
     return {name: version for name, version in there if version in secret_files.versions(home.secrets, name)}
 
@@ -210,7 +210,7 @@ def install_release(release: Release, home: Home) -> None:
 
 def start_database(temporary: TemporaryServer, home: Home) -> None:
     """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
-    tools = releases.prepare_tools(targets.objects_in(home.store))
+    tools = releases.prepare_tools(targets.access(home).objects)
     install_release(tools, home)
     with step("temporary server's database"):
         temporary.start_database(home.releases / tools.id)
@@ -237,8 +237,8 @@ def users_profiles() -> Path:
 
 
 def use_own_server(spec: StackSpec, home: Home) -> None:
-    """Set this process's Prefect, which is not imported yet, to the stack's own server, past the front door."""
-    use_server(f"http://127.0.0.1:{spec.local.ports.of_server}", home)
+    """Set this process's Prefect, which is not imported yet, to the stack's own server."""
+    use_server(targets.access(home).server_url(spec), home)
     os.environ["PREFECT_UI_URL"] = url(spec)
 
 
@@ -271,8 +271,8 @@ def use_server(address: str, home: Home, retries: int | None = None) -> None:
     }
     if retries is not None:
         os.environ["PREFECT_CLIENT_MAX_RETRIES"] = str(retries)
-    if (home.secrets / secret_files.AUTH_STRING).exists():
-        os.environ["PREFECT_API_AUTH_STRING"] = secret_files.read(home.secrets, secret_files.AUTH_STRING)
+    if auth_string := targets.access(home).secrets.found(secret_files.AUTH_STRING):
+        os.environ["PREFECT_API_AUTH_STRING"] = auth_string
 
 
 def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
@@ -283,12 +283,12 @@ def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
 def is_to_be_adopted(spec: StackSpec, home: Home) -> bool:
     """Whether the stack's home alone was lost, so that its database needs no temporary server to be filled."""
     is_new = not (home.agent / "spec.json").exists() and not home.bootstrap.exists()
-    return is_new and ledgers.of(home).has_wanted() and targets.has_records(spec, home.root)
+    return is_new and targets.access(home).ledger.has_wanted() and targets.has_records(spec, home.root)
 
 
 def is_bootstrapped(home: Home) -> bool:
     """Whether a bootstrap has come to its end: the host was given its spec, and no temporary server is left here."""
     if home.bootstrap.exists():
         return False
-    seen = targets.machine_at(home.root).observe()
+    seen = targets.access(home).machine.observe()
     return (home.agent / "spec.json").exists() or (seen is not None and seen.observed_generation > 0)

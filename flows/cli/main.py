@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import CycloptsError, Parameter, UnusedCliTokensError
 
-from blocks import ledgers, targets
+from blocks import targets
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import secret_files
 from blocks.host.home import Home
-from blocks.host.service_manager import Logs
 from blocks.lease import Lease
 from blocks.site import here, store, url
 from blocks.spec import SERVER, StackSpec
@@ -56,9 +55,9 @@ def bootstrap(
     launch.prepare_home(spec)
     make = _existing if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _new
     conditions = make(spec, home, lease)
-    ledgers.of(home).close_former()
+    targets.access(home).ledger.close_former()
     terminal.conditions(conditions)
-    terminal.done(spec, home)
+    terminal.done(spec, targets.access(home))
 
 
 def _new(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
@@ -68,7 +67,7 @@ def _new(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     temporary = launch.temporary_server(spec, home)
     with step("temporary server started"):
         url = temporary.start_server()
-    terminal.say(f"  watch it at {url}, {terminal.login(home)}")
+    terminal.say(f"  watch it at {url}, {terminal.login(targets.access(home).secrets)}")
     with ThreadPoolExecutor(2) as background:
         database = background.submit(launch.start_database, temporary, home)
         releases = launch.write_wanted(spec, home)
@@ -138,7 +137,9 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
     spec = where.wanted()
     home = Home(here(spec).home)
     if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
-        launch.become(ledgers.of(home).wanted().releases[SERVER], home)  # a client may not be newer than its server
+        launch.become(
+            targets.access(home).ledger.wanted().releases[SERVER], home
+        )  # a client may not be newer than its server
     with launch.prepared(spec, home) as releases:
         launch.use_own_server(spec, home)
         from blocks import catalog
@@ -172,11 +173,11 @@ def status(*, where: Where = HERE, as_json: Json = False) -> None:
 
 @app.command
 def start(*, where: Where = HERE) -> None:
-    """Start a stack, as after a reboot; waits until all is ready."""
+    """Start a stack, as after a reboot; waits until all is ready. On its host it asks nothing but the home."""
     home = where.there()
     listen(terminal.StepLines())
     launch.take_lease(home, "start")
-    machine = targets.machine_at(home.root)
+    machine = targets.access(home).machine
     with step("services ready") as detail:
         machine.start()
         detail.text = f"{machine.run('ready', {})['services']} services"
@@ -193,7 +194,7 @@ def stop(
     home = where.there()
     listen(terminal.StepLines())
     launch.take_lease(home, "stop")
-    machine = targets.machine_at(home.root)
+    machine = targets.access(home).machine
     if not now:
         with step("workers idle"):
             machine.run("idle", {"timeout": wait})
@@ -225,8 +226,9 @@ def connect(*, where: Where = HERE) -> None:
     from blocks import clients
     from flows.cli.profile import write_profile
 
-    path = write_profile(spec, secret_files.read(home.secrets, secret_files.AUTH_STRING))
-    file = home.secrets / secret_files.AUTH_STRING
+    secrets = targets.access(home).secrets
+    path = write_profile(spec, secrets.found(secret_files.AUTH_STRING) or "")
+    file = secrets.location(secret_files.AUTH_STRING)
     terminal.say(f"profile {spec.name!r} is written to {path} and in use: prefect flow-run ls")
     terminal.say(f"another laptop, or CI, needs the server's Prefect or an older one (from {clients.OLDEST} on), and:")
     terminal.say(f"  pip install '{clients.requirement(spec.prefect_version)}'")
@@ -251,22 +253,19 @@ def logs(
     lines: How many of the last lines.
     """
     home = where.there()
-    machine = targets.machine_at(home.root)
+    machine = targets.access(home).machine
     if service is None:
         terminal.say("\n".join(machine.run("logs", {})["names"]))
         return
-    last = machine.log(service, lines)  # or it says which there are
-    if follow:
-        tail = Logs(home).following(service, lines)
-        os.execvp(tail[0], tail)
-    print("\n".join(last))
+    for line in machine.follow(service, lines) if follow else machine.log(service, lines):
+        print(line, flush=follow)
 
 
 @app.command(name="open")
 def open_ui(*, where: Where = HERE) -> None:
     """Open the UI in a browser."""
     spec, home = where.saved()
-    terminal.say(f"{url(spec)}, {terminal.login(home)}")
+    terminal.say(f"{url(spec)}, {terminal.login(targets.access(home).secrets)}")
     webbrowser.open(url(spec))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from blocks import ledgers, release, targets
+from blocks import release, targets
 from blocks.errors import WrongCall
 from blocks.host.secret_files import AUTH_STRING
 from blocks.spec import SERVER
@@ -99,8 +99,8 @@ def lease(
     ] = None,
 ) -> None:
     """Say who changes the stack at this moment; the lease of a holder that died can be broken."""
-    home = where.there()
-    ledger = ledgers.of(home)
+    there = targets.access(where.there())
+    ledger = there.ledger
     if ledger.is_free():
         terminal.say("nobody holds the lease")
     elif break_for is None:
@@ -108,7 +108,9 @@ def lease(
     else:
         if not break_for.strip():
             raise WrongCall("--break wants a reason", "it is kept in the home, in logs/lease.log")
-        ended = ledger.break_it(break_for, home.logs / "lease.log")
+        ended = ledger.break_it(break_for, there.home.logs / "lease.log")
+        if not there.is_here:
+            ended += there.machine.run("end_orphans", {})["pids"]
         terminal.say(f"broken for: {break_for}; ended processes {', '.join(map(str, ended))} of a holder that is dead")
 
 
@@ -127,10 +129,7 @@ def rotate(
     """
     profiles = launch.users_profiles()
     stack = use_stack(where)
-    if (given := stack.host.applied()) is not None:
-        stack.host.require_whole(given)  # not what it reports: a server on its way out is still there
-    if what == "database":
-        stack.database.require_rotatable()  # who is to do it instead is better said before a run fails
+    stack.machine.run("require_rotatable", {"what": what})  # better said before a run fails
     from blocks import catalog
     from flows import rotate as verb
     from flows.cli.follow import run_deployment
@@ -152,7 +151,7 @@ def rotate(
 def _store_own_wheel(where: Where) -> str:
     """Put the wheel of this selfhost into the stack's store; its sha256, which whoever we become is called with."""
     _, home = where.saved()
-    store = targets.objects_in(home.store)
+    store = targets.access(home).objects
     kept = release.put(store, *build_wheel())
     release.offer(store, kept)
     wheel = kept.sha256
@@ -164,7 +163,7 @@ def use_stack(where: Where) -> Stack:
     """The stack that is there; this process goes on with its release, and its Prefect calls the stack's own server."""
     spec, home = where.saved()
     if launch.has_other_prefect(spec):
-        launch.become(ledgers.of(home).wanted().releases[SERVER], home)
+        launch.become(targets.access(home).ledger.wanted().releases[SERVER], home)
     launch.use_own_server(spec, home)
     from blocks import catalog
 

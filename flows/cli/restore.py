@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from blocks import ledgers
+from blocks import targets
 from blocks.errors import WrongCall
 from blocks.spec import SERVER, TOOLS
 from flows.cli import launch, terminal
@@ -17,6 +18,7 @@ from flows.cli.where import HERE, Patience, Where, Yes, app
 if TYPE_CHECKING:
     from blocks.backups import Manifest
     from blocks.stack import Stack
+    from blocks.targets import Access
     from blocks.temporary.server import TemporaryServer
 
 
@@ -28,6 +30,11 @@ class How:
     now: bool
     safety: bool
     unsigned: bool
+
+    def options(self) -> list[str]:
+        """As options of the command."""
+        said = {"--now": self.now, "--without-safety": not self.safety, "--unsigned": self.unsigned}
+        return [*(() if self.now else ("--wait", str(self.wait))), *(each for each, is_said in said.items() if is_said)]
 
 
 @app.command
@@ -58,19 +65,37 @@ def restore(
     if (backup is None) == (not drop_old):
         raise WrongCall("name a backup, or say --drop-old", "selfhost backup --list shows those there are")
     home = where.there()
+    if not (there := targets.access(home)).is_here:
+        _from_elsewhere(there, backup, How(wait, now, not without_safety, unsigned), yes)
+        return
     listen(terminal.StepLines())
     lease = launch.take_lease(home, f"restore {backup or '--drop-old'}", patience)
     spec, _ = where.saved()  # again: the lease's holder before us may have changed it
     if launch.has_other_prefect(spec):
-        launch.become(ledgers.of(home).wanted().releases[SERVER], home, lease)
+        launch.become(targets.access(home).ledger.wanted().releases[SERVER], home, lease)
     launch.use_own_server(spec, home)
     from blocks import catalog
 
     stack = catalog.composed(spec.model_dump(mode="json"))
     if backup is None:
-        _drop_old(stack, yes)
+        _drop(stack.database.kept(), stack.database.drop_kept, yes)
         return
     _restore(stack, backup, How(wait, now, not without_safety, unsigned), yes)
+
+
+def _from_elsewhere(there: Access, backup: str | None, how: How, yes: bool) -> None:
+    """Have the host do it: what it restores, and what it needs for that, is there."""
+    machine = there.machine
+    if backup is None:
+        launch.take_lease(there.home, "restore --drop-old")
+        _drop(machine.run("kept", {})["databases"], lambda name: machine.run("drop_kept", {"name": name}), yes)
+        return
+    if not yes:
+        terminal.confirm(
+            f"Replace the database by the backup {backup}? What was recorded since then leaves the server."
+        )
+    begun = machine.run("restore", {"backup": backup, "options": how.options(), "unsigned": how.unsigned})
+    terminal.say(f"{begun['backup']}: {begun['message']}")
 
 
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:
@@ -126,7 +151,7 @@ def question(manifest: Manifest, safety: bool) -> str:
 def _start(stack: Stack, temporary: TemporaryServer) -> str:
     with step("temporary server started"):
         url = temporary.start_server()
-    terminal.say(f"  watch it at {url}, {terminal.login(temporary.home)}")
+    terminal.say(f"  watch it at {url}, {terminal.login(stack.secrets)}")
     with step("temporary server's database"):
         temporary.start_database(stack.host.environment(stack.releases[TOOLS]))
     with step("temporary server ready"):
@@ -149,8 +174,7 @@ def _finish(stack: Stack, temporary: TemporaryServer) -> None:
     terminal.say(f"the backup {found.backup} is in place; kept until selfhost restore --drop-old: {kept}")
 
 
-def _drop_old(stack: Stack, yes: bool) -> None:
-    kept = stack.database.kept()
+def _drop(kept: Mapping[str, int], drop: Callable[[str], object], yes: bool) -> None:
     if not kept:
         terminal.say("no restore has kept a database")
         return
@@ -160,4 +184,4 @@ def _drop_old(stack: Stack, yes: bool) -> None:
         terminal.confirm(f"Drop {len(kept)} databases?")
     for name in kept:
         with step(f"drop {name}"):
-            stack.database.drop_kept(name)
+            drop(name)

@@ -27,6 +27,8 @@ from flows.cli.progress import Step
 
 if TYPE_CHECKING:
     from blocks.backups import Found
+    from blocks.secret_store import SecretStore
+    from blocks.targets import Access
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -164,9 +166,9 @@ def confirm(question: str) -> None:
         raise WrongCall("not confirmed", "nothing was touched")
 
 
-def login(home: Home) -> str:
+def login(secrets: SecretStore) -> str:
     """What to paste where the UI asks for a password: Prefect compares the whole auth string, it knows no users."""
-    return f"log in with the whole text of {home.secrets / AUTH_STRING}"
+    return f"log in with the whole text of {secrets.location(AUTH_STRING)}"
 
 
 def _after_a_reboot(home: Home, command: object) -> str:
@@ -175,21 +177,21 @@ def _after_a_reboot(home: Home, command: object) -> str:
     return f"{command} start     after a reboot; in your crontab: @reboot {command} start"
 
 
-def done(spec: StackSpec, home: Home) -> None:
+def done(spec: StackSpec, there: Access) -> None:
     """The last panel of a bootstrap."""
-    command = home.root / "bin/selfhost"
+    command = there.home.root / "bin/selfhost"
     text = f"""\
 [bold]{url(spec)}[/bold]
-{login(home)}
+{login(there.secrets)}
 
-Keep a copy of {home.secrets / ENCRYPTION_KEY} on another machine:
+Keep a copy of {there.secrets.location(ENCRYPTION_KEY)} on another machine:
 without it nobody can read the secret blocks in a backup.
 
 What next
   {command} open      the UI in your browser
   {command} connect   a Prefect profile for this machine, and what others need
   {command} status    whether all is well
-  {_after_a_reboot(home, command)}"""
+  {_after_a_reboot(there.home, command)}"""
     out.print(
         Panel(text, title=f"Prefect {spec.prefect_version}, stack {spec.name}", expand=False),
         soft_wrap=False,

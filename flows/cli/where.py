@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from blocks import ledgers
+from blocks import targets
 from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import trusted
 from blocks.host.home import HOME_VARIABLE, Home
@@ -178,7 +178,7 @@ def _owner(home: Home) -> str | None:
 
 
 def _saved_spec(home: Home) -> StackSpec:
-    return build_spec(dict(ledgers.of(home).wanted().spec), f"the saved spec in {home.root}")
+    return build_spec(dict(targets.access(home).ledger.wanted().spec), f"the saved spec in {home.root}")
 
 
 HERE = Where()

@@ -97,6 +97,14 @@ def test_the_last_lines_of_a_log(serving: Machine) -> None:
     assert set(SERVICES) <= set(serving.run("logs", {})["names"])
 
 
+def test_a_log_is_followed_from_its_last_lines_on(serving: Machine) -> None:
+    following = serving.follow("server-blue", 1, every=0.01)
+    assert next(following) == "two"
+    with serving.host().logs().file("server-blue").open("a", encoding="utf-8") as log:
+        log.write("three\nfour\n")
+    assert [next(following), next(following)] == ["three", "four"]
+
+
 def test_a_log_that_is_not_there_is_refused_and_those_there_are_named(serving: Machine) -> None:
     with pytest.raises(WrongCall, match="no log of 'nobody'") as caught:
         serving.log("nobody", 1)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from blocks.agent import processes
 from blocks.host.home import Home
 from blocks.host.host import Host
 from tests.stack import Stack, caller_environment, free_block
@@ -85,6 +89,63 @@ def test_a_second_bootstrap_changes_nothing(outside: Stack, host: Home) -> None:
     after = Host(host).observe()
     assert before is not None and after is not None
     assert {each.name: each.pid for each in after.services} == {each.name: each.pid for each in before.services}
+
+
+def test_a_log_is_followed_from_outside(outside: Stack, host: Home) -> None:
+    following = outside.start("logs", *outside.where, "agent", "-f", "-n", "0")
+    try:
+        log = Host(host).logs().file("agent")
+        assert following.stdout is not None
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.wait(0.5):
+                with log.open("a", encoding="utf-8") as file:
+                    file.write("a line of the test\n")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            assert "a line of the test\n" in iter(following.stdout.readline, "")
+        finally:
+            stop.set()
+            writer.join()
+    finally:
+        following.kill()
+        following.communicate()
+
+
+def test_workers_and_lease_are_looked_at_from_outside(outside: Stack) -> None:
+    found = json.loads(outside.run("workers", "list", "--json").stdout)["workers"]
+    assert {each["name"]: each["state"] for each in found} == {"default": "ready", "maintenance": "ready"}
+    assert outside.run("lease").stdout == "nobody holds the lease\n"
+
+
+def test_a_profile_is_written_from_outside(outside: Stack) -> None:
+    own = replace(outside, environment={**outside.environment, "PREFECT_HOME": str(outside.folder / "own")})
+    said = own.run("connect").stdout
+    assert f"PREFECT_API_URL={outside.url}/api" in said
+    assert outside.secret("auth-string") in (outside.folder / "own/profiles.toml").read_text()
+
+
+def test_a_backup_is_made_and_listed_from_outside(outside: Stack) -> None:
+    made = json.loads(outside.run("backup", "--json").stdout)["backups"]
+    assert [each["verified"] for each in made] == [True]
+
+
+def test_the_auth_string_is_rotated_from_outside(outside: Stack) -> None:
+    before = outside.secret("auth-string")
+    outside.run("rotate", "auth", "--grace-minutes", "0")
+    assert outside.secret("auth-string") != before
+    with outside.client() as client:
+        assert client.api_healthcheck() is None
+
+
+def test_it_is_stopped_and_started_from_outside(outside: Stack, host: Home) -> None:
+    outside.run("stop")
+    assert not processes.is_alive(Host(host).daemon())
+    outside.run("start")
+    assert outside.plan() == []
 
 
 def test_it_is_removed_from_outside(outside: Stack, host: Home) -> None:

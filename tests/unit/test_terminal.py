@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from blocks import targets
 from blocks.agent.spec import Condition
 from blocks.backups import Drill, Found, Manifest, new_id
 from blocks.errors import Blocked, SelfhostError, WrongCall
@@ -111,7 +112,7 @@ def test_report_of_a_stack_names_its_services(capsys: pytest.CaptureFixture[str]
 def test_last_panel_says_where_what_is_and_shows_no_secret(capsys: pytest.CaptureFixture[str], home: Home) -> None:
     home.secrets.mkdir(parents=True)
     (home.secrets / "auth-string").write_text("admin:open-sesame")
-    terminal.done(read_spec(None, {"home": str(home.root)}), home)
+    terminal.done(read_spec(None, {"home": str(home.root)}), targets.access(home))
     printed = "\n".join(lines(capsys))
     wanted = [
         "http://127.0.0.1:4200",
