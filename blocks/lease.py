@@ -85,7 +85,7 @@ class Lease:
         atexit.register(self.release)
 
     def release(self) -> None:
-        """Give the right back, to whoever handed it to us or to anybody; idempotent."""
+        """Give the right back to the one that handed it to us, or to anybody; idempotent."""
         if self._ended.is_set():
             return
         self._ended.set()
@@ -114,7 +114,7 @@ class Leases:
 
     Args:
         objects: The stack's object store.
-        home: The stack's home, for whoever changes the stack on its own host: its lock is taken with the lease.
+        home: The stack's home, where the stack is changed on its own host: its lock is taken with the lease.
         monotonic: Seconds, as `time.monotonic`.
         sleep: As `time.sleep`.
     """
@@ -167,7 +167,7 @@ class Leases:
 
     @contextmanager
     def carried(self, number: int, reason: str) -> Iterator[Lease]:
-        """The lease that another holds, for the time in which we do what it has asked us to; then it is handed back.
+        """Another's lease, for the time in which this process carries out that one's request; then it is handed back.
 
         Raises:
             Conflict: the lease of that number is not held any more, or something else is at work here.
@@ -231,11 +231,11 @@ class Leases:
         return (not found.claim or found.is_dead) and self._is_idle()
 
     def break_it(self, reason: str, log: Path) -> list[int]:
-        """End what a dead holder has left at work, and free the lease; a line in a log says when, who did so and why,
-        who had held it, and what was ended. A holder elsewhere is watched for its time to live.
+        """End the processes which a dead holder had started, and free the lease; a line in a log says when, who did so
+        and why, who had held it, and which processes were ended. A holder elsewhere is watched for its time to live.
 
         Returns:
-            Pids of what was ended.
+            Pids of the ended processes.
 
         Raises:
             Blocked: the holder lives.

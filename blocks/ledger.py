@@ -172,21 +172,21 @@ class Ledger(Leases):
         versions = dict(secrets if secrets is not None else kept.secrets if kept else {})
         if kept and kept.generation and kept == Wanted(dict(spec), dict(releases), versions) and kept.selfhost == own:
             return
-        # Between reading and writing, as whoever takes the lease over after this look changes the generation.
+        # Between reading and writing: another that takes the lease over after this look changes the generation.
         number = self.require_lease()
         plain = {name: dataclasses.asdict(each) for name, each in releases.items()}
         content = _json({"spec": dict(spec), "releases": plain, "secrets": versions, "selfhost": own, "lease": number})
         self._objects.write(WANTED, content, if_generation=found.generation if found else 0)
 
     def close_former(self) -> None:
-        """Put `CLOSED` in the place of what the release before kept in the home, once nothing of that runs any more."""
+        """Write `CLOSED` over the file of the release before in the home, once none of its processes runs."""
         if self._home is not None and self._objects.read(WANTED) is not None:
             path = self._home.root / FORMER_WANTED
             if path.exists() and path.read_bytes() != CLOSED:
                 write_atomically(path, CLOSED)
 
     def _find_wanted(self) -> Versioned | None:
-        """The object, or what a stack made before there was a ledger keeps in its home, with the generation 0."""
+        """The object; in a stack from before there was a ledger the file in its home instead, with the generation 0."""
         found = self._objects.read(WANTED)
         if found is not None or self._home is None:
             return found

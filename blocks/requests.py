@@ -119,9 +119,9 @@ class Requests:
     def answer(self, request: Request, outcome: Mapping[str, Any] | SelfhostError) -> bool:
         """Say what came of a request, or why nothing did; the first answer counts. False where this is not the first,
         as the asker has given up."""
-        told = {"error": errors.as_data(outcome)} if isinstance(outcome, SelfhostError) else {"answer": outcome}
+        text = {"error": errors.as_data(outcome)} if isinstance(outcome, SelfhostError) else {"answer": outcome}
         try:
-            self._objects.write(ANSWERS + request.id, _text(told), if_generation=0)
+            self._objects.write(ANSWERS + request.id, _text(text), if_generation=0)
         except Conflict:
             return False
         return True
@@ -157,10 +157,10 @@ class Requests:
         found = self._objects.read(ANSWERS + request.id)
         if found is None:
             return None
-        told = json.loads(found.content)
-        if "error" in told:
-            raise errors.from_data(told["error"])
-        return dict(told["answer"])
+        answer = json.loads(found.content)
+        if "error" in answer:
+            raise errors.from_data(answer["error"])
+        return dict(answer["answer"])
 
     def write_status(self, status: HostStatus) -> None:
         """Report what the host agent has reported on the host. Only the host does."""

@@ -43,7 +43,7 @@ def backup(reason: Reason = "by hand or by schedule", stack: str | None = None) 
 
 
 def found(stack: Stack) -> Found:
-    """Every backup there is; for whoever only looks, without the lease."""
+    """Every backup there is; only to look at, so that no lease is needed."""
     with tempfile.TemporaryDirectory(prefix="backups-") as folder:
         return Catalogue.of(stack, Path(folder)).all()
 

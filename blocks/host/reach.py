@@ -1,4 +1,4 @@
-"""By which variables uv reaches an index, kept in the home for whoever does not have them."""
+"""By which variables uv reaches an index, kept in the home for processes which do not have them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class LocalMachine(Machine):
     root: Path
     """The stack's home folder."""
     stack: str = ""
-    """Name of the stack; it and what follows may be left out by whoever only talks to what is there."""
+    """Name of the stack; it and the fields below may be left out where nothing is made, only run or asked."""
     circus_python: str = ""
     """Interpreter which has Circus, the service manager."""
     release_python: str = ""

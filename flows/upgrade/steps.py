@@ -68,7 +68,7 @@ class Upgrade:
             self._lease = None
 
     def check(self) -> None:
-        """Refuse with all faults together; what would be changed into what is known from here on.
+        """Refuse with all faults together; from here on the transition is known.
 
         Raises:
             Blocked: something is in the way; nothing was changed.
@@ -95,7 +95,7 @@ class Upgrade:
         self._timed("install", lambda: switch.install(self.transition))
 
     def withdraw(self) -> None:
-        """Tell the host of what it had before the rehearsal alone, so that nothing differs from what is wanted while a
+        """Give the host its spec from before the rehearsal again, so that nothing differs from what is wanted while a
         person is waited for, or where the upgrade goes no further."""
         if self._before is not None:
             self._old.host.apply(rollout.as_before(change.current(self._old), self._before))
