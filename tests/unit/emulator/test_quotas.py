@@ -134,10 +134,18 @@ def test_a_limit_that_there_is_not_is_refused(google: Emulated) -> None:
 @pytest.mark.parametrize(
     ("collection", "body", "wanted"),
     [
-        ("compute.instances", {"machineType": "zones/z/machineTypes/e2-small"}, {"CPUS": 2}),
-        ("compute.instances", {"machineType": "zones/z/machineTypes/f1-micro"}, {"CPUS": 1}),
-        ("compute.instances", {"machineType": "zones/z/machineTypes/e2-standard-8"}, {"CPUS": 8}),
-        ("compute.instances", {"machineType": "zones/z/machineTypes/custom-6-8192"}, {"CPUS": 6}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/e2-small"}, {"CPUS": 2, "CPUS_ALL_REGIONS": 2}),
+        ("compute.instances", {"machineType": "zones/z/machineTypes/f1-micro"}, {"CPUS": 1, "CPUS_ALL_REGIONS": 1}),
+        (
+            "compute.instances",
+            {"machineType": "zones/z/machineTypes/e2-standard-8"},
+            {"CPUS": 8, "CPUS_ALL_REGIONS": 8},
+        ),
+        (
+            "compute.instances",
+            {"machineType": "zones/z/machineTypes/custom-6-8192"},
+            {"CPUS": 6, "CPUS_ALL_REGIONS": 6},
+        ),
         ("compute.instances", {"machineType": "zones/z/machineTypes/n2-standard-8"}, {}),
         ("compute.instances", {"machineType": "zones/z/machineTypes/e2-small", "status": "TERMINATED"}, {}),
         ("compute.disks", {"type": "zones/z/diskTypes/pd-balanced", "sizeGb": "20"}, {"SSD_TOTAL_GB": 20}),
