@@ -46,7 +46,7 @@ def main_pid(machine: Machine, service: str) -> int:
     return int(properties(machine, f"{service}.service", "MainPID")["MainPID"])
 
 
-def selfhost(machine: Machine, *arguments: str, timeout: float = 600.0) -> str:
+def selfhost(machine: Machine, *arguments: str, timeout: float = 900.0) -> str:
     return machine.run(SELFHOST, *arguments, timeout=timeout)
 
 
@@ -145,7 +145,7 @@ def test_a_reboot_brings_it_back_by_itself(stack: Machine) -> None:
 
 def test_an_upgrade_under_load_loses_no_call(stack: Machine) -> None:
     with served(stack):
-        selfhost(stack, "upgrade", "--to", "3.8.8", timeout=900)
+        selfhost(stack, "upgrade", "--to", "3.8.8", timeout=1800)
     assert version(stack) == "3.8.8"
     eventually_well(stack)
     assert units(stack) >= {"server-green.service", "server.socket"} and "server-blue.service" not in units(stack)
