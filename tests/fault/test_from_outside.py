@@ -116,7 +116,7 @@ def test_a_log_is_followed_from_outside(outside: Stack, host: Home) -> None:
 
 
 def test_workers_and_lease_are_looked_at_from_outside(outside: Stack) -> None:
-    found = json.loads(outside.run("workers", "list", "--json").stdout)["workers"]
+    found = json.loads(outside.call("workers", "list", *outside.where, "--json").stdout)["workers"]
     assert {each["name"]: each["state"] for each in found} == {"default": "ready", "maintenance": "ready"}
     assert outside.run("lease").stdout == "nobody holds the lease\n"
 
