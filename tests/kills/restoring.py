@@ -23,7 +23,7 @@ def back_up(world: World) -> None:
         backup.run(stack, "before kills", folder)
 
 
-def restore(world: World, safety: bool = False) -> None:
+def restore(world: World, safety: bool) -> None:
     """`selfhost restore latest --yes`, from where it has its lease on.
 
     Args:

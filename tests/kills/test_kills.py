@@ -124,7 +124,7 @@ def test_a_restore(trials: Trials, killed: Killed) -> None:
     trials.sql("INSERT INTO variable (name) VALUES ('after it')")
     for _ in killed(restoring.restore, True):
         assert names(trials) in (["after it", "in the backup"], ["in the backup"]), "a database is always in its place"
-        trials.require(verbs.finish, restoring.restore)
+        trials.require(verbs.finish, restoring.restore, True)
         require_restored(trials)
         trials.sql("INSERT INTO variable (name) VALUES ('after it')")
     require_restored(trials)
