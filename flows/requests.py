@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from prefect.runtime import flow_run
@@ -22,7 +22,6 @@ from flows.cli import launch
 from flows.cli.progress import step
 from flows.converge import bring_in_line, visit_all
 from flows.destroy import remove_from_host
-from flows.restore import hand_over
 
 
 def plan(home: Home, spec: Mapping[str, Any], releases: Mapping[str, Any], versions: Mapping[str, int]) -> Answer:
@@ -97,17 +96,6 @@ def require_rotatable(home: Home, what: str) -> Answer:
     if what == "database":
         stack.database.require_rotatable()
     return {}
-
-
-def restore(home: Home, backup: str, options: Sequence[str], unsigned: bool) -> Answer:
-    """Begin a restore as a job of the host, see `flows.restore.hand_over`: the `backup`, and the `message` for people.
-
-    Args:
-        options: Of `selfhost restore`.
-    """
-    stack = catalog.in_home(home)
-    manifest = hand_over.refuse(stack, backup, unsigned)
-    return {"backup": manifest.id, "message": hand_over.start_job(stack, manifest, options)}
 
 
 def destroy(home: Home) -> Answer:

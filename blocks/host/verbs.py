@@ -35,7 +35,6 @@ VERBS: Mapping[str, str] = {
     "kept": "flows.requests:kept",
     "drop_kept": "flows.requests:drop_kept",
     "require_rotatable": "flows.requests:require_rotatable",
-    "restore": "flows.requests:restore",
     "destroy": "flows.requests:destroy",
 }
 """Verb → the function that does it, by name, as Prefect names flows: most of them lie above every block."""

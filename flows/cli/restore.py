@@ -31,11 +31,6 @@ class How:
     safety: bool
     unsigned: bool
 
-    def options(self) -> list[str]:
-        """As options of the command."""
-        said = {"--now": self.now, "--without-safety": not self.safety, "--unsigned": self.unsigned}
-        return [*(() if self.now else ("--wait", str(self.wait))), *(each for each, is_said in said.items() if is_said)]
-
 
 @app.command
 def restore(
@@ -66,7 +61,7 @@ def restore(
         raise WrongCall("name a backup, or say --drop-old", "selfhost backup --list shows those there are")
     home = where.there()
     if not (there := targets.access(home)).is_here:
-        _from_elsewhere(there, backup, How(wait, now, not without_safety, unsigned), yes)
+        _from_elsewhere(there, backup, yes)
         return
     listen(terminal.StepLines())
     lease = launch.take_lease(home, f"restore {backup or '--drop-old'}", patience)
@@ -83,19 +78,16 @@ def restore(
     _restore(stack, backup, How(wait, now, not without_safety, unsigned), yes)
 
 
-def _from_elsewhere(there: Access, backup: str | None, how: How, yes: bool) -> None:
-    """Have the host do it: what it restores, and what it needs for that, is there."""
+def _from_elsewhere(there: Access, backup: str | None, yes: bool) -> None:
+    """Have the host drop what restores have kept; a restore itself is not begun from elsewhere."""
     machine = there.machine
     if backup is None:
         launch.take_lease(there.home, "restore --drop-old")
         _drop(machine.run("kept", {})["databases"], lambda name: machine.run("drop_kept", {"name": name}), yes)
         return
-    if not yes:
-        terminal.confirm(
-            f"Replace the database by the backup {backup}? What was recorded since then leaves the server."
-        )
-    begun = machine.run("restore", {"backup": backup, "options": how.options(), "unsigned": how.unsigned})
-    terminal.say(f"{begun['backup']}: {begun['message']}")
+    raise WrongCall(
+        "a restore is begun on the stack's host, or in its UI", "the flow restore there hands it to the host"
+    )
 
 
 def _restore(stack: Stack, backup: str, how: How, yes: bool) -> None:

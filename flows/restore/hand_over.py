@@ -1,5 +1,4 @@
-"""A restore that was asked for in the UI, or from another machine: refused there, carried out by a job on the stack's
-host."""
+"""A restore that was asked for in the UI: refused there, carried out by a job on the stack's host."""
 
 from __future__ import annotations
 
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact
-from prefect.runtime import flow_run
 
 from blocks import rollout
 from blocks.agent.spec import Job, JobStatus
@@ -35,7 +33,7 @@ BEGIN_SECONDS = 120.0
 def refuse(stack: Stack, backup: str, unsigned: bool) -> Manifest:
     """See that the backup can be restored and that nobody else changes the stack."""
     with step("look at the backup") as detail:
-        reason = f"restore {backup}, asked for from elsewhere"
+        reason = f"restore {backup}, asked for in the UI"
         # Only for this look: the job takes it next.
         with stack.ledger.held(reason), tempfile.TemporaryDirectory() as folder:
             manifest = require_restorable(stack, backup, Path(folder) / "dump", unsigned)
@@ -57,7 +55,7 @@ def start_job(stack: Stack, manifest: Manifest, how: Sequence[str]) -> str:
         stack.host.apply(rollout.with_job(change.current(stack), job))
         address = _address_once_begun(stack, job, since)
         detail.text = address or "it still looks at the backup"
-    if address and flow_run.get_id():
+    if address:
         # The front door does not lead there: it is to the server which is being replaced.
         link_text = "The restore, on its temporary server: to be opened on the stack's own machine"
         create_link_artifact(link=address, link_text=link_text, key="restore-server")
