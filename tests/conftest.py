@@ -77,8 +77,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")  # a lane has none
     is_named = session.config.args_source is pytest.Config.ArgsSource.ARGS
     is_part = is_named or any(getattr(option, each) for each in PARTS)
-    is_whole = terminal is not None and not is_part and not terminal.stats.get("skipped")
-    if exitstatus == 0 and option.markexpr in SUBJECTS and is_whole:
+    amiss = terminal is None or any(terminal.stats.get(each) for each in ("failed", "error", "skipped"))
+    if exitstatus == 0 and option.markexpr in SUBJECTS and not (is_part or amiss):
         SUBJECTS[option.markexpr].keep()
 
 
