@@ -7,11 +7,13 @@ once here.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+import grpc
 from google.oauth2.credentials import Credentials
 
 from blocks.gcp.google import Google
@@ -26,6 +28,28 @@ UNTIL_THE_END = ExitStack()
 """Holds the emulator for as long as this process lives; its thread is a daemon's."""
 
 
+class Minted(Credentials):
+    """A principal's credentials, which get another token from the emulator where one has expired."""
+
+    def __init__(self, cloud: Cloud, member: str) -> None:
+        super().__init__(cloud.access.mint(member))  # type: ignore[no-untyped-call]
+        self._cloud, self._member = cloud, member
+
+    def refresh(self, request: object) -> None:
+        self.token = self._cloud.access.mint(self._member)
+
+
+class Bearer(grpc.UnaryUnaryClientInterceptor):
+    """Puts a fresh token on each call of a channel that has no credentials: virtual time may have passed."""
+
+    def __init__(self, cloud: Cloud, member: str) -> None:
+        self.cloud, self.member = cloud, member
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), ("authorization", f"Bearer {self.cloud.access.mint(self.member)}")]
+        return continuation(details._replace(metadata=metadata), request)
+
+
 @dataclass(frozen=True)
 class Project:
     """A project of its own in the emulator of this run."""
@@ -36,8 +60,12 @@ class Project:
 
     def seen_by(self, member: str = OWNER) -> Google:
         """The project as a principal sees it, for instance `user:a@example.com`."""
-        credentials = Credentials(self.cloud.access.mint(member))  # type: ignore[no-untyped-call]
-        return Google(self.id, credentials, self.address, clock=now, sleep=pass_seconds)
+        return Google(
+            self.id, Minted(self.cloud, member), self.address, lambda: self._sql_channel(member), now, pass_seconds
+        )
+
+    def _sql_channel(self, member: str) -> grpc.Channel:
+        return grpc.intercept_channel(grpc.insecure_channel(self.cloud.sqladmin_grpc), Bearer(self.cloud, member))
 
     @contextmanager
     def fault(self, kind: str, method: str, **rule: object) -> Iterator[Rule]:

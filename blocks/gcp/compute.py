@@ -18,13 +18,12 @@ from google.cloud import compute_v1
 
 from blocks.errors import Blocked, Conflict, NotReady
 from blocks.gcp.google import Google, explained
+from blocks.gcp.pruned import pruned
 from blocks.resource import Attributes, Change, Resource
 
 Place = Literal["", "region", "zone"]
 READY_SECONDS = 300.0
 """Time a thing that was just made gets until another one may be put into it."""
-LINK = "https://www.googleapis.com/compute/v1/"
-"""What stands before a path where Google answers; it takes the path alone."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class ComputeResource(Resource):
 
     def find(self) -> Attributes | None:
         found = self._get()
-        return None if found is None else _pruned(self._kind.message.to_dict(found), self._body)
+        return None if found is None else pruned(self._kind.message.to_dict(found), self._body)
 
     def want(self) -> Attributes:
         return self._body
@@ -173,12 +172,3 @@ class ComputeResource(Resource):
 
     def _explained(self, doing: str) -> AbstractContextManager[None]:
         return explained(f"{doing} the {self.name} {self._id}")
-
-
-def _pruned(seen: Any, wanted: Any) -> Any:
-    """What is there of that which is wanted: Google fills in fields that nobody asked for."""
-    if isinstance(wanted, Mapping) and isinstance(seen, Mapping):
-        return {key: _pruned(seen.get(key), value) for key, value in wanted.items()}
-    if isinstance(wanted, list) and isinstance(seen, list) and len(seen) == len(wanted):
-        return [_pruned(found, each) for found, each in zip(seen, wanted, strict=True)]
-    return seen.removeprefix(LINK) if isinstance(seen, str) else seen

@@ -16,7 +16,7 @@ from google.auth import default
 from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import compute_v1, secretmanager_v1, storage
+from google.cloud import compute_v1, secretmanager_v1, sqladmin_v1, storage
 
 from blocks.errors import Blocked, NotReady
 from blocks.waiting import wait_until
@@ -50,6 +50,8 @@ class Google:
     """Whom the calls are made as; None: application default credentials."""
     endpoint: str = ""
     """Address of an emulator of all APIs, such as `http://127.0.0.1:8085`; empty for Google."""
+    sql_channel: Callable[[], Any] | None = field(default=None, repr=False)
+    """How an emulator's Cloud SQL is reached."""
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     """How to wait; an emulator's time may be another one."""
@@ -131,6 +133,19 @@ class Google:
         done = operation if operation.get("done") else self.wait(ended, doing, seconds=seconds)
         if done and "error" in done:
             raise Blocked(f"{doing}: {done['error'].get('message', '')}", "Google refused it")
+
+    def sql(self, kind: str) -> Any:
+        """The client of Cloud SQL for `Instances`, `Operations` and so on; its API is gRPC."""
+        if kind not in self._sql:
+            client = getattr(sqladmin_v1, f"Sql{kind}ServiceClient")
+            transport = client.get_transport_class("grpc")(channel=self.sql_channel()) if self.sql_channel else None
+            self._sql[kind] = client(transport=transport, credentials=None if transport else self.credentials)
+        return self._sql[kind]
+
+    @cached_property
+    def _sql(self) -> dict[str, Any]:
+        """Clients by kind: each holds a connection."""
+        return {}
 
     def _options(self, service: str) -> dict[str, str] | None:
         return {"api_endpoint": f"{self.endpoint}/{service}"} if self.endpoint else None

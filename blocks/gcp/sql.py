@@ -1,0 +1,214 @@
+"""The stack's PostgreSQL at Cloud SQL, as a resource: the instance alone; what is in it is made by SQL.
+
+Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances, CIS Google Cloud 6.2, 6.4 to 6.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud.sqladmin_v1 import DatabaseInstance, Operation
+
+from blocks.errors import Blocked, NotReady
+from blocks.gcp.bucket import MARK
+from blocks.gcp.google import Google, explained
+from blocks.gcp.network import Network
+from blocks.gcp.pruned import pruned
+from blocks.gcp.services_connection import ServicesConnection
+from blocks.resource import Attributes, Change, Resource
+
+VERSION = "POSTGRES_18"
+FLAGS = {
+    "cloudsql.enable_pgaudit": "on",
+    "log_connections": "on",
+    "log_disconnections": "on",
+    "log_error_verbosity": "default",
+    "log_min_duration_statement": "-1",
+    "log_min_error_statement": "error",
+    "log_min_messages": "warning",
+    "log_statement": "ddl",
+    "pgaudit.log": "ddl,role",
+}
+"""What the database logs, and what not: no statement with its values."""
+MADE_SECONDS = 3600.0
+"""Time an instance gets to be made or changed: ten minutes, as a rule."""
+NETWORK = ("settings", "ip_configuration", "private_network")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What an instance costs by, and how long its backups are kept."""
+
+    tier: str = "db-custom-2-7680"
+    disk_gb: int = 10
+    """At first; it grows by itself, and never shrinks."""
+    backups: int = 7
+    """Google's own, one a day; they come beside the stack's."""
+    log_days: int = 7
+    """Days to any moment of which the instance can be brought back."""
+
+
+class SqlInstance(Resource):
+    """An instance with a private address alone, which takes connections by TLS only.
+
+    Args:
+        instance: Its name, which is not to be had for a week after it was deleted.
+        is_protected: Whether Google refuses to delete it.
+    """
+
+    name = "database instance"
+    needs = (ServicesConnection.name,)
+
+    def __init__(
+        self, google: Google, network: Network, instance: str, size: Size | None = None, *, is_protected: bool = True
+    ) -> None:
+        self._google, self._network, self._instance = google, network, instance
+        self._size, self._is_protected = size or Size(), is_protected
+
+    def find(self) -> Attributes | None:
+        found = self._get()
+        if found is None:
+            return None
+        seen = DatabaseInstance.to_dict(found, use_integers_for_enums=False)
+        if seen["state"] not in ("RUNNABLE", "MAINTENANCE"):
+            raise NotReady(f"the database instance {self._instance} is {seen['state']}", "run the same command again")
+        actual: Attributes = pruned({**seen, "settings": _with_flags(seen["settings"])}, self.want())
+        return actual
+
+    def want(self) -> Attributes:
+        return {"database_version": VERSION, "region": self._network.region, "settings": self._settings()}
+
+    def require_ours(self, actual: Attributes) -> None:
+        labels = _within(actual, "settings", "user_labels")
+        if labels.get(MARK) != self._network.stack:
+            raise Blocked(f"the database instance {self._instance} is there, and not this stack's", "name another one")
+
+    def check(self, actual: Attributes) -> None:
+        wanted = self.want()
+        for what, path in (("version", ("database_version",)), ("region", ("region",)), ("network", NETWORK)):
+            now, then = _at(actual, path), _at(wanted, path)
+            if now != then:
+                told = f"the {what} of the database instance {self._instance} is {now!r}, and cannot become {then!r}"
+                raise Blocked(told, "write it in the spec as it is")
+
+    def apply(self, actual: Attributes | None, change: Change) -> None:
+        settings = {**self._settings(), "database_flags": [{"name": n, "value": v} for n, v in FLAGS.items()]}
+        if actual is None:
+            settings["data_disk_size_gb"] = self._size.disk_gb
+            body = {**self.want(), "name": self._instance, "settings": settings}
+            self._carry_out("making", "insert", {"body": body})
+        else:
+            self._carry_out("changing", "patch", {"instance": self._instance, "body": {"settings": settings}})
+
+    def delete(self) -> None:
+        try:
+            self._carry_out("removing", "delete", {"instance": self._instance})
+        except exceptions.BadRequest as error:
+            hint = "protection = false below [gcp.database], selfhost bootstrap, then again"
+            raise Blocked(f"the database instance {self._instance}: {error.message}", hint) from error
+
+    def address(self) -> str:
+        """Its private address; NotReady before it has one."""
+        found = self._get()
+        listed = [each.ip_address for each in found.ip_addresses] if found is not None else []
+        if not listed:
+            raise NotReady(f"the database instance {self._instance} has no address yet")
+        return str(listed[0])
+
+    def _settings(self) -> dict[str, Any]:
+        size, network = self._size, self._network
+        return {
+            "tier": size.tier,
+            "edition": "ENTERPRISE",  # PostgreSQL 18 is ENTERPRISE_PLUS unless it is said, which has no such tier
+            "availability_type": "ZONAL",
+            "storage_auto_resize": True,
+            "user_labels": {MARK: network.stack},
+            "ip_configuration": {
+                "ipv4_enabled": False,
+                "private_network": network.path,
+                "allocated_ip_range": f"{network.stack}-services",
+                "ssl_mode": "ENCRYPTED_ONLY",
+            },
+            "backup_configuration": {
+                "enabled": True,
+                "start_time": "01:00",
+                "point_in_time_recovery_enabled": True,  # switched on later it would restart the database
+                "transaction_log_retention_days": size.log_days,
+                "backup_retention_settings": {"retained_backups": size.backups},
+            },
+            "maintenance_window": {"day": 7, "hour": 3, "update_track": "stable"},
+            "database_flags": FLAGS,
+            "retain_backups_on_delete": True,
+            "final_backup_config": {"enabled": True, "retention_days": 30},
+            "deletion_protection_enabled": self._is_protected,
+        }
+
+    def _get(self) -> Any:
+        try:
+            with self._explained("reading"):
+                request = {"project": self._google.project, "instance": self._instance}
+                return self._google.sql("Instances").get(request=request)
+        except exceptions.NotFound:
+            return None
+
+    def _carry_out(self, doing: str, method: str, request: Mapping[str, Any]) -> None:
+        """Begin an operation as soon as none is under way, and wait until it has ended."""
+        call: Callable[..., Operation] = getattr(self._google.sql("Instances"), method)
+
+        def begin() -> Operation:
+            try:
+                with self._explained(doing):
+                    return call(request={"project": self._google.project, **request})
+            except exceptions.Aborted as error:  # one operation at a time
+                raise NotReady(str(error.message)) from error
+
+        what = f"{doing} the database instance {self._instance}"
+        try:
+            begun = self._google.wait(begin, what, seconds=MADE_SECONDS, every=10.0)
+        except exceptions.AlreadyExists as error:
+            self._wait_for_own(what, str(error.message))
+        else:
+            self._google.wait(lambda: self._has_ended(what, begun), what, seconds=MADE_SECONDS, every=10.0)
+
+    def _wait_for_own(self, what: str, refusal: str) -> None:
+        """Wait until the instance is there which this very call has begun to make: the answer was lost.
+
+        Raises:
+            Blocked: none is there: the name is that of one which was deleted less than a week ago.
+        """
+        if self._get() is None:
+            raise Blocked(f"{what}: {refusal}", "name another one: instance below [gcp.database]")
+        found = self._google.wait(self.find, what, seconds=MADE_SECONDS, every=10.0)
+        self.require_ours(found or {})
+
+    def _has_ended(self, what: str, begun: Operation) -> bool:
+        with explained(what):
+            request = {"project": self._google.project, "operation": begun.name}
+            now = self._google.sql("Operations").get(request=request)
+        if now.error.errors:
+            raise Blocked(f"{what}: {now.error.errors[0].message}", "Google refused it")
+        return bool(now.status == Operation.SqlOperationStatus.DONE)
+
+    def _explained(self, doing: str) -> AbstractContextManager[None]:
+        return explained(f"{doing} the database instance {self._instance}")
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        value = value.get(key, {}) if isinstance(value, Mapping) else {}
+    return value
+
+
+def _within(value: Any, *path: str) -> Mapping[str, Any]:
+    found = _at(value, path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _with_flags(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags by name: their order says nothing."""
+    flags = settings.get("database_flags") or []
+    return {**settings, "database_flags": {each["name"]: each["value"] for each in flags}}
