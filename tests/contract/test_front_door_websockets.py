@@ -64,7 +64,7 @@ def test_every_websocket_of_the_installed_server_passes(echoing: FrontDoor, tmp_
         with echoing.websocket(re.sub(r"{\w+}", "my%20pool", route)) as connection:
             assert connection.subprotocol == "prefect"
             connection.send("hello")
-            assert connection.recv(timeout=5) == "hello"
+            assert connection.recv(timeout=30) == "hello"
 
 
 def test_an_idle_websocket_outlives_the_read_timeout_of_calls(echoing: FrontDoor) -> None:
@@ -72,7 +72,7 @@ def test_an_idle_websocket_outlives_the_read_timeout_of_calls(echoing: FrontDoor
         with pytest.raises(TimeoutError):
             connection.recv(timeout=0.9)
         connection.send("still here")
-        assert connection.recv(timeout=5) == "still here"
+        assert connection.recv(timeout=30) == "still here"
 
 
 def test_the_servers_own_refusal_passes(echoing: FrontDoor) -> None:
@@ -97,7 +97,7 @@ def test_a_refused_handshake_is_held_until_the_server_is_back() -> None:
                 assert back.is_set()
                 assert "www-authenticate" not in connection.response.headers  # type: ignore[union-attr]
                 connection.send("kept")
-                assert connection.recv(timeout=5) == "kept"
+                assert connection.recv(timeout=30) == "kept"
         finally:
             done.set()
             server.join()

@@ -93,7 +93,7 @@ def test_while_it_waits_it_holds_no_transaction(waiting: tuple[Slot, Slot], clus
 
 def test_sigterm_while_it_waits_ends_it_cleanly(waiting: tuple[Slot, Slot]) -> None:
     slot = waiting[1]
-    assert slot.stop(seconds=5) == 0
+    assert slot.stop() == 0
     assert "Traceback" not in slot.output()
     assert not (slot.run_dir / "server-green.sock").exists()
 
