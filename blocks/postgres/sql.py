@@ -159,7 +159,7 @@ def _lost() -> tuple[type[Exception], ...]:
 def _refused(login: Login, error: asyncpg.PostgresError) -> SelfhostError:
     state = str(error.sqlstate or "")
     if state in _BUSY:
-        return NotReady(f"the database {login.database!r} at {login.server} is busy: {_text(error)}")
+        return NotReady(f"the database {login.database!r} at {login.server} is busy: {_text(error)}", tls.AGAIN)
     if state.startswith(_OVER):
         return _does_not_answer(login, error)
     hint = "the database's disk is full: df shows it" if state == _FULL else "the database's log says more"
@@ -167,7 +167,7 @@ def _refused(login: Login, error: asyncpg.PostgresError) -> SelfhostError:
 
 
 def _does_not_answer(login: Login, error: Exception) -> NotReady:
-    return NotReady(f"the database at {login.server} does not answer: {_text(error)}")
+    return NotReady(f"the database at {login.server} does not answer: {_text(error)}", tls.AGAIN)
 
 
 def _text(error: Exception) -> str:

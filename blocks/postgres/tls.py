@@ -18,6 +18,8 @@ from pathlib import Path
 from blocks.database import Tls
 from blocks.errors import Blocked, NotReady
 
+AGAIN = "the same command again, once it answers; selfhost status shows that"
+"""What to do about a database that does not answer, or not now."""
 HANDSHAKE_SECONDS = 5
 """Time for the connection, and again for the handshake."""
 CHUNK = 1 << 18
@@ -118,7 +120,7 @@ def _require_yes(answer: bytes, server: str) -> None:
             "switch it on there (ssl = on); or leave sslmode out where nobody can read along",
         )
     if answer != b"S":
-        raise NotReady(f"the database at {server} gave no answer to the request for TLS")
+        raise NotReady(f"the database at {server} gave no answer to the request for TLS", AGAIN)
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def _translated(server: str) -> Iterator[None]:
         what = f"the database at {server} and we find no common TLS: {error.reason or error}"
         raise Blocked(what, "TLS 1.2 or newer is wanted; the database's log says more") from error
     except OSError as error:
-        raise NotReady(f"the database at {server} does not answer: {error.strerror or error}") from error
+        raise NotReady(f"the database at {server} does not answer: {error.strerror or error}", AGAIN) from error
 
 
 def _not_believed(server: str, error: ssl.SSLCertVerificationError) -> Blocked:
