@@ -173,8 +173,9 @@ def test_the_look_alone_says_the_same(server: TlsServer, ours: Authority) -> Non
 
 def test_nothing_stays_of_it(server: TlsServer, ours: Authority) -> None:
     gc.collect()  # what tests before have left open is none of ours
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(3):
         with forwarder.forwarded("127.0.0.1", server.port, Tls("verify-full", ours.pem)):
             pass
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before  # noqa: PTH208
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= files  # noqa: PTH208  (less where a connection of theirs ends meanwhile)
