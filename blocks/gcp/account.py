@@ -15,8 +15,8 @@ from typing import Any
 from google.api_core import exceptions
 
 from blocks.errors import Blocked, Conflict, NotReady
-from blocks.gcp.compute import mark
 from blocks.gcp.google import Google
+from blocks.gcp.marks import description
 from blocks.resource import Attributes, Change, Resource
 
 KNOWN_SECONDS = 600.0
@@ -46,16 +46,16 @@ class ServiceAccount(Resource):
         return {"description": found.get("description", ""), "disabled": bool(found.get("disabled"))}
 
     def want(self) -> Attributes:
-        return {"description": mark(self._stack), "disabled": False}
+        return {"description": description(self._stack), "disabled": False}
 
     def require_ours(self, actual: Attributes) -> None:
-        if actual["description"] != mark(self._stack):
+        if actual["description"] != description(self._stack):
             what = f"the service account {self.email} is there, and not this stack's: {actual['description']!r}"
             raise Blocked(what, "another stack name gives another account")
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         if actual is None:
-            described = {"displayName": f"{self._stack}: {self.name}", "description": mark(self._stack)}
+            described = {"displayName": f"{self._stack}: {self.name}", "description": description(self._stack)}
             body = {"accountId": self._id, "serviceAccount": described}
             with suppress(exceptions.Conflict):  # the answer was lost: it is there
                 self._google.rest(self._doing("making"), "POST", "iam", self._path, body)

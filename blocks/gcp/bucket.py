@@ -15,10 +15,9 @@ from google.cloud.storage.constants import PUBLIC_ACCESS_PREVENTION_ENFORCED
 
 from blocks.errors import Blocked
 from blocks.gcp.google import Google, explained
+from blocks.gcp.marks import LABEL
 from blocks.resource import Attributes, Change, Resource
 
-MARK = "prefect-selfhost"
-"""Label of what belongs to a stack; its value is the stack's name."""
 KEPT_DAYS = 30
 """Days in which what was overwritten or removed can be had back, by its generation."""
 ABANDONED_DAYS = 7
@@ -45,7 +44,7 @@ class BucketResource(Resource):
             return None
         access = found.iam_configuration
         return {
-            "stack": found.labels.get(MARK, ""),
+            "stack": found.labels.get(LABEL, ""),
             "region": found.location.lower(),
             "uniform access": access.uniform_bucket_level_access_enabled,
             "public access": access.public_access_prevention,
@@ -66,7 +65,7 @@ class BucketResource(Resource):
     def require_ours(self, actual: Attributes) -> None:
         """A bucket's name may be taken by anybody in the world: ours has our mark, and is in our project."""
         if actual["stack"] != self._stack:
-            raise Blocked(self._is_anothers(f"its label {MARK} is {actual['stack']!r}"), self._hint())
+            raise Blocked(self._is_anothers(f"its label {LABEL} is {actual['stack']!r}"), self._hint())
         with self._explained("listing"):
             own = [each.name for each in self._google.storage.list_buckets(prefix=self._bucket)]
         if self._bucket not in own:
@@ -94,7 +93,7 @@ class BucketResource(Resource):
 
     def _as_wanted(self) -> Bucket:
         bucket = self._google.storage.bucket(self._bucket)
-        bucket.labels = {MARK: self._stack}
+        bucket.labels = {LABEL: self._stack}
         bucket.iam_configuration.uniform_bucket_level_access_enabled = True
         bucket.iam_configuration.public_access_prevention = PUBLIC_ACCESS_PREVENTION_ENFORCED
         bucket.versioning_enabled = True

@@ -18,6 +18,7 @@ from google.cloud import compute_v1
 
 from blocks.errors import Blocked, Conflict, NotReady
 from blocks.gcp.google import Google, explained
+from blocks.gcp.marks import description
 from blocks.gcp.pruned import pruned
 from blocks.resource import Attributes, Change, Resource
 
@@ -60,11 +61,6 @@ RANGE = Kind("GlobalAddresses", "address", compute_v1.Address, "")
 ADDRESS = Kind("Addresses", "address", compute_v1.Address, "region")
 
 
-def mark(stack: str) -> str:
-    """Description of what belongs to a stack."""
-    return f"prefect-selfhost: {stack}"
-
-
 class ComputeResource(Resource):
     """One thing of a kind, found by its name.
 
@@ -89,7 +85,7 @@ class ComputeResource(Resource):
     ) -> None:
         self.name, self.needs = words, needs
         self._google, self._stack, self._kind, self._id = google, stack, kind, id
-        self._body = {**body, "description": mark(stack)}
+        self._body = {**body, "description": description(stack)}
         self._scope: dict[str, str] = {"project": google.project} | ({kind.place: place} if kind.place else {})
         self._client: Any = google.compute(kind.client)
 

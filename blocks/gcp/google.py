@@ -28,7 +28,6 @@ NOT_YET = ("resourceNotReady", "resourceInUseByAnotherResource", "accessNotConfi
 """Words for what is still being made, still held by what goes, or enabled a moment ago: time mends it."""
 RETRY_SECONDS = 60.0
 """Time in which a call that nobody answers is tried again."""
-LACKS_ROLE = "somebody who owns the project gives this account the role it lacks"
 NOT_NOW = (
     exceptions.InternalServerError,
     exceptions.ServiceUnavailable,
@@ -79,8 +78,15 @@ class Google:
 
     def compute(self, kind: str) -> Any:
         """A client of Compute Engine, such as `Networks`."""
-        make = getattr(compute_v1, f"{kind}Client")
-        return make(credentials=self.credentials, client_options=self._options("compute"))
+        if kind not in self._compute:
+            make = getattr(compute_v1, f"{kind}Client")
+            self._compute[kind] = make(credentials=self.credentials, client_options=self._options("compute"))
+        return self._compute[kind]
+
+    @cached_property
+    def _compute(self) -> dict[str, Any]:
+        """Clients by kind: each holds connections."""
+        return {}
 
     def rest(
         self,

@@ -18,8 +18,8 @@ from google.api_core.exceptions import Conflict as Taken
 from google.cloud.secretmanager_v1 import Secret, SecretPayload, SecretVersion
 
 from blocks.errors import Blocked
-from blocks.gcp.bucket import MARK
 from blocks.gcp.google import Google, explained
+from blocks.gcp.marks import LABEL
 from blocks.secret_store import SecretStore
 
 PUBLISHED = "published"
@@ -108,7 +108,7 @@ class GcpSecretStore(SecretStore):
         if self._is_there(name):
             return
         replication = {"user_managed": {"replicas": [{"location": self.region}]}}
-        secret = Secret(replication=replication, labels={MARK: self.stack})
+        secret = Secret(replication=replication, labels={LABEL: self.stack})
         try:
             with self._explained("making", name):
                 parent = f"projects/{self.google.project}"
@@ -119,7 +119,7 @@ class GcpSecretStore(SecretStore):
     def _is_there(self, name: str) -> bool:
         """Whether the secret is there, and then it is ours."""
         secret = self._secret(name)
-        if secret is not None and secret.labels.get(MARK) != self.stack:
+        if secret is not None and secret.labels.get(LABEL) != self.stack:
             what = f"there is a secret {self.location(name)}, and it is not this stack's"
             raise Blocked(what, "remove it, or give the stack another name")
         return secret is not None

@@ -14,8 +14,8 @@ from google.api_core import exceptions
 from google.cloud.sqladmin_v1 import DatabaseInstance, Operation
 
 from blocks.errors import Blocked, NotReady
-from blocks.gcp.bucket import MARK
 from blocks.gcp.google import Google, explained
+from blocks.gcp.marks import LABEL
 from blocks.gcp.network import Network
 from blocks.gcp.pruned import pruned
 from blocks.gcp.services_connection import ServicesConnection
@@ -83,8 +83,7 @@ class SqlInstance(Resource):
         return {"database_version": VERSION, "region": self._network.region, "settings": self._settings()}
 
     def require_ours(self, actual: Attributes) -> None:
-        labels = _within(actual, "settings", "user_labels")
-        if labels.get(MARK) != self._network.stack:
+        if _at(actual, ("settings", "user_labels", LABEL)) != self._network.stack:
             raise Blocked(f"the database instance {self._instance} is there, and not this stack's", "name another one")
 
     def check(self, actual: Attributes) -> None:
@@ -126,7 +125,7 @@ class SqlInstance(Resource):
             "edition": "ENTERPRISE",  # PostgreSQL 18 is ENTERPRISE_PLUS unless it is said, which has no such tier
             "availability_type": "ZONAL",
             "storage_auto_resize": True,
-            "user_labels": {MARK: network.stack},
+            "user_labels": {LABEL: network.stack},
             "ip_configuration": {
                 "ipv4_enabled": False,
                 "private_network": network.path,
@@ -201,11 +200,6 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         value = value.get(key, {}) if isinstance(value, Mapping) else {}
     return value
-
-
-def _within(value: Any, *path: str) -> Mapping[str, Any]:
-    found = _at(value, path)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _with_flags(settings: Mapping[str, Any]) -> dict[str, Any]:
