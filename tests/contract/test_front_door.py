@@ -151,7 +151,7 @@ def test_an_error_of_the_servers_own_passes_unchanged(client: httpx.Client, stat
 
 
 def test_headers_tell_no_version(client: httpx.Client, away: httpx.Client) -> None:
-    for answer in (client.get("/echo"), away.get("/echo"), away.get("/startupz")):
+    for answer in (client.get("/echo"), away.get("/echo"), away.get("/startup")):
         assert answer.headers.get_list("x-frame-options") == ["SAMEORIGIN"]
         assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
         assert answer.headers["server"] == "nginx"
@@ -192,8 +192,8 @@ def test_refused_shows_people_a_page(away: httpx.Client) -> None:
 def test_a_silent_host_tells_programs_to_wait(silent_port: int) -> None:
     with front_door(silent_port) as door, door.client() as client:
         assert_maintenance(client.post("/api/logs/", content=b"[]"))
-        assert client.get("/startupz").status_code == 503
-        assert_maintenance(client.get("/healthz"))
+        assert client.get("/startup").status_code == 503
+        assert_maintenance(client.get("/health"))
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -220,7 +220,7 @@ def test_no_answer_in_time_is_no_maintenance(upstream: Upstream) -> None:
 def test_on_a_held_socket_requests_wait() -> None:
     """Nobody accepts at first: the startup probe passes at once, the call is answered when a server comes."""
     with Upstream() as held, front_door(held.port) as door, door.client() as client:
-        assert client.get("/startupz").status_code == 200
+        assert client.get("/startup").status_code == 200
         late = threading.Timer(0.7, held.serve_forever, args=(0.02,))
         late.start()
         assert client.post("/echo", content=b"{}").status_code == 200
@@ -232,18 +232,18 @@ def test_on_a_held_socket_requests_wait() -> None:
 
 
 @pytest.mark.parametrize("health", [200, 401, 404, 500, 503])
-def test_startupz_passes_on_any_answer(client: httpx.Client, upstream: Upstream, health: int) -> None:
+def test_startup_passes_on_any_answer(client: httpx.Client, upstream: Upstream, health: int) -> None:
     upstream.health = health
-    assert client.get("/startupz").status_code == 200
-    assert client.get("/healthz").status_code == health
+    assert client.get("/startup").status_code == 200
+    assert client.get("/health").status_code == health
 
 
-def test_startupz_passes_on_a_refusal_and_healthz_does_not(away: httpx.Client) -> None:
-    assert away.get("/startupz").status_code == 200
-    assert_maintenance(away.get("/healthz"))
+def test_startup_passes_on_a_refusal_and_health_does_not(away: httpx.Client) -> None:
+    assert away.get("/startup").status_code == 200
+    assert_maintenance(away.get("/health"))
 
 
-def test_healthz_is_the_servers_own_health(client: httpx.Client, upstream: Upstream) -> None:
-    assert client.get("/healthz").json()["path"] == "/api/health"
-    assert client.head("/healthz").status_code == 200
+def test_health_is_the_servers_own_health(client: httpx.Client, upstream: Upstream) -> None:
+    assert client.get("/health").json()["path"] == "/api/health"
+    assert client.head("/health").status_code == 200
     assert upstream.seen == ["GET /api/health"] * 2
