@@ -21,6 +21,8 @@ from cryptography.x509.oid import NameOID
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 """PostgreSQL's protocol, "SSLRequest": length 8, then 80877103."""
 CHUNK = 1 << 18
+LIFE = datetime.timedelta(days=30)
+"""Of a certificate: a lab may be left running for a while."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,24 @@ class Authority:
 
     def issue(self, folder: Path, name: str) -> ssl.SSLContext:
         """A server's context with a certificate for a host name or an IP address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.write(folder / f"{name}.pem", name))
+        return context
+
+    def write(self, path: Path, *names: str) -> Path:
+        """A key and a certificate for these host names and IP addresses, both into that file (0600); returns it."""
         key = ec.generate_private_key(ec.SECP256R1())
-        san = x509.SubjectAlternativeName([_general(name)])
-        certificate = _builder(name, key, self.certificate.subject).add_extension(san, critical=False)
+        san = x509.SubjectAlternativeName([_general(each) for each in names])
+        certificate = _builder(names[0], key, self.certificate.subject).add_extension(san, critical=False)
         signed = certificate.sign(self.key, hashes.SHA256())
-        path = folder / f"{name}.pem"
+        path.touch(mode=0o600)
         path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
             + signed.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return path
 
 
 def authority(name: str = "an authority") -> Authority:
@@ -79,7 +85,7 @@ def _builder(name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> x
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(now + LIFE)
     )
 
 
