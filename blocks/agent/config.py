@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .mark import Bucket
 from .spec import InvalidSpec, from_json
 
 UNIX_PATH_LIMIT = 107
 """Longest path of a unix socket on Linux, in bytes."""
+
+ARTIFACTS = "artifacts"
+"""Folder in the home of a VM with what was fetched from the bucket for an installation."""
 
 UNQUOTABLE = ';$"\\\n\r'
 """Circus' ini files have no way to write these."""
@@ -36,6 +40,16 @@ class AgentConfig:
     """Folder of artifacts, as `sha256/<digits>` below it; empty for HOME/store."""
     secrets: str = ""
     """Folder with a file for each secret (0600); empty for HOME/secrets."""
+    bucket: str = ""
+    """On a VM at Google: the stack's bucket, which artifacts missing in `store` and requests come from."""
+    project: str = ""
+    """Id of the project whose Secret Manager has the stack's secrets; together with `bucket`."""
+    metadata: str = ""
+    """Address of an emulated metadata server with its path, without `http://`; empty for the VM's own."""
+    storage: str = ""
+    """Address of an emulated Cloud Storage; empty for Google's."""
+    secret_manager: str = ""
+    """Address of an emulated Secret Manager; empty for Google's."""
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     """PATH of every service and job."""
 
@@ -125,6 +139,24 @@ class Layout:
         for folder in (self.agent, self.run, self.services, self.job_runs, self.logs):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
+
+
+def unit_names(stack: str) -> str:
+    """How the names of a stack's units begin."""
+    return f"selfhost-{stack}-"
+
+
+def on_vm(home: Path, stack: str, bucket: Bucket) -> AgentConfig:
+    """How the agent of a VM at Google is set up. Its secrets lie in memory, and are fetched anew after each boot."""
+    return AgentConfig(
+        home=str(home),
+        manager="systemd",
+        units=unit_names(stack),
+        store=str(home / ARTIFACTS),
+        secrets=f"/run/prefect-selfhost/{stack}/secrets",
+        bucket=bucket.name,
+        project=bucket.project,
+    )
 
 
 def load_config(home: Path) -> AgentConfig:

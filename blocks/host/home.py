@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from blocks.agent.config import UNQUOTABLE
+from blocks.agent.config import ARTIFACTS, UNQUOTABLE
 from blocks.agent.files import make_folders, write_atomically
+from blocks.agent.mark import Bucket, bucket_in, mark
 from blocks.errors import Blocked
 
 LONGEST = 70
@@ -43,11 +42,22 @@ class Home:
 
     @property
     def store(self) -> Path:
-        """The stack's objects: in the home, or in the folder outside which the mark names."""
+        """The stack's objects: in the home, or in the folder outside which the mark names. Where they lie in a
+        `bucket`: what the host agent has fetched of it for an installation."""
+        if self.bucket is not None:
+            return self.root / ARTIFACTS
         try:
             return Path(json.loads(self.mark.read_text("utf-8"))["store"])
         except (OSError, ValueError, KeyError, TypeError):
             return self.root / "store"
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """The bucket which the stack's objects lie in; None where they lie in a folder."""
+        try:
+            return bucket_in(json.loads(self.mark.read_text("utf-8")))
+        except (OSError, ValueError, AttributeError):
+            return None
 
     @property
     def releases(self) -> Path:
@@ -152,12 +162,12 @@ def _is_before_the_mark(home: Home, path: Path) -> bool:
     return path == home.lease or path.name.startswith(f".{home.mark.name}.")
 
 
-def claim(home: Home, stack: str, identity: str = "", store: Path | None = None) -> bool:
+def claim(home: Home, stack: str, identity: str = "", store: Path | Bucket | None = None) -> bool:
     """Make the folder and put the stack's mark on it; idempotent. True if it was not there before.
 
     Args:
         identity: The stack's, where it has one already; left out: a new one.
-        store: Folder of its objects, where that is to lie outside the home.
+        store: Folder of its objects, where that is to lie outside the home; or the bucket they lie in.
 
     The folder can be passed through by others (PostgreSQL runs as its own user), but not listed.
     """
@@ -167,14 +177,8 @@ def claim(home: Home, stack: str, identity: str = "", store: Path | None = None)
     home.root.chmod(0o711)
     for left in home.root.glob(f".{home.mark.name}.*"):
         left.unlink()
-    mark = {
-        "stack": stack,
-        "id": identity or str(uuid.uuid4()),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    if store not in (None, home.root / "store"):
-        mark["store"] = str(store)
-    write_atomically(home.mark, json.dumps(mark).encode(), 0o644)
+    elsewhere = None if store == home.root / "store" else store
+    write_atomically(home.mark, mark(stack, identity, elsewhere), 0o644)
     return True
 
 

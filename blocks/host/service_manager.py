@@ -35,11 +35,6 @@ def config(home: Home) -> AgentConfig | None:
         return None
 
 
-def unit_names(stack: str) -> str:
-    """How the names of a stack's units begin."""
-    return f"selfhost-{stack}-"
-
-
 class Logs:
     """What services, jobs and the agent have said: in systemd's journal, or in files of the home."""
 

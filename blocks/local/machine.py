@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.agent import processes
-from blocks.agent.config import AgentConfig
+from blocks.agent.config import AgentConfig, on_vm, unit_names
 from blocks.agent.files import make_folders, write_atomically
 from blocks.agent.spec import HostStatus, to_json
 from blocks.errors import Blocked
@@ -43,12 +43,14 @@ class LocalMachine(Machine):
 
     def host(self) -> Host:
         home = Home(self.root)
+        if home.bucket is not None:  # a VM's is written once, as it settles
+            return Host(home, service_manager.config(home) or on_vm(self.root, self.stack, home.bucket))
         store = "" if home.store == home.root / "store" else str(home.store)
         return Host(home, AgentConfig(home=str(self.root), store=store, **self._service_manager(home)))
 
     def _service_manager(self, home: Home) -> dict[str, Any]:
         if service_manager.chosen(home) == "systemd":
-            return {"manager": "systemd", "units": service_manager.unit_names(self.stack)}
+            return {"manager": "systemd", "units": unit_names(self.stack)}
         return {"manager": "circus", "circus_python": self.circus_python}
 
     def on_host(self) -> list[Resource]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from blocks.agent.config import UNQUOTABLE
+from blocks.agent.mark import Bucket
 from blocks.errors import Blocked
 from blocks.host.home import LONGEST, Home, claim, faults, remove, sweep
 
@@ -45,6 +46,25 @@ def test_claim_makes_the_folder_and_marks_it_once(home: Home) -> None:
     assert home.owner() == "prefect"
     assert stat.S_IMODE(home.root.stat().st_mode) == 0o711
     assert sorted(json.loads(mark)) == ["created", "id", "stack"]
+
+
+def test_a_mark_says_in_which_bucket_the_objects_of_a_stack_lie(home: Home, tmp_path: Path) -> None:
+    bucket = Bucket("prefect-1f2e", "acme-data-42", "europe-west1")
+    claim(home, "prefect", "id-1", bucket)
+    said = json.loads(home.mark.read_bytes())
+    assert said | {"created": ""} == {
+        "stack": "prefect",
+        "id": "id-1",
+        "created": "",
+        "store": "gs://prefect-1f2e",
+        "project": "acme-data-42",
+        "region": "europe-west1",
+    }
+    assert home.bucket == bucket
+    assert home.store == home.root / "artifacts"
+    elsewhere = Home(tmp_path / "elsewhere")
+    claim(elsewhere, "prefect", store=tmp_path / "objects")
+    assert (elsewhere.bucket, elsewhere.store) == (None, tmp_path / "objects")
 
 
 def test_no_mark_no_owner(home: Home) -> None:
