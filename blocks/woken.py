@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 LEAST_SECONDS = 1.0
 """Between two questions, however much happens."""
+TIMES = 2
+"""Questions when something happened: the server tells of a run before the transaction which makes it has ended, and a
+question in that moment does not see it."""
 LISTEN_AGAIN_SECONDS = 5.0
 """After the server was away; until then the worker asks every `PREFECT_WORKER_QUERY_SECONDS`."""
 
@@ -62,10 +65,11 @@ class Woken(BaseWorker[Any, Any, Any], ABC):
     async def _ask(self) -> None:
         while True:
             await self._something.wait()
-            self._something.clear()
-            with suppress(httpx.HTTPError):  # the worker's own loop tells of a server that is away, and asks again
-                await self.get_and_submit_flow_runs()
-            await asyncio.sleep(LEAST_SECONDS)
+            for _ in range(TIMES):
+                self._something.clear()
+                with suppress(httpx.HTTPError):  # the worker's own loop tells of a server that is away, and asks again
+                    await self.get_and_submit_flow_runs()
+                await asyncio.sleep(LEAST_SECONDS)
 
 
 def happens_in(pool: str) -> EventFilter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from abc import ABC
@@ -18,6 +19,7 @@ from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 from prefect.states import Completed, Scheduled
 from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
+from blocks import woken
 from blocks.waiting import wait_until
 from blocks.woken import Woken
 
@@ -88,3 +90,22 @@ def test_what_waits_is_taken_when_its_pool_is_resumed(
     run = client.create_flow_run_from_deployment(deployment, state=Scheduled()).id
     client.update_work_pool(POOL, WorkPoolUpdate(is_paused=False))
     wait_until(lambda: worker.taken == [run], "the run being taken", timeout=60, every=0.1)
+
+
+def test_a_run_that_is_told_of_before_it_can_be_seen_is_asked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(woken, "LEAST_SECONDS", 0.01)
+    worker, questions = Noting(work_pool_name=POOL), asyncio.Queue[int]()
+
+    async def ask() -> list[FlowRun]:
+        await questions.put(1)
+        return []  # the transaction which makes the run has not ended
+
+    async def told_once() -> None:
+        asking = asyncio.create_task(worker._ask())
+        worker._something.set()
+        await asyncio.wait_for(questions.get(), 10)
+        await asyncio.wait_for(questions.get(), 10)
+        asking.cancel()
+
+    monkeypatch.setattr(worker, "get_and_submit_flow_runs", ask)
+    asyncio.run(told_once())
