@@ -33,6 +33,12 @@ class SqlBacking(Backing, Protocol):
     An ApiError raised by any of these is how the operation fails, word for word.
     """
 
+    def certify(self, name: str, certificate: str, key: str) -> None:
+        """Show callers this certificate from now on, both as PEM; first before the first start."""
+
+    def addressed(self, name: str, body: dict[str, Any]) -> None:
+        """Be reached at the private address that the body has now, if it has one; asked while the operation ends."""
+
     def create_database(self, name: str, database: str) -> None:
         """Make an empty database; it is not there yet."""
 

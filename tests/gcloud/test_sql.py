@@ -126,3 +126,14 @@ def test_flags_and_tiers(gcloud: Gcloud) -> None:
     flags = gcloud("sql", "flags", "list", "--database-version=POSTGRES_17")
     assert "max_connections" in {each["name"] for each in flags}
     assert "db-perf-optimized-N-2" in {each["tier"] for each in gcloud("sql", "tiers", "list")}
+
+
+def test_server_certificate_authorities_are_rotated_and_rolled_back(gcloud: Gcloud) -> None:
+    cas, instance = ("sql", "ssl", "server-ca-certs"), "--instance=db"
+    sql = python(gcloud)
+    first = sql.made().server_ca_cert.sha1_fingerprint
+    second = gcloud(*cas, "create", instance)["sha1Fingerprint"]
+    gcloud(*cas, "rotate", instance)
+    assert sql.read().server_ca_cert.sha1_fingerprint == second
+    gcloud(*cas, "rollback", instance)
+    assert sql.read().server_ca_cert.sha1_fingerprint == first

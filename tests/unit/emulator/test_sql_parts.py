@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.api_core.exceptions import InvalidArgument
 from google.cloud import storage
 
@@ -77,9 +79,12 @@ def test_the_part_lives_as_its_instance_does(sql: Grpc, memory: Memory) -> None:
         settled(sql, sql.instances.patch(request=of(body={"settings": settings})))
     settled(sql, sql.instances.restart(request=of()))
     settled(sql, sql.instances.delete(request=of()))
-    verbs = [verb for verb, *_ in memory.told]
-    assert verbs == ["start", "set_user", "change", "stop", "start", "stop", "start", "remove"]
-    assert memory.told[1] == ("set_user", "db", "postgres", "secret")
+    assert memory.told[2] == ("set_user", "db", "postgres", "secret")
+    assert [verb for verb, *_ in memory.told] == [
+        *("certify", "start", "set_user", "addressed"),
+        *("change", "addressed", "stop", "addressed", "start", "addressed"),
+        *("stop", "start", "remove"),
+    ]
 
 
 def test_databases_and_users_reach_it(sql: Grpc, memory: Memory) -> None:
@@ -89,7 +94,7 @@ def test_databases_and_users_reach_it(sql: Grpc, memory: Memory) -> None:
     settled(sql, sql.users.update(request=of(name="prefect", body={"password": "two"})))
     settled(sql, sql.users.delete(request=of(name="prefect")))
     settled(sql, sql.databases.delete(request=of(database="prefect")))
-    assert memory.told[2:] == [
+    assert memory.told[4:] == [
         ("create_database", "db", "prefect"),
         ("set_user", "db", "prefect", "one"),
         ("set_user", "db", "prefect", "two"),
@@ -106,11 +111,33 @@ def test_backups_clones_and_dumps_reach_it(sql: Grpc, memory: Memory) -> None:
     settled(sql, sql.runs.delete(request=of(id=run)))
     clone = {"destination_instance_name": "copy"}
     settled(sql, sql.instances.clone(request=of(body={"clone_context": clone})))
-    assert [each[:2] for each in memory.told if each[0] not in ("start", "set_user")][:2] == [
+    assert [each[:2] for each in memory.told[4:]] == [
         ("backup", "db"),
         ("restore", "db"),
+        ("forget", memory.told[4][2].rpartition("/")[2]),
+        ("certify", "copy"),
+        ("start", "copy"),
+        ("copy", "db"),
+        ("addressed", "copy"),
     ]
-    assert memory.told[-1] == ("copy", "db", f"sql/projects/real/instances/{'copy'}")
+    assert memory.told[-2] == ("copy", "db", "sql/projects/real/instances/copy")
+
+
+def test_its_certificate_is_of_the_authority_that_the_api_shows(sql: Grpc, memory: Memory) -> None:
+    made(sql)
+    settled(sql, sql.instances.add_server_ca(request=of()))
+    settled(sql, sql.instances.rotate_server_ca(request=of()))
+    shown = [told for told in memory.told if told[0] == "certify"]
+    old, new = (x509.load_pem_x509_certificate(each.cert.encode()) for each in cas(sql).certs)
+    for authority, (_, _, certificate, key) in zip((old, new), shown, strict=True):
+        server = x509.load_pem_x509_certificate(certificate.encode())
+        server.verify_directly_issued_by(authority)
+        assert server.subject.rfc4514_string() == "C=US,O=Google\\, Inc,CN=real:db"
+        assert load_pem_private_key(key.encode(), None).public_key() == server.public_key()
+
+
+def cas(sql: Grpc) -> Any:
+    return sql.instances.list_server_cas(request=of())
 
 
 def test_an_export_holds_what_it_dumps(sql: Grpc, memory: Memory) -> None:

@@ -12,6 +12,7 @@ from tests.emulator import errors
 from tests.emulator.backing import SqlBacking
 from tests.emulator.kind import Body, Call, on
 from tests.emulator.services.sqladmin.answers import refused, wrong_state
+from tests.emulator.services.sqladmin.authorities import certified
 from tests.emulator.services.sqladmin.backups import bring, content_of, find_backup, no_backup
 from tests.emulator.services.sqladmin.instance_body import new_instance
 from tests.emulator.services.sqladmin.instances import InstanceKind
@@ -42,6 +43,7 @@ class InstanceCopies(InstanceKind):
         content = content_of(self.cloud, source)
 
         def act(part: SqlBacking) -> None:
+            certified(part, record)
             part.start(record.name, record.body)
             part.copy(source.name, record.name)
 

@@ -1,4 +1,4 @@
-"""The body of a new instance: its checks, what Cloud SQL fills in, its certificate.
+"""The body of a new instance: its checks, and what Cloud SQL fills in.
 
 Source: https://cloud.google.com/sql/docs/postgres/admin-api/rest/v1/instances and create-instance.
 """
@@ -7,12 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime, timedelta
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.emulator import errors, quotas
 from tests.emulator.clock import rfc3339
@@ -20,6 +14,7 @@ from tests.emulator.cloud import REGIONS, Cloud
 from tests.emulator.kind import Body
 from tests.emulator.services.sqladmin import private_ip, settings
 from tests.emulator.services.sqladmin.answers import BASE, etag, refused
+from tests.emulator.services.sqladmin.authorities import new_authority
 from tests.emulator.services.sqladmin.settings import Place
 from tests.emulator.world import Project, Record
 
@@ -41,8 +36,6 @@ ASKED_FOR_ONLY = (
 )
 """Fields that make another kind of instance, none of which is emulated."""
 AGENTS = "gcp-sa-cloud-sql.iam.gserviceaccount.com"
-CERTIFICATE_LIFE = timedelta(days=3650)
-"""Source: https://cloud.google.com/sql/docs/postgres/authorize-ssl: server certificates last ten years."""
 
 
 def new_instance(cloud: Cloud, project: Project, name: str, given: Body) -> Record:
@@ -59,8 +52,10 @@ def new_instance(cloud: Cloud, project: Project, name: str, given: Body) -> Reco
     settings.check(wanted, place)
     private_ip.check_connected(cloud, project.id, name, wanted)
     wanted["settingsVersion"] = "1"
-    body = _described(cloud, project, name, given, place)
-    return Record(f"sql/projects/{project.id}/instances/{name}", "sql.instances", body | {"settings": wanted})
+    authority = new_authority(name, cloud.world.clock.now())
+    body = _described(cloud, project, name, given, place) | {"serverCaCert": authority.shown, "settings": wanted}
+    full = f"sql/projects/{project.id}/instances/{name}"
+    return Record(full, "sql.instances", body, {"authorities": [authority]})
 
 
 def place_of(given: Body) -> Place:
@@ -110,7 +105,6 @@ def _check_emulated(given: Body) -> None:
 
 def _described(cloud: Cloud, project: Project, name: str, given: Body, place: Place) -> Body:
     """All of the body but the settings and the addresses."""
-    now = cloud.world.clock.now()
     body = {
         "kind": "sql#instance",
         "name": name,
@@ -126,8 +120,7 @@ def _described(cloud: Cloud, project: Project, name: str, given: Body, place: Pl
         "connectionName": f"{project.id}:{place.region}:{name}",
         "selfLink": f"{BASE}/projects/{project.id}/instances/{name}",
         "serviceAccountEmailAddress": f"p{project.number}-{_letters(project.id, name)}@{AGENTS}",
-        "createTime": rfc3339(now),
-        "serverCaCert": certificate(name, now),
+        "createTime": rfc3339(cloud.world.clock.now()),
     }
     return body | {"etag": etag(body)}
 
@@ -140,32 +133,3 @@ def _letters(project: str, name: str) -> str:
 def address_of(number: int) -> str:
     """A public address that looks like one of Google's; nothing answers there."""
     return f"34.{number >> 16 & 127 | 64}.{number >> 8 & 255}.{number & 255}"
-
-
-def certificate(name: str, now: datetime) -> Body:
-    """A certificate authority of the instance's own. Source: authorize-ssl ("Google Cloud SQL Server CA")."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    common = "Google Cloud SQL Server CA"
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Google, Inc"),
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
-        ]
-    )
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-    builder = builder.not_valid_before(now).not_valid_after(now + CERTIFICATE_LIFE)
-    builder = builder.serial_number(x509.random_serial_number())
-    made = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
-        key, hashes.SHA256()
-    )
-    return {
-        "kind": "sql#sslCert",
-        "instance": name,
-        "commonName": f"C=US,O=Google\\, Inc,CN={common}",
-        "cert": made.public_bytes(serialization.Encoding.PEM).decode().strip(),
-        "certSerialNumber": str(made.serial_number),
-        "createTime": rfc3339(now),
-        "expirationTime": rfc3339(now + CERTIFICATE_LIFE),
-        "sha1Fingerprint": made.fingerprint(hashes.SHA1()).hex(),
-    }

@@ -15,11 +15,13 @@ from tests.emulator.patches import merged
 from tests.emulator.services.servicenetworking.connections import connection_name
 from tests.emulator.services.sqladmin import backups, private_ip, settings, suspension
 from tests.emulator.services.sqladmin.answers import etag, paged, refused, wrong_state
+from tests.emulator.services.sqladmin.authorities import certified
 from tests.emulator.services.sqladmin.base import SqlKind
 from tests.emulator.services.sqladmin.databases import new_database
 from tests.emulator.services.sqladmin.filters import chosen
 from tests.emulator.services.sqladmin.instance_body import address_of, new_instance, place_of
 from tests.emulator.services.sqladmin.typed import typed
+from tests.emulator.services.sqladmin.usage import part_of
 from tests.emulator.services.sqladmin.users import ROOT, new_user
 from tests.emulator.world import Record
 
@@ -51,6 +53,8 @@ class InstanceKind(SqlKind):
         wanted += ["PRIVATE"] if given.get("privateNetwork") else []
         there = {each["type"]: each for each in record.body.get("ipAddresses", [])}
         record.body["ipAddresses"] = [there.get(kind) or self._address(record, kind) for kind in wanted]
+        if part := part_of(self.cloud):
+            part.addressed(record.name, record.body)
 
     def _address(self, record: Record, kind: str) -> Body:
         private = kind == "PRIVATE"
@@ -87,6 +91,7 @@ class Instances(InstanceKind):
         self.cloud.world.put(record)
 
         def act(part: SqlBacking) -> None:
+            certified(part, record)
             part.start(record.name, record.body)
             part.set_user(record.name, ROOT, password)
 

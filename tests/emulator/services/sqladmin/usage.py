@@ -14,20 +14,21 @@ from tests.emulator.world import Record
 COLLECTION = "sql.databases"
 
 
-def _part(cloud: Cloud) -> SqlBacking | None:
+def part_of(cloud: Cloud) -> SqlBacking | None:
+    """The real part behind instances; None where there is none."""
     return cast(SqlBacking, cloud.backings.of("sql.instances")) if cloud.backings.real("sql.instances") else None
 
 
 def sessions(cloud: Cloud, instance: Record, database: Record) -> int:
     """How many sessions use a database now."""
-    if part := _part(cloud):
+    if part := part_of(cloud):
         return part.sessions(instance.name, database.body["name"])
     return int(database.hidden.get("sessions", 0))
 
 
 def owned(cloud: Cloud, instance: Record, user: str) -> dict[str, int]:
     """Objects that belong to a user, by database; a database that is the user's own counts as one."""
-    if part := _part(cloud):
+    if part := part_of(cloud):
         return part.owned(instance.name, user)
     databases = cloud.world.under(f"{instance.name}/", COLLECTION)
     counts = {each.body["name"]: int(each.hidden.get("owners", {}).get(user, 0)) for each in databases}
