@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from blocks import addresses
 from blocks.database_spec import Database, absolute_path, with_certificates
 from blocks.errors import WrongCall
+from blocks.gcp_spec import Gcp
+from blocks.gcp_spec import faults as faults_at_google
 
 SERVER = "server"
 """Key of the server's release among a stack's releases; a worker with packages of its own has one by its name."""
@@ -27,6 +29,8 @@ MAINTENANCE_POOL = "maintenance"
 """The pool of this project's own flows."""
 FLOOR = (3, 8, 3)
 """Below it, behind an auth string, `/api/events/in` refuses every client: task runs are never stored."""
+FLOOR_OF_GCP = (3, 8, 4)
+"""What prefect-gcp and prefect-docker want."""
 CEILING = (3, 9, 0)
 """Not known to work: from it on the server wants other libraries than this release of ours pins."""
 
@@ -215,8 +219,11 @@ class StackSpec(_Part):
     """One wanted Prefect stack."""
 
     name: Name = Field("prefect", description="Name of the stack: of its home, blocks, profile and system user.")
-    target: Literal["local"] = Field("local", description="Where it runs: `local` is this machine.")
+    target: Literal["local", "gcp"] = Field(
+        "local", description="Where it runs: `local` is this machine, `gcp` a project of Google Cloud's."
+    )
     local: Local = Local()
+    gcp: Gcp = Field(Gcp(), exclude_if=lambda gcp: gcp == Gcp())  # no spec of `local` names it, an older one neither
     public_url: str | None = Field(
         None,
         description="How browsers reach it. Left out: http://<local.listen>:<local.ports.public>, with 127.0.0.1 for "
@@ -268,6 +275,23 @@ class StackSpec(_Part):
         return None if value is None else addresses.public_url(value)
 
     @model_validator(mode="after")
+    def _for_its_target(self) -> StackSpec:
+        if self.target == "local":
+            if self.gcp != Gcp():
+                raise ValueError('[gcp] is for target = "gcp", and the target is "local"')
+            return self
+        faults = faults_at_google(self.name, self.gcp)
+        if self.local.model_copy(update={"home": None}) != Local():
+            faults.append("[local] is for the target `local`, but for `home`: the launcher's folder on this machine")
+        if self.database != Database():
+            faults.append("[database] is for the target `local`: on `gcp` it is [gcp.database]")
+        if self.version_parts < FLOOR_OF_GCP:
+            faults.append(f"prefect_version {self.prefect_version}: prefect-gcp wants {_dotted(FLOOR_OF_GCP)} or newer")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> StackSpec:
         names = [worker.name for worker in self.workers]
         if len(set(names)) != len(names):
@@ -291,6 +315,11 @@ class StackSpec(_Part):
     def version_parts(self) -> tuple[int, ...]:
         """The Prefect version as numbers, to compare."""
         return numbers(self.prefect_version)
+
+    def as_wanted(self) -> dict[str, Any]:
+        """The same as plain data that is kept for others: a launcher's own folder is nobody else's business."""
+        plain = self.model_dump(mode="json")
+        return plain if self.target == "local" else {**plain, "local": {**plain["local"], "home": None}}
 
     @property
     def release_packages(self) -> dict[str, tuple[str, ...]]:

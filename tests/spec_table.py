@@ -72,7 +72,7 @@ def _type(field: Schema) -> str:
     if field["type"] == "integer":
         least, most = field["minimum"], field.get("maximum")
         return f"integer, {least} to {most}" if most else f"integer, at least {least}"
-    return {"string": "text", "object": "table of text"}[field["type"]]
+    return {"string": "text", "object": "table of text", "boolean": "yes or no"}[field["type"]]
 
 
 def _default(field: Schema) -> str:

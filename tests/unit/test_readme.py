@@ -162,6 +162,15 @@ def test_spec_example_loads_with_its_own_postgresql_too(tmp_path: Path) -> None:
     assert read_spec(path).database.url == "postgresql://prefect@db.example.org:5432/prefect"
 
 
+def test_spec_example_loads_for_google_cloud_too(tmp_path: Path) -> None:
+    (example,) = fenced(BLOCKS, "toml")
+    path = tmp_path / "stack.toml"
+    section = re.search(r"^# \[gcp\]\n(#.*\n)*", example, re.M)
+    assert section
+    path.write_text('target = "gcp"\n' + re.sub(r"^# ?", "", section[0], flags=re.M), "utf-8")
+    assert read_spec(path).gcp.proxy.memory == "512Mi"
+
+
 def test_status_example_has_the_stable_keys() -> None:
     (example,) = fenced(FLOWS, "json")
     status = json.loads(example)

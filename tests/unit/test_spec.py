@@ -72,7 +72,7 @@ def test_option_makes_the_table_it_lies_in() -> None:
         ({"name": "Upper"}, "name: String should match pattern"),
         ({"name": "ends-"}, "name: String should match pattern"),
         ({"name": "n" * 33}, "name: String should match pattern"),
-        ({"target": "moon"}, "target: Input should be 'local' (given: 'moon')"),
+        ({"target": "moon"}, "target: Input should be 'local' or 'gcp' (given: 'moon')"),
         ({"home": "relative/path"}, "home: 'relative/path' is not an absolute path"),
         ({"prefect_version": "3.8.2"}, "prefect_version: 3.8.2 is below 3.8.3: behind an auth string"),
         ({"prefect_version": "2.20.1"}, "task runs are silently never stored"),
