@@ -92,6 +92,7 @@ BACKED = {
     "compute.instances": "compute.instances",
     "sql.instances": "sql.instances",
     "run.projects.locations.services.revisions": "run.revisions",
+    "run.projects.locations.jobs.executions": "run.executions",
     "artifactregistry.projects.locations.repositories": "artifactregistry.repositories",
     "cloudbuild.projects.locations.builds": "cloudbuild.builds",
 }

@@ -63,6 +63,7 @@ LATENCIES: dict[str, Latency] = {
     "run.services": Latency(15, NONE),
     "run.delete": Latency(5, NONE),
     "run.jobs": Latency(5, NONE),
+    "run.executions": Latency(30, NONE),
     "run.certificate": Latency(
         900, "https://cloud.google.com/run/docs/mapping-custom-domains: about 15 minutes, up to 24 hours"
     ),

@@ -24,6 +24,7 @@ from tests.emulator.world import Project, Record
 
 SERVICES = "run.projects.locations.services"
 REVISIONS = "run.projects.locations.services.revisions"
+EXECUTIONS = "run.projects.locations.jobs.executions"
 TYPES = "type.googleapis.com/google.cloud.run.v2."
 DNS_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 MOST = 100
