@@ -10,6 +10,7 @@ from blocks.resource import Attributes, Change, Resource
 
 NEEDED = (
     "artifactregistry",
+    "cloudbuild",
     "cloudresourcemanager",
     "compute",
     "iam",

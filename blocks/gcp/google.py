@@ -15,7 +15,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth import default
 from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
-from google.auth.transport.requests import AuthorizedSession
+from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import compute_v1, secretmanager_v1, sqladmin_v1, storage
 
 from blocks.errors import Blocked, NotReady
@@ -63,6 +63,14 @@ class Google:
     def session(self) -> AuthorizedSession:
         """For what no client gives: the headers of an answer."""
         return AuthorizedSession(self.credentials or default(scopes=[SCOPE])[0])  # type: ignore[no-untyped-call]
+
+    def token(self) -> str:
+        """An access token, for a service that is not called by these clients; it lives for an hour at most."""
+        credentials = self.session.credentials
+        with explained("asking for an access token"):
+            if not credentials.valid:
+                credentials.refresh(Request())
+        return str(credentials.token)
 
     @cached_property
     def secrets(self) -> secretmanager_v1.SecretManagerServiceClient:

@@ -1,7 +1,6 @@
 """What nginx needs on the local target, rendered from the template the Cloud Run image uses.
 
-Pure functions from text to text; nothing is written or started here. The folder `nginx/` is found in a
-checkout and in an installed wheel alike.
+Pure functions from text to text; nothing is written or started here.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+from blocks import nginx_files
 
 WORKERS = 1
 """Worker processes. One is enough by far for one Prefect server, and has one pool of kept connections."""
@@ -20,24 +21,19 @@ SHUTDOWN_TIMEOUT = "5s"
 """How long an old worker may keep websockets open after a reload or a graceful stop (SIGQUIT). Well below the
 service's stop timeout: a master that is killed leaves its workers, and the port, behind."""
 
-_TEMPLATE = "templates/default.conf.template"
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _ENV = re.compile(r"^ENV ((?:.*\\\n)*.*)$", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"^\s*([A-Z_]+)=(\S+)", re.MULTILINE)
 
 
 def template_text() -> str:
-    """The front door's template, as the image has it.
-
-    Raises:
-        FileNotFoundError: neither a checkout nor a whole wheel is around this module.
-    """
-    return (_folder() / _TEMPLATE).read_text(encoding="utf-8")
+    """The front door's template, as the image has it."""
+    return nginx_files.read(nginx_files.TEMPLATE)
 
 
 def defaults() -> dict[str, str]:
     """Every variable of the template with its default, as `nginx/Dockerfile` states them (reasons there)."""
-    return dockerfile_env((_folder() / "Dockerfile").read_text(encoding="utf-8"))
+    return dockerfile_env(nginx_files.read(nginx_files.DOCKERFILE))
 
 
 def dockerfile_env(text: str) -> dict[str, str]:
@@ -102,11 +98,3 @@ http {{
     include "{site_conf}";
 }}
 """
-
-
-def _folder() -> Path:
-    blocks = Path(__file__).resolve().parent.parent
-    for folder in (blocks.parent / "nginx", blocks / "assets" / "nginx"):
-        if (folder / _TEMPLATE).is_file():
-            return folder
-    raise FileNotFoundError(f"no nginx/{_TEMPLATE} beside or inside {blocks}: the installation is damaged")

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from blocks import nginx_files
 from blocks.local import nginx
 
 TEMPLATE = nginx.template_text()
@@ -103,10 +104,10 @@ def test_dockerfile_env_refuses_a_file_without_defaults() -> None:
 
 def load_copy(blocks: Path) -> ModuleType:
     """The module as it would be in an installation of its own."""
-    source = blocks / "local" / "nginx.py"
+    source = blocks / "nginx_files.py"
     source.parent.mkdir(parents=True)
-    shutil.copy(str(nginx.__file__), source)
-    spec = importlib.util.spec_from_file_location("installed_nginx", source)
+    shutil.copy(str(nginx_files.__file__), source)
+    spec = importlib.util.spec_from_file_location("installed_nginx_files", source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -117,13 +118,12 @@ def load_copy(blocks: Path) -> ModuleType:
 def test_an_installed_wheel_finds_its_own_copy(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     module = load_copy(tmp_path / "blocks")
     shutil.copytree(request.config.rootpath / "nginx", tmp_path / "blocks" / "assets" / "nginx")
-    assert module.template_text() == TEMPLATE
-    assert module.defaults() == nginx.defaults()
+    assert module.context() == nginx_files.context()
 
 
 def test_a_damaged_installation_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="damaged"):
-        load_copy(tmp_path / "blocks").template_text()
+        load_copy(tmp_path / "blocks").context()
 
 
 def test_main_conf_keeps_everything_inside_the_run_folder() -> None:
