@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from blocks.errors import Blocked
@@ -32,16 +32,21 @@ class Change:
     """Attribute → (now, wanted); for create all wanted ones, for delete all present ones."""
     why: str = ""
     """For leave: why it is not ours."""
+    interrupts: str = ""
+    """What stops for a while when it is carried out, as a sentence; a person is asked before. Empty where nothing."""
 
     def as_row(self) -> dict[str, object]:
-        """The change as a row of a table or of `--json`: resource, action, fields {name: [now, wanted]}."""
+        """The change as a row of a table or of `--json`: resource, action, fields {name: [now, wanted]}; and what it
+        `interrupts`, where it does."""
         fields = {name: list(pair) for name, pair in sorted(self.fields.items())}
-        return {"resource": self.resource, "action": self.action, "fields": fields}
+        row: dict[str, object] = {"resource": self.resource, "action": self.action, "fields": fields}
+        return {**row, "interrupts": self.interrupts} if self.interrupts else row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Change:
         """The change of a row."""
-        return cls(row["resource"], row["action"], {name: (now, then) for name, (now, then) in row["fields"].items()})
+        fields = {name: (now, then) for name, (now, then) in row["fields"].items()}
+        return cls(row["resource"], row["action"], fields, interrupts=row.get("interrupts", ""))
 
 
 class Resource(ABC):
@@ -68,6 +73,10 @@ class Resource(ABC):
 
     def check(self, actual: Attributes) -> None:  # noqa: B027 (optional: most things can be changed in place)
         """Refuse what is ours and cannot be changed in place, by raising Blocked; it can be deleted all the same."""
+
+    def interrupts(self, change: Change) -> str:
+        """What stops for a while when this change is carried out, as a sentence; empty where nothing does."""
+        return ""
 
     @abstractmethod
     def apply(self, actual: Attributes | None, change: Change) -> None:
@@ -131,6 +140,7 @@ def visit(resource: Resource, applier: Applier) -> Change:
         resource.require_ours(actual)
         resource.check(actual)
     change = difference(resource.name, actual, resource.want())
+    change = replace(change, interrupts=resource.interrupts(change))
     applier(resource, actual, change)
     return change
 

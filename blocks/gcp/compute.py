@@ -25,6 +25,16 @@ from blocks.resource import Attributes, Change, Resource
 Place = Literal["", "region", "zone"]
 READY_SECONDS = 300.0
 """Time a thing that was just made gets until another one may be put into it."""
+NOT_YET = ("RESOURCE_NOT_READY", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "EXTERNAL_RESOURCE_NOT_FOUND")
+"""How an operation ends which time mends; the last one is a service account that is not known everywhere yet."""
+STALE = "CONDITION_NOT_MET"
+"""How one ends that was to change an older form of a thing."""
+HINTS = {
+    "QUOTA_EXCEEDED": "ask for more in the console, below IAM & Admin, Quotas; or write another region",
+    "SERVICE_ACCOUNT_ACCESS_DENIED": "the role Service Account User on that account is lacking",
+    "ZONE_RESOURCE_POOL_EXHAUSTED": "write another zone in the spec, or run the same command again later",
+    "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": "write another zone in the spec, or run the same command again later",
+}
 
 
 @dataclass(frozen=True)
@@ -142,12 +152,18 @@ class ComputeResource(Resource):
         """Make the call, as soon as what it needs is ready, and wait until it is done.
 
         The request has an identity: sent again, as the answer was lost, it is the same operation.
+
+        Raises:
+            google.api_core.exceptions.PreconditionFailed: the thing has changed since it was read.
+            Blocked, Conflict, NotReady: as Google refuses it.
         """
         request = {**self._scope, **named, "request_id": str(uuid.uuid4())}
 
         def attempt() -> bool:
             with self._explained(doing):
-                self._wait(getattr(self._client, method)(request=request))
+                ended = self._ended(getattr(self._client, method)(request=request))
+            request["request_id"] = str(uuid.uuid4())  # the same one again would show the operation that has ended
+            self._require_done(ended)
             return True
 
         try:
@@ -156,15 +172,22 @@ class ComputeResource(Resource):
             what = f"somebody else was {doing} the {self.name} {self._id} at the same time"
             raise Conflict(what, "run the same command again") from error
 
-    def _wait(self, operation: Any) -> None:
+    def _ended(self, operation: Any) -> Any:
+        """The operation, once it has ended."""
         clients = {"": "GlobalOperations", "region": "RegionOperations", "zone": "ZoneOperations"}
         client: Any = self._google.compute(clients[self._kind.place])
         while operation.status != compute_v1.Operation.Status.DONE:
             operation = client.wait(**self._scope, operation=operation.name)
+        return operation
+
+    def _require_done(self, operation: Any) -> None:
         for error in operation.error.errors:
-            if error.code in ("RESOURCE_NOT_READY", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE"):
-                raise NotReady(f"{self.name} {self._id}: {error.message}")
-            raise Blocked(f"{self.name} {self._id}: {error.message}", f"Google says {error.code}")
+            what = f"{self.name} {self._id}: {error.message}"
+            if error.code == STALE:
+                raise exceptions.PreconditionFailed(what)  # type: ignore[no-untyped-call]
+            if error.code in NOT_YET:
+                raise NotReady(what)
+            raise Blocked(what, HINTS.get(error.code, f"Google says {error.code}"))
 
     def _explained(self, doing: str) -> AbstractContextManager[None]:
         return explained(f"{doing} the {self.name} {self._id}")

@@ -10,6 +10,7 @@ https://cloud.google.com/vpc/docs/configure-private-services-access, CIS Google 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from blocks.gcp.compute import ADDRESS, FIREWALL, NETWORK, RANGE, ROUTER, SUBNETWORK, ComputeResource
@@ -33,11 +34,17 @@ FLOW_LOGS = {
 class Ranges:
     """Addresses of the network, which nobody outside it sees."""
 
-    host: str = "10.86.0.0/28"
-    proxy: str = "10.86.1.0/26"
+    host: str = "10.60.0.0/24"
+    """There may be other machines of yours in it."""
+    proxy: str = "10.60.1.0/26"
     """Cloud Run takes sixteen at a time, two an instance, and gives them back late."""
     services_prefix: int = 20
     """Length of the prefix which Google's services get: Cloud SQL wants a /24 for each region."""
+
+    @property
+    def host_address(self) -> str:
+        """The host's own, the tenth of its range: known before there is a machine."""
+        return str(ip_network(self.host)[10])
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class Network:
                 f"{self.stack}-host",
                 ("subnetwork of the host",),
                 subnetwork=self.subnetwork("host"),
+                address=self.ranges.host_address,
                 address_type="INTERNAL",
                 purpose="GCE_ENDPOINT",
             ),

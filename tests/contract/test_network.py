@@ -64,7 +64,7 @@ def test_only_the_proxy_reaches_the_host_and_only_on_the_servers_port(network: N
         (each.direction, each.priority, *each.source_ranges, *(p for a in each.allowed for p in a.ports))
         for each in rules
     }
-    assert told == {("INGRESS", 1000, "10.86.1.0/26", "4200"), ("INGRESS", 65534, "0.0.0.0/0")}
+    assert told == {("INGRESS", 1000, "10.60.1.0/26", "4200"), ("INGRESS", 65534, "0.0.0.0/0")}
 
 
 def test_nat_is_for_the_host_alone(network: Network) -> None:
@@ -84,15 +84,15 @@ def test_a_rule_that_was_opened_by_hand_is_seen_and_closed(network: Network) -> 
         project=network.google.project, operation=client.patch_unary(**named, firewall_resource=opened).name
     )
     (change,) = plan(parts(network))
-    assert change.fields == {"source_ranges": (["0.0.0.0/0"], ["10.86.1.0/26"])}
+    assert change.fields == {"source_ranges": (["0.0.0.0/0"], ["10.60.1.0/26"])}
     converge(parts(network))
-    assert plan(parts(network)) == [] and client.get(**named).source_ranges == ["10.86.1.0/26"]
+    assert plan(parts(network)) == [] and client.get(**named).source_ranges == ["10.60.1.0/26"]
 
 
 def test_what_cannot_be_changed_in_place_is_named(network: Network) -> None:
     converge(parts(network))
     with pytest.raises(Blocked, match="ip_cidr_range of the subnetwork of the host trial-host is"):
-        plan(parts(replace(network, ranges=Ranges(host="10.87.0.0/28"))))
+        plan(parts(replace(network, ranges=Ranges(host="10.61.0.0/24"))))
     assert [each.action for each in plan(parts(replace(network, host_account="another@example.com")))] == ["update"]
 
 
