@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -356,6 +357,26 @@ def test_stop_ends_services_level_by_level_each_at_once_and_leaves_no_process(ho
     host.start()
     host.want(services=(service("a", "SIGINT"),))
     host.converged()
+
+
+@pytest.mark.skipif(not SYSTEMD, reason="of systemd, and Circus runs the services here")
+def test_a_unit_that_is_stopped_is_signalled_without_what_it_has_started_and_comes_back(host: Host) -> None:
+    told = host.home / "told"
+    code = (
+        "import signal, subprocess, sys, time\n"
+        "if sys.argv[2:]: subprocess.Popen([sys.executable, '-c', *sys.argv[2:], sys.argv[1]])\n"
+        "who = 'service ' if sys.argv[2:] else 'child '\n"
+        "def end(*_): open(sys.argv[1], 'a').write(who); time.sleep(0.5); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "while True: signal.pause()\n"
+    )
+    host.want(services=(Service("one", python(code, str(told), code)),))
+    host.start()
+    host.converged()
+    first = host.state("one", "ready").pid
+    subprocess.run(["systemctl", "stop", f"selfhost-{host.home.name}-one.service"], check=True)
+    assert told.read_text() == "service "
+    eventually(lambda: host.service("one").state == "ready" and host.service("one").pid != first, "another one")
 
 
 def test_idle_it_costs_next_to_nothing(host: Host) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -15,12 +15,30 @@ HOME = f"/var/lib/prefect-selfhost/{STACK}"
 SPEC = "/root/stack.toml"
 
 
-@pytest.fixture(scope="session")
-def machine() -> Iterator[Machine]:
+REQUIRED = "SELFHOST_LAB_REQUIRED"
+"""Set where no test of the lab may skip, as in CI."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that skips has failed, where none may."""
+    report = yield
+    if report.skipped and os.environ.get(REQUIRED):
+        report.outcome, report.longrepr = "failed", f"{REQUIRED}: it may not skip: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def docker_engine() -> None:
+    """What all of the lab needs."""
     try:
         engine.require()
     except engine.NoEngine as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
     kept = os.environ.get("SELFHOST_LAB_MACHINE")  # such as `machine`, that of `up`: to develop tests
     if kept:
         yield Machine(kept)
@@ -34,8 +52,14 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def stack(machine: Machine) -> Machine:
-    """The machine, once it has a stack, of the oldest Prefect there may be."""
+def said(machine: Machine) -> str:
+    """What a bootstrap of a stack with the oldest Prefect there may be has said."""
     machine.run("sh", "-c", f"echo 'prefect_version = \"3.8.3\"' > {SPEC}")
-    print(machine.selfhost("bootstrap", "--name", STACK, "--spec", SPEC, timeout=900))
+    return machine.selfhost("bootstrap", "--name", STACK, "--spec", SPEC, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def stack(machine: Machine, said: str) -> Machine:
+    """The machine, once it has a stack."""
+    print(said)
     return machine

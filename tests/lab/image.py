@@ -19,21 +19,29 @@ PACKAGES = (
 """Of the base system. Neither pip nor venv, as on Google's image, and none of ours."""
 
 INIT = """\
-#!/bin/sh
 # A container's file systems are private, and what a service is given by systemd would not be seen by it.
 mount --make-rshared /
-# systemd wants one hierarchy of control groups, which is its own.
+# systemd wants one hierarchy of control groups, which is its own; where the engine's machine limits memory by the older
+# kind, that hierarchy beside it.
 umount -R /sys/fs/cgroup 2>/dev/null
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if ! grep -qw memory /sys/fs/cgroup/cgroup.controllers; then
+  umount /sys/fs/cgroup
+  mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs /sys/fs/cgroup
+  mkdir /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup/memory
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+  mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+  mount -t cgroup -o memory cgroup /sys/fs/cgroup/memory
+fi
 exec /sbin/init
 """
-BOOT = "/usr/local/sbin/boot"
-"""Where `INIT` is in a machine."""
+BOOT = ("/bin/sh", "-c", INIT)
+"""The command by which a machine boots."""
 
 
 def ensure() -> str:
     """Name of the image; made where it is not there: a minute or more the first time, seconds from the cached tar."""
-    key = hashlib.sha256("\n".join([SUITE, *PACKAGES, INIT]).encode()).hexdigest()[:12]
+    key = hashlib.sha256("\n".join([SUITE, *PACKAGES]).encode()).hexdigest()[:12]
     name, tar = f"{PREFIX}base:{key}", cache() / f"base-{key}.tar"
     if not docker("images", "--quiet", name).strip():
         if not tar.exists():
@@ -59,9 +67,6 @@ def make(tar: Path) -> None:
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, f"debootstrap: {done.stdout[-2000:]}{done.stderr}"
-        boot = root / BOOT.lstrip("/")
-        boot.write_text(INIT)
-        boot.chmod(0o755)
         beside = tar.with_suffix(".new")
         unneeded = ["./var/cache/apt/archives", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/locale"]
         excluded = [f"--exclude={each}/*" for each in unneeded]

@@ -45,7 +45,7 @@ class Machine:
         memory = ("--tmpfs", "/run", "--tmpfs", "/tmp:exec")
         names = ("--name", self.name, "--hostname", self.name, "--env", "container=docker")
         shared = ("--volume", f"{_uv_cache()}:/root/.cache/uv")
-        docker("run", "--detach", *names, *memory, *_RIGHTS, *shared, "--stop-signal=SIGRTMIN+3", base, image.BOOT)
+        docker("run", "--detach", *names, *memory, *_RIGHTS, *shared, "--stop-signal=SIGRTMIN+3", base, *image.BOOT)
         self.wait_booted()
         self._equip()
 

@@ -154,7 +154,7 @@ def test_the_units_of_systemd() -> None:
 def test_workers_for_users_flows_share_a_limit_of_memory_and_no_others_have_one() -> None:
     worker = dataclasses.replace(PLAIN, restart="when-idle")
     theirs = units.render_service(dataclasses.replace(worker, user="w"), CONFIG, ("/x",))
-    assert "Slice=selfhost-main-workers.slice" in theirs
+    assert "Slice=selfhost_main_workers.slice" in theirs
     assert "Slice=" not in units.render_service(worker, CONFIG, ("/x",)) + units.render_service(BLUE, CONFIG, ("/x",))
     assert "MemoryMax=60%" in units.render_workers_slice(CONFIG)
 

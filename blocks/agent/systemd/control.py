@@ -33,7 +33,8 @@ def systemctl(*arguments: str, may_fail: bool = False) -> str:
 
 def ours(config: AgentConfig) -> set[str]:
     """Names of the units that this home has written."""
-    return {path.name for path in FOLDER.glob(f"{config.units}*.*") if _is_ours(path, config)}
+    found = (*FOLDER.glob(f"{config.units}*.*"), FOLDER / units.slice_name(config))
+    return {path.name for path in found if _is_ours(path, config)}
 
 
 def changed(config: AgentConfig, wanted: Mapping[str, str]) -> list[str]:

@@ -42,7 +42,7 @@ class SystemdManager(WrappedServices):
         gone = control.ours(self._config) - wanted.keys() - leaving - {units.agent_name(self._config)}
         if changed:
             control.systemctl("daemon-reload")
-        control.remove(gone)
+        control.remove(each for each in gone if not each.endswith(".slice"))  # with one all that is in it would end
         self._stop_changed(changed, moved, [each for each in services if each.name not in running])
         self._start(services, sockets)
         self._services = tuple(each.name for each in services)

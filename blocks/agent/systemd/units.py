@@ -235,7 +235,8 @@ def anchor_name(config: AgentConfig, socket: str) -> str:
 
 
 def slice_name(config: AgentConfig) -> str:
-    return f"{config.units}workers.slice"
+    """Of the workers for users' flows. A dash in it would be a slice within slices, which nobody removes."""
+    return f"{config.units.replace('-', '_')}workers.slice"
 
 
 def mark(config: AgentConfig) -> str:
