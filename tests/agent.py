@@ -20,7 +20,7 @@ from blocks.agent.spec import HostSpec, HostStatus, Service, ServiceStatus, from
 from blocks.host import service_manager
 from blocks.host.bundle import build_agent
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a wait is given up; nothing is asserted about how long things take."""
 
 SYSTEMD = service_manager.BOOTED.is_dir() and os.geteuid() == 0

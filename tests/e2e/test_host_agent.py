@@ -47,8 +47,8 @@ RELOADER = """
 import signal, sys, pathlib
 def load(*_):
     pathlib.Path(sys.argv[2]).write_text(pathlib.Path(sys.argv[1]).read_text())
-load()
 signal.signal(signal.SIGHUP, load)
+load()
 while True:
     signal.pause()
 """
@@ -204,7 +204,7 @@ def test_a_changed_file_reloads_or_restarts_what_reads_it(host: Host) -> None:
     os.kill(host.status().agent_pid, signal.SIGHUP)
     host.converged()
     assert config.stat().st_mode & 0o777 == 0o600 and other.stat().st_mode & 0o777 == 0o644
-    assert seen.read_text() == "1 hunter2"
+    eventually(lambda: seen.exists() and seen.read_text() == "1 hunter2", "what it read")
     reloads, restarts = host.service("reloads").pid, host.service("restarts").pid
 
     want("2", "1")
