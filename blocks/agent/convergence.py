@@ -1,26 +1,29 @@
 """Makes the host match its spec, one short step after the other; nothing here waits.
 
-Order: files → releases → services → jobs, but each thing only waits for what it needs itself. What fails is
+Order: secrets → files → releases → services → jobs, but each thing only waits for what it needs itself. What fails is
 tried again with a backoff and stops nothing else.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from . import secret_value
+from . import releases, secret_value
 from .arrivals import Arrivals
 from .checks import Checks
 from .config import AgentConfig, Layout
 from .definitions import Wanted, wanted_services
-from .installation import Installation
+from .google.cloud import Cloud
+from .installation import Install, Installation
 from .jobs import Jobs
 from .releases import Tools
 from .rendering import Rendered
 from .reporting import Findings
 from .secret_value import UnusableSecret
+from .secrets import Secrets
 from .service_manager import ServiceManager
 from .spec import HostSpec, Job, Service
 from .supervision import Supervision
@@ -36,13 +39,19 @@ class Convergence:
         service_manager: ServiceManager,
         jobs: Jobs,
         wake: Callable[[], None],
+        cloud: Cloud | None = None,
     ) -> None:
-        """`wake` is called from other threads when there is something to take in."""
-        self._secrets = config.secrets
+        """`wake` is called from other threads when there is something to take in; `cloud` is a VM's at Google."""
+        folder = Path(config.secrets)
+        self._secrets_folder = config.secrets
         self._arrivals = Arrivals(wake)
-        self._rendered = Rendered(Path(config.secrets))
-        self._releases = Installation(layout.releases, Path(config.store), Tools.of_agent(layout.uv), self._arrivals)
+        self._secrets = cloud and Secrets(folder, cloud.secrets.read, self._arrivals, self.render_files)
+        self._rendered = Rendered(folder)
+        store, tools = Path(config.store), Tools.of_agent(layout.uv)
+        install: Install = cloud.artifacts.install if cloud else partial(releases.install, store=store, tools=tools)
+        self._releases = Installation(layout.releases, install, self._arrivals)
         self._checks = Checks(self._arrivals)
+        self._manager = service_manager
         self._services = Supervision(service_manager, self._checks, self._obstacle)
         self._jobs = jobs
         self._spec: HostSpec | None = None
@@ -50,6 +59,8 @@ class Convergence:
     def take(self, spec: HostSpec) -> None:
         """Converge to this spec from now on."""
         self._spec = spec
+        if self._secrets:
+            self._secrets.take(spec)
         self._releases.take(spec.releases)
         self._services.take()
         self.render_files()
@@ -66,6 +77,8 @@ class Convergence:
             return
         self._arrivals.take_in()
         now = time.monotonic()
+        if self._secrets:
+            self._secrets.step(now, self._secrets_in_use())
         if self._rendered.is_due(now):
             self.render_files()
         self._releases.step(now)
@@ -84,6 +97,7 @@ class Convergence:
             spec=spec,
             installed=tuple(sorted(self._releases.installed)),
             release_faults=self._releases.faults(),
+            secret_faults=self._secrets.faults() if self._secrets else (),
             file_faults=tuple(self._rendered.faults.values()),
             manager_fault=self._services.fault,
             watches=self._checks.watches,
@@ -93,10 +107,16 @@ class Convergence:
         )
 
     def _converge_jobs(self, spec: HostSpec) -> None:
+        lacks_secret = bool(self._secrets and self._secrets.faults())  # it may stand in a file that a job reads
         for job in spec.jobs:
             self._jobs.collect(job)
-            if self._jobs.status(job) is None and not self._unmet(job):
+            if self._jobs.status(job) is None and not lacks_secret and not self._unmet(job):
                 self._jobs.start(job)
+
+    def _secrets_in_use(self) -> Iterator[str]:
+        """Those of services as they were last started: one that ends before it can be changed starts again so."""
+        for definition in self._manager.known().values():
+            yield from (Path(each).name for each in definition.get("secrets", {}).values())
 
     def _obstacle(self, wanted: Wanted) -> str:
         """Why a service cannot be started as it is wanted now; empty where it can."""
@@ -107,7 +127,7 @@ class Convergence:
     def _unusable_secret(self, service: Service) -> str:
         try:
             for secret in service.secrets.values():
-                secret_value.read(f"{self._secrets}/{secret}")
+                secret_value.read(f"{self._secrets_folder}/{secret}")
         except UnusableSecret as error:
             return str(error)
         return ""

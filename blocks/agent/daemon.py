@@ -23,6 +23,7 @@ from .circus.manager import CircusManager
 from .config import AgentConfig, Layout
 from .convergence import Convergence
 from .files import ensure_file, write_atomically
+from .google.cloud import cloud_of
 from .jobs import Jobs
 from .reporting import Findings, build_status, failing_status, is_settled
 from .service_manager import ServiceManager
@@ -98,6 +99,7 @@ class Daemon:
             self._manager,
             Jobs(config, layout, wrapper),
             self._wake,
+            cloud_of(config, layout),
         )
         self._spec_seen: tuple[int, int, int] | None = None
         self._spec_fault = ""

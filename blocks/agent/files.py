@@ -137,6 +137,11 @@ def substitute(content: str, secret: Callable[[str], str]) -> str:
     return _SECRET_REFERENCE.sub(lambda match: secret(match.group(1)), content)
 
 
+def secrets_in(content: str) -> frozenset[str]:
+    """The secrets which a content refers to."""
+    return frozenset(_SECRET_REFERENCE.findall(content))
+
+
 def ensure_rendered(file: File, secrets: Path) -> tuple[bool, bytes]:
     """Render one `File` of the spec and make it so on the disk. Returns (written, content).
 

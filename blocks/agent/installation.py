@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import releases
 from .arrivals import Arrivals
 from .definitions import releases_needed
-from .releases import Tools
 from .retry import Retry
 from .spec import Release
+
+Install = Callable[[Release, Path], object]
+"""Makes a release in the folder of all releases, see `releases.install`."""
 
 
 class Installation:
     """Which releases are wanted, and how far each is."""
 
-    def __init__(self, root: Path, store: Path, tools: Tools, arrivals: Arrivals) -> None:
-        """`root` is the folder of all releases, `store` that of the artifacts."""
+    def __init__(self, root: Path, install: Install, arrivals: Arrivals) -> None:
+        """`root` is the folder of all releases."""
         self._root = root
-        self._store = store
-        self._tools = tools
+        self._make = install
         self._arrivals = arrivals
         self._wanted: dict[str, Release] = {}
         self._retries: dict[str, Retry] = {}
@@ -54,7 +55,7 @@ class Installation:
         """In a thread of its own: takes seconds to minutes."""
         reason = ""
         try:
-            releases.install(release, self._root, self._store, self._tools)
+            self._make(release, self._root)
         except (releases.ReleaseFailed, OSError) as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - the release's fault; a dead thread would say nothing

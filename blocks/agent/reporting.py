@@ -19,6 +19,7 @@ class Findings:
     spec: HostSpec | None
     installed: tuple[str, ...] = ()
     release_faults: tuple[str, ...] = ()
+    secret_faults: tuple[str, ...] = ()
     file_faults: tuple[str, ...] = ()
     manager_fault: str = ""
     watches: Mapping[str, Watch] = field(default_factory=dict)
@@ -193,6 +194,8 @@ def _converged(found: list[Condition], findings: Findings, spec_fault: str) -> C
         return Condition("Converged", False, "InvalidSpec", f"{spec_fault}{kept}")
     if findings.spec is None:
         return Condition("Converged", False, "NoSpec", "no spec has been given yet")
+    if findings.secret_faults:
+        return Condition("Converged", False, "SecretsMissing", "; ".join(findings.secret_faults))
     if findings.file_faults:
         return Condition("Converged", False, "FilesFailed", "; ".join(findings.file_faults))
     held_back = [f"{name}: {each.reason}" for name, each in findings.decisions.items() if each.reason]

@@ -224,6 +224,7 @@ def test_all_well_is_converged_since_it_became_so() -> None:
         (Findings(None), "", "Converged", "NoSpec"),
         (Findings(SPEC, watches={"s": READY}, decisions={"s": Decision("keep")}), "$.x", "Converged", "InvalidSpec"),
         (Findings(SPEC, file_faults=("/f: no",)), "", "Converged", "FilesFailed"),
+        (Findings(SPEC, secret_faults=("403",), file_faults=("/f: no",)), "", "Converged", "SecretsMissing"),
         (Findings(SPEC, manager_fault="circusd"), "", "ServicesReady", "ServiceManagerFailed"),
         (Findings(SPEC), "", "ServicesReady", "Pending"),
         (Findings(SPEC, decisions={"s": Decision("wait-idle", "r")}), "", "ServicesReady", "WaitingIdle"),
