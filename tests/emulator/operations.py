@@ -71,19 +71,20 @@ class Operation:
     def due(self, now: datetime) -> bool:
         return self.done is None and self.ends <= now and (self.part is None or self.part.done())
 
-    def finish(self, now: datetime) -> None:
-        """Carry out the effect; what goes wrong becomes the operation's error."""
+    def finish(self, now: datetime, follow: Callable[[], object]) -> None:
+        """Carry out the effect, and what follows it; what goes wrong becomes the operation's error."""
         self.done = max(self.ends, self.started) if self.part is None else now
         if self.error is None:
-            self._carry_out()
+            self._carry_out(follow)
         if self.error is not None and self.undo is not None:
             self.undo()
 
-    def _carry_out(self) -> None:
+    def _carry_out(self, follow: Callable[[], object]) -> None:
         try:
             if self.part is not None:
                 self.part.result()
             self.response = self.effect()
+            follow()
         except ApiError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - a real part that broke is the operation's failure, told as such
@@ -100,6 +101,8 @@ class Operations:
         self.stuck = timedelta(days=365)
         self.next_outcome: list[ApiError | None] = []
         """Set by faults before a method runs: the error its operation ends with, or None for one that never ends."""
+        self.follow: Callable[[], object] = lambda: None
+        """Called after each effect, before its operation is done: a lab makes its networks what the world now says."""
 
     def latency(self, kind: str) -> timedelta:
         """How long this kind of work takes here: the table's seconds times the scale."""
@@ -122,7 +125,7 @@ class Operations:
         for each in list(self.all.values()):
             each.running = each.running or each.begins <= now
         while due := [each for each in list(self.all.values()) if each.due(now)]:
-            min(due, key=lambda each: (each.ends, each.number)).finish(now)
+            min(due, key=lambda each: (each.ends, each.number)).finish(now, self.follow)
 
     def pass_time(self, seconds: float) -> None:
         """Move a virtual clock, and stop at the end of each operation on the way: its effect has its own time."""

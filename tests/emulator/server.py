@@ -46,12 +46,12 @@ ADMIN = "emulator-admin"
 """The service account whose key the environment points at; roles/owner."""
 
 
-def listen(port: int = 0) -> socket.socket:
-    """A socket on loopback; OSError where the port is taken."""
+def listen(port: int = 0, address: str = "127.0.0.1") -> socket.socket:
+    """A socket on loopback or another address of this machine; OSError where the port is taken."""
     # With the protocol named, asyncio turns Nagle's algorithm off; without it each answer waits 40 ms for an ACK.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    sock.bind((address, port))
     sock.listen(512)
     return sock
 
@@ -96,11 +96,11 @@ def server(cloud: Cloud, ready: Callable[[], None] = lambda: None) -> Serving:
 
 
 @contextmanager
-def running(cloud: Cloud) -> Iterator[str]:
-    """The emulator on a thread; gives its address, `http://127.0.0.1:PORT`."""
+def running(cloud: Cloud, *others: socket.socket) -> Iterator[str]:
+    """The emulator on a thread, on further sockets too; gives its address, `http://127.0.0.1:PORT`."""
     sock = listen()
     serving = server(cloud)
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [sock, *others]}, daemon=True)
     thread.start()
     while not serving.started:
         time.sleep(0.005)

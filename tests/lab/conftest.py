@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.lab import engine
+from tests.lab.cloud import Lab, running_lab
 from tests.lab.machine import Machine
 
 STACK = "lab"
@@ -63,3 +64,10 @@ def stack(machine: Machine, said: str) -> Machine:
     """The machine, once it has a stack."""
     print(said)
     return machine
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """One cloud for all tests of a run; each makes a project, and ranges of addresses, of its own."""
+    with running_lab(os.environ.get("SELFHOST_LAB", "test")) as running:
+        yield running

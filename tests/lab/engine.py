@@ -8,6 +8,15 @@ import subprocess
 PREFIX = "selfhost-lab-"
 """Start of the name of all that the lab makes; nothing else is touched."""
 
+PROGRAMS = {
+    "docker": "docker.io",
+    "debootstrap": "debootstrap",
+    "dnsmasq": "dnsmasq-base",
+    "ip": "iproute2",
+    "iptables": "iptables",
+}
+"""What the lab needs, and Debian's package that has it."""
+
 
 class NoEngine(Exception):
     """No Docker engine answers. The text says why."""
@@ -29,11 +38,11 @@ def require() -> None:
     """Find what the lab needs.
 
     Raises:
-        NoEngine: no engine answers, or there is no debootstrap.
+        NoEngine: no engine answers, or one of PROGRAMS is not there.
     """
-    lacking = [each for each in ("docker", "debootstrap") if shutil.which(each) is None]
+    lacking = [each for each in PROGRAMS if shutil.which(each) is None]
     if lacking:
-        raise NoEngine(f"{' and '.join(lacking)} not found: apt-get install docker.io debootstrap")
+        raise NoEngine(f"{' and '.join(lacking)} not found: apt-get install {' '.join(PROGRAMS.values())}")
     done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         raise NoEngine(f"no Docker engine answers: {done.stderr.strip().splitlines()[-1]}")

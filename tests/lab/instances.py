@@ -1,0 +1,118 @@
+"""Instances as containers: Debian's own guest agent runs in them what the emulated metadata server says.
+
+A container has its systemd, its address in the subnetwork's Docker network, and the memory of its machine type. Its
+disk is not limited: the engine can do that on file systems with quotas alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from blocks.host.reach import REACH
+from tests.emulator.services.compute import serial
+from tests.emulator.services.compute.machine_types import machine_types
+from tests.emulator.world import relative
+from tests.lab import guest, image
+from tests.lab.authority import CERTIFICATES, believing
+from tests.lab.engine import docker
+from tests.lab.firewall import METADATA
+from tests.lab.machine import _RIGHTS as RIGHTS
+
+if TYPE_CHECKING:
+    from tests.lab.cloud import Lab
+
+Body = dict[str, Any]
+BOOT = (image.BOOT,) if isinstance(image.BOOT, str) else image.BOOT
+STOPS = 90
+"""Seconds that a machine gets to shut down. Source:
+https://cloud.google.com/compute/docs/instances/stop-start-instance"""
+
+
+class Instances:
+    """The part behind `compute.instances`."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def start(self, name: str, body: Body) -> None:
+        """Power it on; made first where it is not there yet."""
+        container = self.container(name)
+        self.lab.network.follow()
+        if not docker("container", "ls", "--all", "--quiet", "--filter", f"name=^{container}$").strip():
+            self._create(container, body)
+        docker("update", *_memory(body), container)
+        began = time.time()
+        docker("start", container)
+        threading.Thread(target=self._follow_console, args=(name, container, began), daemon=True).start()
+
+    def _create(self, container: str, body: Body) -> None:
+        interface = body["networkInterfaces"][0]
+        network = ("--network", self.lab.network.of(interface["subnetwork"]), "--ip", interface["networkIP"])
+        names = ("--name", container, "--hostname", body["name"], "--dns", METADATA, "--env", "SYSTEMD_COLORS=0")
+        console = ("--tty", "--env", "container=docker", "--env", "TERM=dumb", "--log-opt", "max-size=10m")
+        command = (*RIGHTS, "--tmpfs", "/run", "--stop-signal=SIGRTMIN+3", guest.ensure(), *BOOT)
+        docker("create", *self.lab.labels, *names, *network, *console, *_memory(body), *command)
+        docker("cp", "-", f"{container}:/", stdin=_added(self.lab.authority.bundle.read_bytes()))
+
+    def _follow_console(self, name: str, container: str, began: float) -> None:
+        """Write what it says into its serial port, as long as it is up."""
+        command = ["docker", "logs", "--follow", f"--since={began:.6f}", container]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as logs:
+            assert logs.stdout is not None
+            for line in logs.stdout:
+                if (record := self.lab.cloud.world.find(name)) is not None:
+                    serial.write(record, line.decode(errors="replace"))
+
+    def change(self, name: str, body: Body) -> None:
+        """What may change while it is up, it is told by its metadata server, and the networks by the world."""
+
+    def stop(self, name: str, body: Body) -> None:
+        """Shut it down; at a reset, before which it is still RUNNING, cut its power."""
+        container = self.container(name)
+        if body["status"] == "RUNNING":
+            docker("kill", container)
+        else:
+            docker("stop", f"--time={STOPS}", container, timeout=STOPS + 30)
+
+    def remove(self, name: str) -> None:
+        docker("rm", "--force", "--volumes", self.container(name))
+
+    def container(self, name: str) -> str:
+        """Name of an instance's container, by the instance's link or name."""
+        _, project, _, _, _, instance = relative(name).split("/")
+        return self.lab.mine(f"vm-{project}-{instance}")
+
+    def run(self, name: str, *argv: str, timeout: float = 60.0) -> str:
+        """Run a command as root in a machine that is up; returns what it prints."""
+        return docker("exec", self.container(name), *argv, timeout=timeout)
+
+
+def _memory(body: Body) -> list[str]:
+    """That of the machine type, none of it on a disk."""
+    wanted = body["machineType"].rpartition("/")[2]
+    megabytes = next(each["memoryMb"] for each in machine_types() if each["name"] == wanted)
+    return [f"--memory={megabytes}m", f"--memory-swap={megabytes}m"]
+
+
+def _added(bundle: bytes) -> bytes:
+    """What an instance has beside its image: whom it believes, and how packages are reached, as this machine does."""
+    told = {key: value for key, value in os.environ.items() if REACH.match(key)} | believing()
+    environment = " ".join(f'"{key}={value}"' for key, value in told.items())
+    files = {
+        str(CERTIFICATES): bundle,
+        "/etc/systemd/system.conf.d/lab.conf": f"[Manager]\nDefaultEnvironment={environment}\nShowStatus=no\n".encode(),
+        "/etc/systemd/journald.conf.d/lab.conf": b"[Journal]\nForwardToConsole=yes\nMaxLevelConsole=info\n",
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
