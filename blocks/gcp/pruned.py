@@ -11,6 +11,8 @@ LINK = "https://www.googleapis.com/compute/v1/"
 
 def pruned(seen: Any, wanted: Any) -> Any:
     """What `seen` has of the fields of `wanted`, at any depth, in the form in which that is written."""
+    if seen is None and wanted in (False, 0):
+        return wanted  # left out of JSON
     if isinstance(wanted, Mapping):
         return {key: pruned(seen.get(key), value) for key, value in wanted.items()} if seen else {}
     if isinstance(wanted, list) and isinstance(seen, list) and len(seen) == len(wanted):
