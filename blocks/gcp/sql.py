@@ -118,6 +118,36 @@ class SqlInstance(Resource):
             raise NotReady(f"the database instance {self._instance} has no address yet")
         return str(listed[0])
 
+    def authority(self) -> str:
+        """Certificates of those who may have issued the instance's, PEM: one, and up to three while Google changes it.
+
+        Raises:
+            NotReady: it has none yet.
+        """
+        try:
+            with self._explained("reading the authorities of"):
+                found = self._google.sql("Instances").list_server_cas(request=self._named())
+        except exceptions.NotFound as error:
+            raise NotReady(f"the database instance {self._instance} is not made yet") from error
+        return "".join(f"{each.cert.strip()}\n" for each in found.certs)
+
+    def users(self) -> list[str]:
+        """Names of its logins; none where it is not made yet."""
+        try:
+            with self._explained("reading the logins of"):
+                found = self._google.sql("Users").list(request=self._named())
+        except exceptions.NotFound:
+            return []
+        return [each.name for each in found.items]
+
+    def add_user(self, name: str, password: str) -> None:
+        """Make a login that may make roles and databases, or give it another password."""
+        body = {"name": name, "password": password}
+        self._carry_out("adding a login to", "insert", {"instance": self._instance, "body": body}, client="Users")
+
+    def _named(self) -> dict[str, str]:
+        return {"project": self._google.project, "instance": self._instance}
+
     def _settings(self) -> dict[str, Any]:
         size, network = self._size, self._network
         return {
@@ -149,14 +179,13 @@ class SqlInstance(Resource):
     def _get(self) -> Any:
         try:
             with self._explained("reading"):
-                request = {"project": self._google.project, "instance": self._instance}
-                return self._google.sql("Instances").get(request=request)
+                return self._google.sql("Instances").get(request=self._named())
         except exceptions.NotFound:
             return None
 
-    def _carry_out(self, doing: str, method: str, request: Mapping[str, Any]) -> None:
+    def _carry_out(self, doing: str, method: str, request: Mapping[str, Any], client: str = "Instances") -> None:
         """Begin an operation as soon as none is under way, and wait until it has ended."""
-        call: Callable[..., Operation] = getattr(self._google.sql("Instances"), method)
+        call: Callable[..., Operation] = getattr(self._google.sql(client), method)
 
         def begin() -> Operation:
             try:

@@ -1,26 +1,21 @@
 """A PostgreSQL that somebody else keeps, given by its URL: 17 or newer, and an empty database in it.
 
-Its keeper gives us a login. Where that may make roles and databases, `selfhost rotate database` puts another in its
-place for the server: an owner without a login, and two roles that log in as it, see `blocks.postgres.login`. What the
-given login owns becomes that owner's; the given login itself stays its keeper's, and is used to change those roles.
+Its keeper gives us a login, which is the server's at first. Where that may make roles and databases, `selfhost rotate
+database` puts another in its place, see `blocks.postgres.given_database`; the given login itself stays its keeper's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
-from blocks.agent.spec import Service
-from blocks.database import Tls
 from blocks.errors import Blocked, NotReady
 from blocks.host.home import Home
 from blocks.host.secret_files import DATABASE_LOGIN
-from blocks.postgres import ownership, sql, tls
-from blocks.postgres.connection import Login
-from blocks.postgres.database import FIND_MARK, PostgresDatabase
-from blocks.postgres.login import Roles, parts
+from blocks.postgres import ownership, sql
+from blocks.postgres.database import FIND_MARK
+from blocks.postgres.given_database import GivenDatabase
 from blocks.resource import Attributes, Change, Resource
 
 OLDEST = 17
@@ -28,37 +23,34 @@ OLDEST = 17
 NEWEST = 18
 """Our pg_dump refuses a newer server."""
 _VERSION = "SELECT current_setting('server_version_num')::int, current_setting('server_version')"
-_MAY_REPLACE = """
-SELECT (rolcreatedb OR rolsuper) AND pg_has_role(datdba, 'USAGE')
-FROM pg_roles, pg_database WHERE rolname = current_user AND datname = $1
-"""
-_MAY_ROTATE = f"""
-SELECT (rolcreaterole OR rolsuper) AND ({_MAY_REPLACE}) FROM pg_roles WHERE rolname = current_user
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class UrlDatabase(PostgresDatabase):
+class UrlDatabase(GivenDatabase):
     """A database in somebody else's PostgreSQL.
 
     Attributes:
         url: postgresql://user@host:port/database, without a password.
         password_file: File with the password of that user.
-        tls: What the connection must be.
     """
 
     url: str
     password_file: Path
-    tls: Tls | None = None
+
+    def address(self) -> str:
+        return self.url
+
+    def password(self) -> str:
+        try:
+            return self.password_file.read_text("utf-8").strip()
+        except OSError as error:
+            raise Blocked(f"database.password_file {self.password_file}: {error.strerror}") from error
 
     def on_host(self) -> list[Resource]:
         return [MarkedDatabase(self)]
 
     def secrets(self) -> dict[str, Callable[[], str]]:
-        return {DATABASE_LOGIN: self._given}
-
-    def services(self, release: Path) -> list[Service]:
-        return []
+        return {DATABASE_LOGIN: self.given_login}
 
     def faults(self) -> list[str]:
         try:
@@ -68,90 +60,26 @@ class UrlDatabase(PostgresDatabase):
             return [str(error)]
         return [] if is_fit(number) else [f"{given.server} is PostgreSQL {version}: {OLDEST} or {NEWEST} is wanted"]
 
-    def connection_url(self, login: str = DATABASE_LOGIN) -> str:
-        at = urlsplit(self.url)
-        path = f"/{quote(self.database)}" if self.database else at.path
-        return f"postgresql+asyncpg://${{secret:{login}}}@{at.netloc.split('@')[1]}{path}{tls.in_url(self.tls)}"
-
     def require_rotatable(self) -> None:
-        given = self.given()
+        user = self.given().user
         try:
-            may = sql.query(given, _MAY_ROTATE, given.database) == [(True,)]
+            may = self.may_rotate()
         except NotReady as error:
-            raise Blocked(error.what, f"{self.password_file} must hold the password of {given.user!r}") from error
+            raise Blocked(error.what, f"{self.password_file} must hold the password of {user!r}") from error
         if not may:
             raise Blocked(
-                f"the database's roles are not ours to change: {given.user!r} may not make roles and databases",
+                f"the database's roles are not ours to change: {user!r} may not make roles and databases",
                 f"give it CREATEROLE and CREATEDB there, and the database's ownership; or: selfhost stop; change the "
                 f"password there and in {self.password_file}; remove {Home(self.home).secrets / DATABASE_LOGIN}*; "
                 "selfhost bootstrap",
             )
 
-    def new_login(self) -> str:
-        return self.roles.successor(self.secret(DATABASE_LOGIN))
-
-    def admit(self, login: str) -> None:
-        given = self.given()
-        self.roles.admit(given, login, attributes="CREATEDB")
-        ownership.hold(given, self.roles, login)
-        ownership.give(given, self.roles.owner, self.kept())
-
     def refuse_others(self, login: str) -> str:
-        self.roles.refuse_others(self.given(), login)
+        super().refuse_others(login)
         return (
             f"The login {self.given().user!r} of database.url is no longer the server's. It is still let in, and "
             f"makes the next ones: to replace its password, change it there and in {self.password_file}."
         )
-
-    def size(self) -> int:
-        return 0
-
-    def require_replaceable(self) -> None:
-        role, name = self.login().user, self.login().database
-        try:
-            may = sql.query(replace(self.maker(), database="postgres"), _MAY_REPLACE, name)
-        except NotReady as error:
-            raise Blocked(f"{error.what}: renaming {name!r} takes a connection to the database postgres") from error
-        if may != [(True,)]:
-            raise Blocked(
-                f"the role {role!r} may not make databases, or does not own {name!r}",
-                f'as a superuser: ALTER ROLE "{role}" CREATEDB; ALTER DATABASE "{name}" OWNER TO "{role}"',
-            )
-
-    def make(self, maker: Login, name: str) -> None:
-        sql.command(maker, "CREATE DATABASE %I", name)
-
-    def login_of(self, value: str) -> Login:
-        at = urlsplit(self.url)
-        return Login(at.hostname or "", at.port or 5432, *parts(value), self.database or at.path[1:], self.tls)
-
-    def maker(self) -> Login:
-        return replace(self, database="").login()
-
-    def given(self) -> Login:
-        """The login its keeper has given us.
-
-        Raises:
-            Blocked: its password cannot be read.
-        """
-        return replace(self, database="").login_of(self._given())
-
-    def is_rotated(self) -> bool:
-        """Whether the server's login is one of those we made."""
-        return self.login().user in self.roles.all
-
-    @property
-    def roles(self) -> Roles:
-        """Named after this very stack: there may be others on the same server."""
-        return Roles(f"selfhost_{self.stack}_{(Home(self.home).identity() or '')[:8]}")
-
-    def _given(self) -> str:
-        """`user:password` of the given login, fit for a URL."""
-        user = urlsplit(self.url).username
-        try:
-            return f"{user}:{quote(self.password_file.read_text('utf-8').strip(), '')}"
-        except OSError as error:
-            raise Blocked(f"database.password_file {self.password_file}: {error.strerror}") from error
 
 
 def is_fit(version_number: int) -> bool:
