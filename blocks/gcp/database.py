@@ -23,7 +23,8 @@ from blocks.postgres.given_database import GivenDatabase
 from blocks.resource import Attributes, Change, Resource
 
 NAME = "prefect-db"
-ADMIN = "selfhost"
+PORT = 5432
+ADMIN = "selfhost-admin"
 """Login that the API makes: it may make roles and databases, and is no superuser, as nobody is there."""
 _EMPTY = "SELECT count(*) = 0 FROM pg_tables WHERE schemaname = 'public'"
 
@@ -35,12 +36,10 @@ class SqlDatabase(GivenDatabase):
     Attributes:
         instance: The instance at Google.
         private_address: Its address, as it was found; empty before the instance is made.
-        authority: Certificates of those who may have issued the instance's, PEM; empty before, too.
     """
 
     instance: SqlInstance
     private_address: str
-    authority: str
 
     def outside(self) -> list[Resource]:
         return [self.instance, AdminLogin(self.instance, self.password)]
@@ -54,7 +53,7 @@ class SqlDatabase(GivenDatabase):
     def address(self) -> str:
         if not self.private_address:
             raise NotReady("the database has no address yet", "selfhost bootstrap makes its instance")
-        return f"postgresql://{ADMIN}@{self.private_address}:5432/{NAME}"
+        return f"postgresql://{ADMIN}@{self.private_address}:{PORT}/{NAME}"
 
     def password(self) -> str:
         return self.secret(DATABASE_ADMIN_PASSWORD)
@@ -72,7 +71,11 @@ class SqlDatabase(GivenDatabase):
 
 
 def over_tls(authority: str) -> Tls | None:
-    """What a connection to an instance must be: issued by its own authority, of which it has several for a while."""
+    """What a connection to an instance must be.
+
+    Args:
+        authority: Certificates of those who may have issued the instance's, PEM; empty before it is made.
+    """
     return Tls("verify-ca", authority) if authority else None
 
 
@@ -106,7 +109,7 @@ class OwnDatabase(Resource):
     """The database, the role which owns it, and the one the server logs in as."""
 
     name = "database"
-    needs = ("home", f"secret {DATABASE_LOGIN}", f"secret {DATABASE_ADMIN_PASSWORD}")
+    needs = ("home",)
 
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database

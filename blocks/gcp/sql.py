@@ -141,9 +141,13 @@ class SqlInstance(Resource):
         return [each.name for each in found.items]
 
     def add_user(self, name: str, password: str) -> None:
-        """Make a login that may make roles and databases, or give it another password."""
+        """Make a login that may make roles and databases; one that is there stays as it is."""
         body = {"name": name, "password": password}
-        self._carry_out("adding a login to", "insert", {"instance": self._instance, "body": body}, client="Users")
+        try:
+            self._carry_out("adding a login to", "insert", {"instance": self._instance, "body": body}, client="Users")
+        except exceptions.BadRequest:
+            if name not in self.users():  # it is: the answer to this very call was lost
+                raise
 
     def _named(self) -> dict[str, str]:
         return {"project": self._google.project, "instance": self._instance}

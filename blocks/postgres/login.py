@@ -35,7 +35,7 @@ WHERE pg_has_role(name, 'MEMBER WITH ADMIN OPTION') OR (SELECT rolsuper FROM pg_
 """
 _ADMITTED = """
 SELECT rolcanlogin AND pg_has_role(rolname, $2, 'MEMBER')
-       AND (SELECT bool_and(pg_has_role($2, name, 'MEMBER')) FROM unnest($3::text[]) name)
+       AND (SELECT coalesce(bool_and(pg_has_role($2, name, 'MEMBER')), true) FROM unnest($3::text[]) name)
        AND coalesce(rolconfig, '{}') @> ARRAY['role=' || $2]
 FROM pg_roles WHERE rolname = $1
 """

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from blocks.errors import Blocked, NotReady
+from blocks.gcp.database import AdminLogin
 from blocks.gcp.network import Network
 from blocks.gcp.sql import Size, SqlInstance
 from blocks.resource import Apply, Resource, converge, plan, visit, visit_to_delete
@@ -123,3 +126,33 @@ def test_a_lost_answer_ends_in_the_same_instance(
     with project.fault(kind, "sql.instances.insert"):
         visit(instance, Apply())
     assert plan(within(network, instance)) == []
+
+
+def test_a_login_that_may_make_roles_is_added_once_even_where_the_answer_is_lost(
+    project: google.Project, network: Network, instance: SqlInstance
+) -> None:
+    login = AdminLogin(instance, lambda: "a password of ours")
+    assert login.find() is None  # there is no instance yet
+    visit(instance, Apply())
+    with project.fault("reset-after", "sql.users.insert"):
+        visit(login, Apply())
+    assert visit(login, Apply()).action == "keep"
+    assert "a password of ours" not in str(login.find())
+
+
+def test_its_authorities_are_read_all_of_them_while_google_changes_them(
+    network: Network, instance: SqlInstance
+) -> None:
+    with pytest.raises(NotReady, match="not made yet"):
+        instance.authority()
+    visit(instance, Apply())
+    (first,) = certificates(instance)
+    client = instance._google.sql("Instances")
+    client.add_server_ca(request=instance._named())
+    google.pass_seconds(3600)
+    assert first in certificates(instance) and len(certificates(instance)) == 2
+
+
+def certificates(instance: SqlInstance) -> list[bytes]:
+    found = x509.load_pem_x509_certificates(instance.authority().encode())
+    return [each.fingerprint(SHA256()) for each in found]
