@@ -122,6 +122,7 @@ class GcpHost(_Part):
         "e2-medium", description="Machine type, with an x86-64 processor.", pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)+$"
     )
     disk_gb: int = Field(10, ge=10, le=65536, description="GB of disk; it can grow, never shrink.")
+    protection: bool = Field(False, description="Whether Google refuses to delete it.")
 
     @field_validator("machine_type")
     @classmethod

@@ -148,8 +148,11 @@ class ComputeResource(Resource):
         found = self._get() if "fingerprint" in self._kind.message.meta.fields else None
         return {"fingerprint": found.fingerprint} if found else {}
 
-    def _carry_out(self, doing: str, method: str, named: Mapping[str, Any]) -> None:
+    def _carry_out(self, doing: str, method: str, named: Mapping[str, Any], client: Any = None) -> None:
         """Make the call, as soon as what it needs is ready, and wait until it is done.
+
+        Args:
+            client: Of another kind in the same place, where the call is one of its.
 
         The request has an identity: sent again, as the answer was lost, it is the same operation.
 
@@ -161,7 +164,7 @@ class ComputeResource(Resource):
 
         def attempt() -> bool:
             with self._explained(doing):
-                ended = self._ended(getattr(self._client, method)(request=request))
+                ended = self._ended(getattr(client or self._client, method)(request=request))
             request["request_id"] = str(uuid.uuid4())  # the same one again would show the operation that has ended
             self._require_done(ended)
             return True

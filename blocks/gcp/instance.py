@@ -8,7 +8,6 @@ Source: https://cloud.google.com/compute/docs/reference/rest/v1/instances, CIS G
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +19,7 @@ from blocks.gcp.compute import ComputeResource, Kind
 from blocks.gcp.google import SCOPE, Google
 from blocks.gcp.marks import LABEL
 from blocks.gcp.pruned import LINK, pruned
+from blocks.gcp_spec import GcpHost
 from blocks.resource import Attributes, Change
 
 INSTANCE = Kind("Instances", "instance", compute_v1.Instance, "zone")
@@ -32,17 +32,6 @@ SCRIPT = "startup-script"
 UP = ("PROVISIONING", "STAGING", "RUNNING")
 STALE_SECONDS = 60.0
 """Time in which metadata that others change at the same moment is read and written again."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the machine costs by, and whether it can be removed."""
-
-    machine_type: str = "e2-medium"
-    """Two shared processors and 4 GB: server and a few flow runs."""
-    disk_gb: int = 10
-    is_protected: bool = False
-    """Whether Google refuses to delete it; nothing is lost with it but running flows."""
 
 
 class Instance(ComputeResource):
@@ -64,22 +53,22 @@ class Instance(ComputeResource):
         address: str,
         account: str,
         script: Callable[[], str],
-        shape: Shape | None = None,
+        wanted: GcpHost | None = None,
         needs: tuple[str, ...] = (),
     ) -> None:
         super().__init__(google, stack, INSTANCE, "machine", f"{stack}-host", {}, place=zone, needs=needs)
         self.zone, self._subnetwork, self._address, self._account = zone, subnetwork, address, account
-        self._script, self._shape = script, shape or Shape()
+        self._script, self._host = script, wanted or GcpHost()
 
     def find(self) -> Attributes | None:
         found = self._get()
         if found is None:
             return None
-        (network,), boot = found.network_interfaces, next(each for each in found.disks if each.boot)
+        (network,) = found.network_interfaces
         seen = {
             "stack": found.labels.get(LABEL, ""),
             "machine type": found.machine_type.rpartition("/")[2],
-            "disk": f"{boot.disk_size_gb} GB",
+            "disk GB": self._disk(found).size_gb,
             "subnetwork": network.subnetwork.removeprefix(LINK),
             "address": network.network_i_p,
             "addresses outside": [each.name for each in network.access_configs],
@@ -101,15 +90,15 @@ class Instance(ComputeResource):
     def _wanted(self) -> dict[str, Any]:
         return {
             "stack": self._stack,
-            "machine type": self._shape.machine_type,
-            "disk": f"{self._shape.disk_gb} GB",
+            "machine type": self._host.machine_type,
+            "disk GB": self._host.disk_gb,
             "subnetwork": self._subnetwork,
             "address": self._address,
             "addresses outside": [],
             "accounts": [{"email": self._account, "scopes": [SCOPE]}],
             "shielded": SHIELDED,
             "metadata": {**CLOSED, SCRIPT: self._script()},
-            "protected": self._shape.is_protected,
+            "protected": self._host.protection,
             "running": True,
         }
 
@@ -119,9 +108,9 @@ class Instance(ComputeResource):
             raise Blocked(what, "another stack name gives another machine")
 
     def check(self, actual: Attributes) -> None:
-        for field in ("subnetwork", "address", "disk"):
+        for field in ("subnetwork", "address", "disk GB"):
             now, wanted = actual[field], self._wanted[field]
-            if now != wanted:
+            if now != wanted and not (field == "disk GB" and int(str(now)) < wanted):
                 what = f"the {field} of the machine {self._id} is {now}, and cannot become {wanted} in place"
                 raise Blocked(what, f"write it in the spec as it is, or remove the machine: {self._removal()}")
 
@@ -177,22 +166,28 @@ class Instance(ComputeResource):
         written: list[str] = answer.contents.splitlines()
         return written[-lines:] if lines else []
 
+    def _disk(self, found: Any) -> Any:
+        """The disk it boots from, as it is now: what the machine tells of it may be from its making."""
+        name = next(each.source.rpartition("/")[2] for each in found.disks if each.boot)
+        with self._explained("reading the disk of"):
+            return self._google.compute("Disks").get(**self._scope, disk=name)
+
     def _new(self) -> dict[str, Any]:
         """The body of a machine that is made."""
         wanted, place = self._wanted, f"projects/{self._google.project}/zones/{self.zone}"
         labels = {LABEL: self._stack}
         disk = {"source_image": IMAGE, "disk_type": f"{place}/diskTypes/pd-balanced", "labels": labels}
         return {
-            "machine_type": f"{place}/machineTypes/{self._shape.machine_type}",
+            "machine_type": f"{place}/machineTypes/{self._host.machine_type}",
             "disks": [
-                {"boot": True, "auto_delete": True, "initialize_params": {**disk, "disk_size_gb": self._shape.disk_gb}}
+                {"boot": True, "auto_delete": True, "initialize_params": {**disk, "disk_size_gb": self._host.disk_gb}}
             ],
             "network_interfaces": [{"subnetwork": self._subnetwork, "network_i_p": self._address}],
             "service_accounts": wanted["accounts"],
             "shielded_instance_config": SHIELDED,
             "metadata": {"items": _items(wanted["metadata"])},
             "labels": labels,
-            "deletion_protection": self._shape.is_protected,
+            "deletion_protection": self._host.protection,
             "can_ip_forward": False,
         }
 
@@ -224,7 +219,7 @@ class Instance(ComputeResource):
             raise Conflict(error.what, "somebody else changes it all the time: run the same command again") from error
 
     def _set_protection(self) -> None:
-        wanted = {"resource": self._id, "deletion_protection": self._shape.is_protected}
+        wanted = {"resource": self._id, "deletion_protection": self._host.protection}
         self._carry_out("changing", "set_deletion_protection_unary", wanted)
 
     def _close(self) -> None:
@@ -236,6 +231,11 @@ class Instance(ComputeResource):
     def _set_machine_type(self) -> None:
         body = {"machine_type": self._new()["machine_type"]}
         self._change("set_machine_type_unary", instances_set_machine_type_request_resource=body)
+
+    def _enlarge(self) -> None:
+        """Its file system grows into the disk at the next start."""
+        body = {"disk": self._disk(self._get()).name, "disks_resize_request_resource": {"size_gb": self._host.disk_gb}}
+        self._carry_out("enlarging the disk of", "resize_unary", body, self._google.compute("Disks"))
 
     def _set_account(self) -> None:
         (body,) = self._wanted["accounts"]
@@ -259,6 +259,7 @@ CHANGED: Mapping[str, Callable[[Instance], None]] = {
 """How a field is changed of a machine, whether it runs or not."""
 CHANGED_WHILE_STOPPED: Mapping[str, Callable[[Instance], None]] = {
     "machine type": Instance._set_machine_type,
+    "disk GB": Instance._enlarge,
     "accounts": Instance._set_account,
     "shielded": Instance._set_shielded,
 }

@@ -9,16 +9,18 @@ https://cloud.google.com/vpc/docs/configure-private-services-access, CIS Google 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from ipaddress import ip_network
+from dataclasses import dataclass, field
 from typing import Any
 
 from blocks.gcp.compute import ADDRESS, FIREWALL, NETWORK, RANGE, ROUTER, SUBNETWORK, ComputeResource
 from blocks.gcp.google import Google
 from blocks.gcp.services_connection import ServicesConnection
+from blocks.gcp_spec import GcpNetwork
 from blocks.resource import Resource
 
 SERVER_PORT = "4200"
+IAP = "35.235.240.0/20"
+"""From where Identity-Aware Proxy calls: https://cloud.google.com/iap/docs/using-tcp-forwarding"""
 LAST = 65534
 """Priority of a rule which all others go before."""
 REGIONAL = {"routing_mode": "REGIONAL"}
@@ -31,23 +33,6 @@ FLOW_LOGS = {
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """Addresses of the network, which nobody outside it sees."""
-
-    host: str = "10.60.0.0/24"
-    """There may be other machines of yours in it."""
-    proxy: str = "10.60.1.0/26"
-    """Cloud Run takes sixteen at a time, two an instance, and gives them back late."""
-    services_prefix: int = 20
-    """Length of the prefix which Google's services get: Cloud SQL wants a /24 for each region."""
-
-    @property
-    def host_address(self) -> str:
-        """The host's own, the tenth of its range: known before there is a machine."""
-        return str(ip_network(self.host)[10])
-
-
-@dataclass(frozen=True)
 class Network:
     """The network of one stack. Its parts are named after the stack."""
 
@@ -56,14 +41,13 @@ class Network:
     region: str
     host_account: str
     """Service account of the host, by its address: who may be reached is said by it."""
-    has_nat: bool = True
-    ranges: Ranges = Ranges()
+    wanted: GcpNetwork = field(default_factory=GcpNetwork)
 
     def resources(self) -> list[Resource]:
         listed = [
             self._global(NETWORK, "network", self.stack, auto_create_subnetworks=False, routing_config=REGIONAL),
-            self._subnetwork("host", self.ranges.host),
-            self._subnetwork("proxy", self.ranges.proxy),
+            self._subnetwork("host", self.wanted.host),
+            self._subnetwork("proxy", self.wanted.proxy),
             self._global(
                 RANGE,
                 "range of Google's services",
@@ -72,7 +56,7 @@ class Network:
                 network=self.path,
                 purpose="VPC_PEERING",
                 address_type="INTERNAL",
-                prefix_length=self.ranges.services_prefix,
+                prefix_length=self.wanted.services_prefix,
             ),
             self._regional(
                 ADDRESS,
@@ -80,7 +64,7 @@ class Network:
                 f"{self.stack}-host",
                 ("subnetwork of the host",),
                 subnetwork=self.subnetwork("host"),
-                address=self.ranges.host_address,
+                address=self.wanted.host_address,
                 address_type="INTERNAL",
                 purpose="GCE_ENDPOINT",
             ),
@@ -88,7 +72,8 @@ class Network:
             self._allows_proxy(),
             self._denies_all(),
         ]
-        return [*listed, self._router()] if self.has_nat else listed
+        listed += [self._router()] if self.wanted.nat else []
+        return [*listed, self._allows_iap()] if self.wanted.iap else listed
 
     @property
     def path(self) -> str:
@@ -130,9 +115,25 @@ class Network:
             network=self.path,
             direction="INGRESS",
             priority=1000,
-            source_ranges=[self.ranges.proxy],
+            source_ranges=[self.wanted.proxy],
             target_service_accounts=[self.host_account],
             allowed=[{"I_p_protocol": "tcp", "ports": [SERVER_PORT]}],
+            log_config={"enable": True},
+        )
+
+    def _allows_iap(self) -> Resource:
+        """Whom Google's proxy has let through, by OS Login."""
+        return self._global(
+            FIREWALL,
+            "firewall rule: Identity-Aware Proxy to SSH",
+            f"{self.stack}-iap-to-ssh",
+            ("network", "service account of the host"),
+            network=self.path,
+            direction="INGRESS",
+            priority=1000,
+            source_ranges=[IAP],
+            target_service_accounts=[self.host_account],
+            allowed=[{"I_p_protocol": "tcp", "ports": ["22"]}],
             log_config={"enable": True},
         )
 

@@ -96,8 +96,11 @@ class GcsObjectStore(ObjectStore):
         return int(found.generation)
 
     def listing(self, prefix: str = "") -> list[str]:
-        with self._explained("listing"):
-            return sorted(each.name for each in self.google.storage.list_blobs(self.bucket, prefix=prefix))
+        try:
+            with self._explained("listing"):
+                return sorted(each.name for each in self.google.storage.list_blobs(self.bucket, prefix=prefix))
+        except NotFound:  # there is no bucket yet
+            return []
 
     def remove(self, key: str) -> None:
         blob = self._blob(key)

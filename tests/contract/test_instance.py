@@ -10,8 +10,9 @@ from google.cloud import compute_v1
 
 from blocks.errors import Blocked, Conflict
 from blocks.gcp.account import ServiceAccount
-from blocks.gcp.instance import Instance, Shape
+from blocks.gcp.instance import Instance
 from blocks.gcp.network import Network
+from blocks.gcp_spec import GcpHost
 from blocks.resource import Apply, Change, converge, plan, visit, visit_to_delete
 from tests import google
 
@@ -46,17 +47,26 @@ def make(network: Network, account: ServiceAccount, project: google.Project) -> 
     """Describes the one machine of the stack; it is removed at the end."""
 
     def described(script: str = SCRIPT, stack: str = "trial", **shape: Any) -> Instance:
-        subnetwork, address = network.subnetwork("host"), network.ranges.host_address
-        return Instance(network.google, stack, ZONE, subnetwork, address, account.email, lambda: script, Shape(**shape))
+        subnetwork, address = network.subnetwork("host"), network.wanted.host_address
+        return Instance(
+            network.google, stack, ZONE, subnetwork, address, account.email, lambda: script, GcpHost(**shape)
+        )
 
     yield described
     if described().is_running() is not None:
-        converge([described(machine_type=seen(described()).machine_type.rpartition("/")[2])])
+        there = seen(described())
+        machine_type, disk_gb = there.machine_type.rpartition("/")[2], disk_of(described()).size_gb
+        converge([described(machine_type=machine_type, disk_gb=disk_gb)])
         visit_to_delete(described(), Apply())
 
 
 def seen(instance: Instance) -> compute_v1.Instance:
     return instance._google.compute("Instances").get(**named(instance))  # type: ignore[no-any-return]
+
+
+def disk_of(instance: Instance) -> compute_v1.Disk:
+    google = instance._google
+    return google.compute("Disks").get(project=google.project, zone=ZONE, disk="trial-host")  # type: ignore[no-any-return]
 
 
 def named(instance: Instance) -> dict[str, str]:
@@ -101,7 +111,7 @@ def test_it_is_made_closed_and_small_and_then_as_wanted(make: Make, account: Ser
 
 def test_its_disk_is_a_balanced_one_of_the_newest_debian_12(make: Make) -> None:
     visit(make(), Apply())
-    disk = make()._google.compute("Disks").get(project=make()._google.project, zone=ZONE, disk="trial-host")
+    disk = disk_of(make())
     assert disk.type_.endswith("/diskTypes/pd-balanced")
     assert disk.source_image.rpartition("/")[2].startswith("debian-12-bookworm-v2025")
 
@@ -141,6 +151,14 @@ def test_another_machine_type_stops_it_which_is_said_before(make: Make) -> None:
     visit(make(machine_type="e2-standard-2"), Apply())
     assert seen(make()).status == "RUNNING"
     assert plan([make(machine_type="e2-standard-2")]) == []
+
+
+def test_its_disk_can_grow(make: Make) -> None:
+    visit(make(), Apply())
+    assert one_change(make(disk_gb=50)).interrupts
+    visit(make(disk_gb=50), Apply())
+    assert plan([make(disk_gb=50)]) == []
+    assert (disk_of(make()).size_gb, seen(make()).status) == (50, "RUNNING")
 
 
 def test_a_new_one_interrupts_nothing(make: Make) -> None:
@@ -194,7 +212,7 @@ def test_one_that_was_stopped_is_started_by_a_converge(make: Make) -> None:
 
 
 def test_a_protected_one_stays_until_the_spec_says_otherwise(make: Make) -> None:
-    visit(make(is_protected=True), Apply())
+    visit(make(protection=True), Apply())
     with pytest.raises(Blocked, match="protected against deletion") as caught:
         visit_to_delete(make(), Apply())
     assert "not protected" in caught.value.hint
@@ -204,9 +222,9 @@ def test_a_protected_one_stays_until_the_spec_says_otherwise(make: Make) -> None
 
 
 def test_what_cannot_be_changed_in_place_is_named_with_what_to_do(make: Make) -> None:
-    visit(make(), Apply())
-    with pytest.raises(Blocked, match="the disk of the machine trial-host is 10 GB, and cannot become 50 GB") as caught:
-        plan([make(disk_gb=50)])
+    visit(make(disk_gb=50), Apply())
+    with pytest.raises(Blocked, match="the disk GB of the machine trial-host is 50, and cannot become 10") as caught:
+        plan([make()])
     assert "gcloud compute instances delete trial-host" in caught.value.hint
 
 
@@ -240,7 +258,7 @@ def test_a_suspended_one_is_for_a_person(make: Make, project: google.Project) ->
         ("stop", {"machine_type": "e2-standard-2"}),
         ("setMachineType", {"machine_type": "e2-standard-2"}),
         ("start", {"machine_type": "e2-standard-2"}),
-        ("setDeletionProtection", {"is_protected": True}),
+        ("setDeletionProtection", {"protection": True}),
     ],
 )
 def test_a_lost_answer_ends_in_the_same_machine(

@@ -9,7 +9,8 @@ import pytest
 from google.cloud import compute_v1
 
 from blocks.errors import Blocked
-from blocks.gcp.network import Network, Ranges
+from blocks.gcp.network import Network
+from blocks.gcp_spec import GcpNetwork
 from blocks.resource import Apply, Attributes, Change, Resource, converge, in_order, plan, visit_to_delete
 from tests import google
 
@@ -67,6 +68,15 @@ def test_only_the_proxy_reaches_the_host_and_only_on_the_servers_port(network: N
     assert told == {("INGRESS", 1000, "10.60.1.0/26", "4200"), ("INGRESS", 65534, "0.0.0.0/0")}
 
 
+def test_identity_aware_proxy_reaches_ssh_where_it_is_asked_for(network: Network) -> None:
+    opened = replace(network, wanted=GcpNetwork(iap=True, nat=False))
+    converge(parts(opened))
+    named = {"project": network.google.project, "firewall": "trial-iap-to-ssh"}
+    rule = network.google.compute("Firewalls").get(**named)
+    assert (list(rule.source_ranges), [list(each.ports) for each in rule.allowed]) == (["35.235.240.0/20"], [["22"]])
+    assert list(rule.target_service_accounts) == [network.host_account]
+
+
 def test_nat_is_for_the_host_alone(network: Network) -> None:
     converge(parts(network))
     client = network.google.compute("Routers")
@@ -92,7 +102,7 @@ def test_a_rule_that_was_opened_by_hand_is_seen_and_closed(network: Network) -> 
 def test_what_cannot_be_changed_in_place_is_named(network: Network) -> None:
     converge(parts(network))
     with pytest.raises(Blocked, match="ip_cidr_range of the subnetwork of the host trial-host is"):
-        plan(parts(replace(network, ranges=Ranges(host="10.61.0.0/24"))))
+        plan(parts(replace(network, wanted=GcpNetwork(host="10.61.0.0/24"))))
     assert [each.action for each in plan(parts(replace(network, host_account="another@example.com")))] == ["update"]
 
 
