@@ -18,6 +18,7 @@ from typing import Any
 from packaging.version import Version
 
 from blocks.agent.files import write_atomically
+from blocks.agent.inbox import WANTED
 from blocks.agent.spec import InvalidSpec, Release, from_json
 from blocks.errors import Blocked, Conflict
 from blocks.host.home import Home
@@ -25,7 +26,7 @@ from blocks.lease import Leases
 from blocks.object_store import Versioned
 from blocks.release import PROJECT
 
-IDENTITY, WANTED = "ledger/identity", "ledger/wanted"
+IDENTITY = "ledger/identity"
 FORMER_WANTED = "wanted.json"
 """File in the home of a stack made before there was a ledger. It counts until the ledger says what is wanted, and stays
 for the release before until the stack is in line with this one."""

@@ -15,14 +15,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from blocks import errors
-from blocks.agent import processes
+from blocks.agent import inbox, processes
+from blocks.agent.inbox import ANSWERS, INBOX, LOGS, STATUS, TAKE_SECONDS, WAITS
 from blocks.agent.spec import HostStatus, InvalidSpec, from_json, to_json
 from blocks.errors import Blocked, Conflict, NotReady, SelfhostError
 from blocks.object_store import ObjectStore, Versioned
 
-INBOX, ANSWERS, STATUS = "ledger/inbox", "ledger/answers/", "ledger/status"
-TAKE_SECONDS = 60.0
-"""Time a host gets to take a request: it looks every few seconds. Afterwards its asker may be gone: it is refused."""
 ANSWER_SECONDS = 3600.0
 """Time a host gets to answer one it has taken, where its asker says no other: it may install by a slow line."""
 
@@ -41,7 +39,13 @@ class Request:
     seconds: float = ANSWER_SECONDS
     """Time the host gets to answer, once it has taken it."""
     taken: Mapping[str, Any] = field(default_factory=dict)
-    """The host's process that carries it out; empty until one does."""
+    """The host's process that carries it out; empty until one does. With `waits` it is the host agent's, which is still
+    installing what does."""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a process has begun to carry it out."""
+        return bool(self.taken) and not self.taken.get(WAITS)
 
 
 class Requests:
@@ -101,7 +105,7 @@ class Requests:
         if refusal is not None:
             self.answer(request, refusal)
             return None
-        if request.taken:
+        if request.is_begun:
             return None  # another process is at it
         taken = replace(request, taken=processes.current()._asdict())
         with contextlib.suppress(Conflict):  # another was quicker, or its asker has put a newer one there
@@ -162,6 +166,11 @@ class Requests:
             raise errors.from_data(answer["error"])
         return dict(answer["answer"])
 
+    def log(self, request: Request) -> str:
+        """What a host elsewhere has logged so far while it carries a request out; it sends the log in pieces."""
+        found = (self._objects.read(each) for each in self._objects.listing(f"{LOGS}{request.id}/"))
+        return b"".join(each.content for each in found if each).decode(errors="replace")
+
     def write_status(self, status: HostStatus) -> None:
         """Report what the host agent has reported on the host. Only the host does."""
         found = self._objects.read(STATUS)
@@ -185,11 +194,10 @@ def _refusal(request: Request, age: float, stack: str) -> SelfhostError | None:
     if request.stack and request.stack != stack:
         what = f"{request.verb} was asked of the stack {request.stack}, and this host is of {stack or 'none'}"
         return Blocked(what, "nothing was changed; the store may have been another stack's")
-    if request.taken and not processes.is_alive(processes.from_data(dict(request.taken))):
-        return NotReady(f"the host was interrupted in the midst of {request.verb}", "run the same command again")
+    if request.is_begun and not processes.is_alive(processes.from_data(dict(request.taken))):
+        return NotReady(*inbox.interrupted(request.verb))
     if not request.taken and age > TAKE_SECONDS:
-        what = f"{request.verb} was asked for {age:.0f} s ago, and is not begun after {TAKE_SECONDS:.0f}"
-        return NotReady(what, "nothing was changed; run the same command again")
+        return NotReady(*inbox.too_late(request.verb, age))
     return None
 
 

@@ -27,8 +27,6 @@ from .systemd import control, units
 START_TIMEOUT = 20.0
 END_TIMEOUT = 5.0
 LOG_BYTES = 5_000_000
-REACH = "reach.json"
-"""In HOME/agent, of `blocks.host.reach`: the variables by which uv reaches an index."""
 
 
 class CommandFailed(Exception):
@@ -63,7 +61,7 @@ def _run(layout: Layout) -> None:
     config = load_config(layout.home)
     layout.make()
     if config.manager == "systemd":  # which starts it with an environment of its own
-        os.environ.update(read_data(str(layout.agent / REACH)))
+        os.environ.update(read_data(str(layout.reach)))
     descriptor = lock_home(layout)
     digest = sha256_of(_archive())
     write_identity(descriptor, digest)

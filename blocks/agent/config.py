@@ -111,6 +111,16 @@ class Layout:
         return self.agent / "jobs.json"
 
     @property
+    def requests(self) -> Path:
+        """The ended ones of a VM's requests, as `jobs` has ended jobs."""
+        return self.agent / "requests.json"
+
+    @property
+    def reach(self) -> Path:
+        """Of `blocks.host.reach`: the variables by which uv reaches an index."""
+        return self.agent / "reach.json"
+
+    @property
     def services(self) -> Path:
         """Definitions which the exec wrapper reads, one JSON file a service."""
         return self.run / "services"

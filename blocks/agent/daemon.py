@@ -24,6 +24,7 @@ from .config import AgentConfig, Layout
 from .convergence import Convergence
 from .files import ensure_file, write_atomically
 from .google.cloud import cloud_of
+from .google.errands import errands
 from .jobs import Jobs
 from .reporting import Findings, build_status, failing_status, is_settled
 from .service_manager import ServiceManager
@@ -93,13 +94,15 @@ class Daemon:
         self._layout = layout
         self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._manager = make_service_manager(config, layout, wrapper)
+        cloud = cloud_of(config, layout)
+        self._errands = errands(config, layout, wrapper, cloud, _log)
         self._convergence = Convergence(
             config,
             layout,
             self._manager,
             Jobs(config, layout, wrapper),
             self._wake,
-            cloud_of(config, layout),
+            cloud,
         )
         self._spec_seen: tuple[int, int, int] | None = None
         self._spec_fault = ""
@@ -121,6 +124,8 @@ class Daemon:
             self._sleep()
 
     def _round(self) -> None:
+        for each in self._errands:
+            each.ensure()
         self._look_at_spec()
         if self._must_step():
             self._step()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from . import processes
@@ -23,12 +24,16 @@ HISTORY = 500
 class Jobs:
     """Starts job runners and collects what they wrote down. A runner outlives the agent."""
 
-    def __init__(self, config: AgentConfig, layout: Layout, wrapper: Sequence[str]) -> None:
+    def __init__(
+        self, config: AgentConfig, layout: Layout, wrapper: Sequence[str], history: Path | None = None
+    ) -> None:
+        """`history` is the file with the ended runs; left out: that of the jobs of specs."""
         self._config = config
         self._layout = layout
         self._wrapper = tuple(wrapper)
+        self._history = history or layout.jobs
         self._runners: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
-        self._ended = _read_history(layout)
+        self._ended = _read_history(self._history)
 
     def status(self, job: Job) -> JobStatus | None:
         """How this run stands; None where it has not begun."""
@@ -36,7 +41,7 @@ class Jobs:
 
     def start(self, job: Job) -> None:
         """Start a runner, unless one of this job's name still runs."""
-        if self._is_busy(job.name):
+        if self.is_busy(job.name):
             return
         for ended in [key for key in self._runners if key[0] == job.name]:
             del self._runners[ended]  # of a run that a later spec did not list any more: nobody collected it
@@ -53,7 +58,7 @@ class Jobs:
         if (job.name, job.run) in self._ended:
             return
         runner = self._runners.get((job.name, job.run))
-        is_over = not self._is_busy(job.name)
+        is_over = not self.is_busy(job.name)
         began = self._read(job.name, "pid").get("run") == job.run
         if is_over and (began or runner is not None):
             self._runners.pop((job.name, job.run), None)
@@ -74,7 +79,8 @@ class Jobs:
             return JobStatus(job.name, job.run, "running", started=float(record["started"]))
         return JobStatus(job.name, job.run, "running") if (job.name, job.run) in self._runners else None
 
-    def _is_busy(self, name: str) -> bool:
+    def is_busy(self, name: str) -> bool:
+        """Whether some run of that name has not ended."""
         if any(key[0] == name and runner.poll() is None for key, runner in self._runners.items()):
             return True
         return processes.is_alive(processes.from_data(self._read(name, "pid")))
@@ -99,21 +105,21 @@ class Jobs:
     def _write_history(self) -> None:
         latest = sorted(self._ended.values(), key=lambda each: each.ended)[-HISTORY:]
         text = json.dumps([dataclasses.asdict(each) for each in latest])
-        write_atomically(self._layout.jobs, text.encode(), 0o600)
+        write_atomically(self._history, text.encode(), 0o600)
 
     def _read(self, name: str, kind: str) -> dict[str, Any]:
         return read_data(f"{self._layout.job_runs}/{name}.{kind}")
 
 
-def _read_history(layout: Layout) -> dict[tuple[str, str], JobStatus]:
+def _read_history(path: Path) -> dict[tuple[str, str], JobStatus]:
     """Ended runs. A damaged file is put aside: running a job again would be worse than losing its output, so
     its runner's own record still keeps the last run of each name from being repeated."""
     try:
-        entries = json.loads(layout.jobs.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
         known = [from_json(JobStatus, json.dumps(each)) for each in entries]
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError):
-        layout.jobs.replace(layout.jobs.with_suffix(".damaged"))
+        path.replace(path.with_suffix(".damaged"))
         return {}
     return {(each.name, each.run): each for each in known}

@@ -13,6 +13,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud.storage import Bucket
 from google.cloud.storage.constants import PUBLIC_ACCESS_PREVENTION_ENFORCED
 
+from blocks.agent.inbox import LOGS, STATUS
 from blocks.errors import Blocked
 from blocks.gcp.google import Google, explained
 from blocks.gcp.marks import LABEL
@@ -22,8 +23,12 @@ KEPT_DAYS = 30
 """Days in which what was overwritten or removed can be had back, by its generation."""
 ABANDONED_DAYS = 7
 """Days after which what was uploaded in part is dropped."""
+OFTEN = [STATUS, "ledger/lease"]
+"""Written once a minute and more: what these said a day ago is of no use."""
 LIFECYCLE: list[dict[str, Any]] = [
     {"action": {"type": "Delete"}, "condition": {"daysSinceNoncurrentTime": KEPT_DAYS}},
+    {"action": {"type": "Delete"}, "condition": {"daysSinceNoncurrentTime": 1, "matchesPrefix": OFTEN}},
+    {"action": {"type": "Delete"}, "condition": {"age": KEPT_DAYS, "matchesPrefix": [LOGS]}},
     {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": ABANDONED_DAYS}},
 ]
 

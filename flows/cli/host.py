@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from blocks import ledgers
-from blocks.errors import Blocked, SelfhostError
+from blocks.errors import Blocked, Conflict, SelfhostError
 from blocks.host import verbs
 from blocks.host.home import Home
 from blocks.host.host import Host
@@ -26,7 +26,8 @@ def carry_out(*, where: Where = HERE) -> None:
         terminal.err_line(f"{request.verb} was answered too late: whoever had asked for it has given up")
     seen = Host(home).observe()
     if seen is not None:
-        requests.write_status(seen)
+        with suppress(Conflict):  # a VM's agent reports by itself, and was quicker
+            requests.write_status(seen)
 
 
 def _outcome(home: Home, ledger: Ledger, request: Request) -> verbs.Answer | SelfhostError:
