@@ -8,6 +8,7 @@ is told by `createTime`, as gcloud does (api_lib/sql/ssl/server_ca_certs.py).
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,10 @@ from tests.emulator.world import Record
 
 LIFE = timedelta(days=3650)
 COMMON = "Google Cloud SQL Server CA"
+"""All have this name; a qualifier of its own in each tells a verifier which one has signed.
+
+Source: the instance printed in ansible-collections/google.cloud#476.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Authority:
     def issue(self, common: str) -> tuple[str, str]:
         """A server certificate and its key, as PEM.
 
-        Source: authorize-ssl: it names the instance as PROJECT:INSTANCE and no host, so that clients can verify the
-        authority alone (verify-ca).
+        It names the instance and no host, so clients can verify the authority alone (verify-ca). Sources:
+        authorize-ssl, denisenkom/go-mssqldb#704 (PROJECT:INSTANCE).
         """
         own = x509.load_pem_x509_certificate(self.shown["cert"].encode())
         signing = serialization.load_pem_private_key(self.key.encode(), None)
@@ -57,14 +62,15 @@ class Authority:
 
 def new_authority(instance: str, now: datetime) -> Authority:
     """An authority of the instance's own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_name(COMMON), _name(COMMON), key, now, now + LIFE)
+    key, qualifier = ec.generate_private_key(ec.SECP256R1()), str(uuid.uuid4())
+    own = _name(COMMON, qualifier)
+    builder = _builder(own, own, key, now, now + LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     made = builder.sign(key, hashes.SHA256())
     shown = {
         "kind": "sql#sslCert",
         "instance": instance,
-        "commonName": f"C=US,O=Google\\, Inc,CN={COMMON}",
+        "commonName": f"C=US,O=Google\\, Inc,CN={COMMON},dnQualifier={qualifier}",
         "cert": _pem(made).strip(),
         "certSerialNumber": str(made.serial_number),
         "createTime": rfc3339(now),
@@ -143,8 +149,9 @@ def _builder(
     return builder.serial_number(x509.random_serial_number()).not_valid_before(begins).not_valid_after(ends)
 
 
-def _name(common: str) -> x509.Name:
-    named = ((NameOID.COMMON_NAME, common), (NameOID.ORGANIZATION_NAME, "Google, Inc"), (NameOID.COUNTRY_NAME, "US"))
+def _name(common: str, qualifier: str = "") -> x509.Name:
+    named = [(NameOID.COMMON_NAME, common), (NameOID.ORGANIZATION_NAME, "Google, Inc"), (NameOID.COUNTRY_NAME, "US")]
+    named = [(NameOID.DN_QUALIFIER, qualifier), *named] if qualifier else named
     return x509.Name([x509.NameAttribute(kind, value) for kind, value in named])
 
 
