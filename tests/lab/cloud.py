@@ -20,6 +20,7 @@ from tests.emulator.backing import Backing
 from tests.emulator.clock import RealClock
 from tests.emulator.cloud import Cloud
 from tests.emulator.server import listen, running
+from tests.lab import sql
 from tests.lab.authority import LabAuthority
 from tests.lab.daemon import end_left
 from tests.lab.edge import Edge
@@ -28,6 +29,7 @@ from tests.lab.firewall import Place
 from tests.lab.instances import Instances
 from tests.lab.names import Names
 from tests.lab.network import Network, bridge, take_away, uplink
+from tests.lab.sql import SqlServers
 from tests.lab.topology import topology
 
 FOLDERS = Path("/run/selfhost-lab")
@@ -79,9 +81,9 @@ class Running(Exception):
     """A lab of this name runs already."""
 
 
-PARTS: dict[str, Callable[[Lab], Backing]] = {"compute.instances": Instances}
+PARTS: dict[str, Callable[[Lab], Backing]] = {"compute.instances": Instances, "sql.instances": SqlServers}
 """What stands behind the emulator's resources, by the names of backing.BACKED; made before the emulator answers."""
-SWEEPS: list[Callable[[str], None]] = []
+SWEEPS: list[Callable[[str], None]] = [sql.sweep]
 """What takes away the rest of a lab by its name: what has no label, and no process that is written down."""
 
 

@@ -10,23 +10,27 @@ import hashlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.lab import sql_roles
+from tests.lab.engine import PREFIX
 from tests.lab.sql_network import Namespace, namespaces
 from tests.lab.sql_server import Server, copied
 from tests.postgres import reachable_programs
 
+if TYPE_CHECKING:
+    from tests.lab.cloud import Lab
+
 
 class SqlServers:
-    """The real part behind `sql.instances`. What it makes is named by `mine`, in /tmp as elsewhere."""
+    """The real part behind `sql.instances`."""
 
-    def __init__(self, mine: Callable[[str], str]) -> None:
-        self._mine = mine
+    def __init__(self, lab: Lab) -> None:
+        self._mine = lab.mine
         self._servers: dict[str, Server] = {}
+        lab.exits.callback(self.close)
         self._making = threading.Lock()
 
     @cached_property
@@ -134,11 +138,12 @@ class SqlServers:
         return self.folder / f"backup-{_short(name)}"
 
 
-def clean_up(prefix: str) -> None:
-    """Take away what a crashed lab has left whose names begin so."""
+def sweep(lab: str) -> None:
+    """Take away what a lab of this name has left."""
+    prefix = f"{PREFIX}{lab}-sql-"
     for name in namespaces(prefix):
         Namespace(name).remove()
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}sql-*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         shutil.rmtree(folder)
 
 

@@ -20,10 +20,7 @@ import asyncpg
 import pytest
 from google.api_core.exceptions import InvalidArgument
 
-from tests.emulator.clock import RealClock
-from tests.emulator.cloud import Cloud
-from tests.emulator.server import running
-from tests.lab.sql import SqlServers
+from tests.lab.cloud import Lab
 from tests.lab.sql_network import namespaces
 from tests.tls import authority
 from tests.unit.emulator.conftest import Emulated
@@ -31,7 +28,7 @@ from tests.unit.emulator.sql import ENTERPRISE, Grpc, connected, network_with_ra
 
 pytestmark = pytest.mark.lab
 
-PREFIX = "selfhost-lab-sqlt-"
+PROJECT = "databases"
 PASSWORD = "of postgres"
 PRIVATE = {"ipv4_enabled": False, "ssl_mode": "ENCRYPTED_ONLY"}
 
@@ -97,23 +94,18 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def db() -> Iterator[Instance]:
-    servers = SqlServers(PREFIX.__add__)
-    cloud = Cloud(RealClock(), scale=0, parts={"sql.instances": servers})
-    with running(cloud) as address:
-        sql = Grpc(Emulated(cloud, address, "lab", cloud.add_project("lab", ("all",))))
-        network = network_with_range(sql.google)
-        connected(sql.google, network)
-        made = Instance(sql)
-        began = time.monotonic()
-        settings = ENTERPRISE | {"ip_configuration": PRIVATE | {"private_network": network}}
-        settings["database_flags"] = [{"name": "cloudsql.enable_pgaudit", "value": "on"}]
-        body = {"name": "db", "database_version": "POSTGRES_18", "region": "europe-west1", "root_password": PASSWORD}
-        made.done(sql.instances.insert(request={"project": "lab", "body": body | {"settings": settings}}))
-        print(f"an instance is there after {time.monotonic() - began:.1f} s")
-        yield made
-        assert cloud.complaints == []
-    servers.close()
+def db(lab: Lab) -> Instance:
+    google = Emulated(lab.cloud, lab.address, PROJECT, lab.cloud.add_project(PROJECT, ("all",)))
+    network = network_with_range(google)
+    connected(google, network)
+    made = Instance(Grpc(google))
+    began = time.monotonic()
+    settings = ENTERPRISE | {"ip_configuration": PRIVATE | {"private_network": network}}
+    settings["database_flags"] = [{"name": "cloudsql.enable_pgaudit", "value": "on"}]
+    body = {"name": "db", "database_version": "POSTGRES_18", "region": "europe-west1", "root_password": PASSWORD}
+    made.done(made.sql.instances.insert(request={"project": PROJECT, "body": body | {"settings": settings}}))
+    print(f"an instance is there after {time.monotonic() - began:.1f} s")
+    return made
 
 
 def test_it_is_used_by_tls_under_the_ca_that_the_api_shows(db: Instance) -> None:
@@ -267,9 +259,9 @@ def test_its_ca_is_rotated(db: Instance) -> None:
             assert (lasting.one("SELECT 1"), session.one("SELECT 1"), another.one("SELECT 1")) == (1, 1, 1)
 
 
-def test_nothing_is_left_of_it(db: Instance) -> None:
-    assert len(namespaces(PREFIX)) == 1
+def test_nothing_is_left_of_it(db: Instance, lab: Lab) -> None:
+    (namespace,) = namespaces(lab.mine("sql-"))
+    folder = f"{lab.mine('sql-')}*/{namespace.rpartition('-')[2]}"
+    assert len(list(Path("/tmp").glob(folder))) == 1
     db.done(db.sql.instances.delete(request=db.of()))
-    assert namespaces(PREFIX) == []
-    (folder,) = Path("/tmp").glob(f"{PREFIX}*")
-    assert [each.name for each in folder.iterdir() if each.name != "lib" and not each.name.startswith("backup-")] == []
+    assert namespaces(namespace) == [] and list(Path("/tmp").glob(folder)) == []
