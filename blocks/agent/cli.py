@@ -1,4 +1,4 @@
-"""The command line: `run`, `start`, `stop`, `status`."""
+"""The command line: `run`, `start`, `stop`, `status`, `settle`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from .config import AgentConfig, InvalidConfig, Layout, load_config
 from .daemon import AlreadyRunning, Daemon, lock_home, make_service_manager, sha256_of, write_identity
 from .files import open_log, write_atomically
 from .jobs import Jobs
+from .mark import Bucket
 from .processes import ProcessRecord
 from .records import read_data
 from .reporting import stopped_status
 from .service_manager import ServiceManagerFailed
+from .settling import CannotSettle, Settlement, Settling
 from .spec import HostStatus, InvalidSpec, from_json, to_json
 from .systemd import control, units
 
@@ -41,20 +43,42 @@ def main(arguments: list[str]) -> int:
         "stop": _stop,
         "status": _status,
     }
-    parser = argparse.ArgumentParser(prog="agent.pyz", description="Converges this host to its spec.")
-    parser.add_argument("command", choices=sorted(commands))
-    parser.add_argument("--home", required=True, type=Path, help="folder of this host's stack")
-    options = parser.parse_args(arguments)
+    options = _parsed(arguments, sorted(commands))
+    layout = Layout(options.home.absolute())
     os.umask(0o077)
     try:
-        commands[options.command](Layout(options.home.absolute()))
-    except (CommandFailed, InvalidConfig, AlreadyRunning, ServiceManagerFailed) as error:
+        if options.command == "settle":
+            _settle(layout, options)
+        else:
+            commands[options.command](layout)
+    except (CommandFailed, InvalidConfig, AlreadyRunning, ServiceManagerFailed, CannotSettle) as error:
         sys.stderr.write(f"agent: {error}\n")
         return 1
     except OSError as error:
         sys.stderr.write(f"agent: {error.filename or options.home}: {error.strerror}\n")
         return 1
     return 0
+
+
+def _parsed(arguments: list[str], commands: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="agent.pyz", description="Converges this host to its spec.")
+    found = parser.add_subparsers(dest="command", required=True)
+    settle = found.add_parser("settle", help="make the home of a VM at Google, and have the agent run")
+    for each in (settle, *map(found.add_parser, commands)):
+        each.add_argument("--home", required=True, type=Path, help="folder of this host's stack")
+    for option in ("bucket", "project", "region", "stack", "identity", "uv"):
+        settle.add_argument(f"--{option}", required=True)
+    settle.add_argument("--manager", choices=("systemd", "circus"), default="systemd")
+    for option in ("metadata", "storage", "secret-manager"):
+        settle.add_argument(f"--{option}", default="", help="address of an emulated service")
+    return parser.parse_args(arguments)
+
+
+def _settle(layout: Layout, options: argparse.Namespace) -> None:
+    bucket = Bucket(options.bucket, options.project, options.region)
+    who = (options.stack, options.identity, bucket, options.uv)
+    emulated = (options.metadata, options.storage, options.secret_manager)
+    Settling(Settlement(layout.home, *who, *emulated, options.manager), _archive()).run()
 
 
 def _run(layout: Layout) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 INBOX, ANSWERS, STATUS, WANTED = "ledger/inbox", "ledger/answers/", "ledger/status", "ledger/wanted"
 LOGS = "ledger/logs/"
 """Below it, a folder for each request: pieces of the log of its carrying out, each under its offset in 12 digits."""
+BOOT = "boot/"
+"""Below it, how far the last boot of a VM has come: an object for each stage."""
 TAKE_SECONDS = 60.0
 """Time a host gets to take a request: it looks every few seconds. Afterwards its asker may be gone: it is refused."""
 WAITS = "waits"

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+MARK = "stack.json"
 BUCKET = "gs://"
 """How the place of objects begins in a mark where they lie in a bucket and not in a folder."""
 

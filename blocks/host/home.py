@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blocks.agent.config import ARTIFACTS, UNQUOTABLE
 from blocks.agent.files import make_folders, write_atomically
-from blocks.agent.mark import Bucket, bucket_in, mark
+from blocks.agent.mark import MARK, Bucket, bucket_in, mark
 from blocks.errors import Blocked
 
 LONGEST = 70
@@ -30,7 +30,7 @@ class Home:
     @property
     def mark(self) -> Path:
         """The ownership mark: says which stack this folder belongs to."""
-        return self.root / "stack.json"
+        return self.root / MARK
 
     @property
     def lease(self) -> Path:

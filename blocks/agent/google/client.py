@@ -6,6 +6,7 @@ https://cloud.google.com/storage/docs/retry-strategy (what may be tried again).
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -76,9 +77,6 @@ class Client:
         self._sleep = sleep
         self._token = ""
         self._good_until = float("-inf")
-        https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
-        # No proxy: Google's addresses are reached from within its network, with Private Google Access.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect(), https)
 
     def call(self, doing: str, method: str, address: str, body: bytes | None = None, media: str = "") -> Answer:
         """One call, tried again where nobody answers: only what may be done twice is to be called so.
@@ -137,7 +135,7 @@ class Client:
     @contextmanager
     def _open(self, request: urllib.request.Request) -> Iterator[http.client.HTTPResponse]:
         try:
-            answer = self._opener.open(request, timeout=TIMEOUT)
+            answer = _opener().open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             if error.code != 304:
                 raise
@@ -154,6 +152,14 @@ class Client:
                 said = _token_in(answer.read())
             self._token, self._good_until = said[0], began + said[1] - RENEWED_BEFORE
         return self._token
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """By no proxy, as Google's addresses are reached within its network; TLS as the system believes, which takes 30 ms
+    to read."""
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect(), https)
 
 
 def _token_in(content: bytes) -> tuple[str, float]:
