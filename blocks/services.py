@@ -13,7 +13,7 @@ from blocks.agent.spec import File, Folder, Health, Service
 from blocks.database import Database
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.postgres import tls
-from blocks.proxy import Proxy
+from blocks.proxy import LOOPBACK, Proxy
 from blocks.spec import MAINTENANCE_POOL, StackSpec, Worker
 
 SOCKET = "server"
@@ -95,14 +95,22 @@ def folders(spec: StackSpec, home: Home, users: Mapping[str, str]) -> tuple[Fold
 
 
 def server_service(
-    spec: StackSpec, home: Home, environment: Path, slot: str, secrets: ServerSecrets, user: str
+    spec: StackSpec, home: Home, environment: Path, slot: str, secrets: ServerSecrets, user: str, trusted: str
 ) -> Service:
-    """The API server in a slot, from the environment of its release."""
+    """The API server in a slot, from the environment of its release.
+
+    Args:
+        trusted: From where it believes who called, see `Proxy.trusted`.
+    """
     state = server_state(home)
+    believes = () if trusted == LOOPBACK else ("--forwarded-allow-ips", trusted)  # as it does by itself
     return Service(
         name=SLOT_PREFIX + slot,
         version=spec.prefect_version,
-        argv=(str(environment / "bin/python"), "-m", "blocks.server.serve", "--slot", slot, "--run-dir", str(state)),
+        argv=(
+            *(str(environment / "bin/python"), "-m", "blocks.server.serve"),
+            *("--slot", slot, "--run-dir", str(state), *believes),
+        ),
         cwd=str(home.etc / f"server-{slot}"),
         user=user,
         env={

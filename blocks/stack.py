@@ -282,7 +282,7 @@ def host_spec(stack: Stack, generation: int, slot: str = SLOTS[0], secrets: Serv
         ),
         services=(
             *stack.database.services(tools),
-            services.server_service(stack.spec, home, environment, slot, secrets, user),
+            services.server_service(stack.spec, home, environment, slot, secrets, user, stack.proxy.trusted()),
             *stack.proxy.services(tools),
             *(services.worker_service(stack.spec, home, release, worker, user) for worker, release, user in workers),
         ),

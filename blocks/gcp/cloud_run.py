@@ -26,8 +26,6 @@ from blocks.resource import Attributes, Change, Resource
 PORT = 80
 REQUEST_SECONDS = 3600
 """The most that Google gives a request; it cuts websockets then, too, which Prefect's clients open again."""
-CONCURRENCY = 1000
-"""The most requests at a time that Google gives one instance; an open websocket is one, and costs nginx little."""
 PROBE_SECONDS = 5
 PROBES = 48
 """240 s in all, the most that Google waits: the way into the network may take a minute to open."""
@@ -35,8 +33,6 @@ NETWORK_SECONDS = 2
 """Time in which the host answers a probe: half of that of a probe, as connection and answer have as much each."""
 SECONDS = 900.0
 """Time a new revision gets to be ready: half a minute, more where its way into the network opens late."""
-LONGEST_LABEL = 63
-"""Characters of a name in DNS between two dots: Google gives no address known beforehand where it would be longer."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,8 @@ class Size:
     min_instances: int = 1
     """A first request would wait for a minute until an instance has its way into the network."""
     max_instances: int = 3
+    concurrency: int = 250
+    """Requests at a time for one instance; an open websocket is one."""
     memory: str = "512Mi"
     cpu_idle: bool = True
     """Whether the processor is paid for only while a request is open; else it is by the day, which costs less where a
@@ -56,16 +54,9 @@ def address(service: str, number: str, region: str) -> str:
     """How a service is reached, known before it is there; without a slash at the end.
 
     Args:
-        number: The project's.
-
-    Raises:
-        Blocked: the name is too long for one.
+        number: The project's. With it, a stack's name is no longer than the 63 characters that DNS takes.
     """
-    label = f"{service}-{number}"
-    if len(label) > LONGEST_LABEL:
-        what = f"{label} has {len(label)} characters; an address of Cloud Run takes {LONGEST_LABEL}"
-        raise Blocked(what, "a shorter stack name")
-    return f"https://{label}.{region}.run.app"
+    return f"https://{service}-{number}.{region}.run.app"
 
 
 class CloudRunService(Resource):
@@ -171,7 +162,7 @@ class CloudRunService(Resource):
                 "labels": {LABEL: self._network.stack},
                 "serviceAccount": self._account.email,
                 "timeout": f"{REQUEST_SECONDS}s",
-                "maxInstanceRequestConcurrency": CONCURRENCY,
+                "maxInstanceRequestConcurrency": size.concurrency,
                 "scaling": {"maxInstanceCount": size.max_instances},
                 "vpcAccess": {
                     "egress": "PRIVATE_RANGES_ONLY",

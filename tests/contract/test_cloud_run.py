@@ -185,12 +185,6 @@ def test_made_again_right_behind_its_removal(door: Door) -> None:
     assert plan(door.parts) == []
 
 
-def test_a_name_too_long_for_an_address_known_beforehand_is_refused() -> None:
-    assert address("a" * 50, "1" * 12, "europe-west1").startswith("https://aaa")
-    with pytest.raises(Blocked, match="has 64 characters; an address of Cloud Run takes 63"):
-        address("a" * 51, "1" * 12, "europe-west1")
-
-
 @pytest.mark.parametrize("method", ["patch", "delete"])
 @pytest.mark.parametrize(
     "fault", [{"kind": "error", "code": 429}, {"kind": "error"}, {"kind": "reset-before"}, {"kind": "reset-after"}]

@@ -1,7 +1,9 @@
-"""Every front door behaves the same; how it treats traffic is in test_front_door*.py."""
+"""Every front door behaves the same; how it treats traffic is in test_front_door*.py, what stands at Google for it in
+test_cloud_run*.py."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import signal
 import socket
@@ -16,7 +18,12 @@ import pytest
 
 from blocks.agent.spec import HostSpec, Service
 from blocks.agent.validation import faults
+from blocks.gcp.cloud_run import Size
+from blocks.gcp.google import Google
+from blocks.gcp.network import Network
+from blocks.gcp.proxy import CloudRunProxy
 from blocks.local.proxy import LocalProxy
+from blocks.proxy import Proxy
 from blocks.resource import Apply, visit, visit_to_delete
 from blocks.waiting import wait_until
 from tests.postgres import free_port
@@ -33,15 +40,34 @@ def local_proxy(home: Path) -> LocalProxy:
     )
 
 
-ADAPTERS: dict[str, Callable[[Path], LocalProxy]] = {"local": local_proxy}
+def cloud_run_proxy(home: Path) -> CloudRunProxy:
+    google = Google("acme-data-42")
+    return CloudRunProxy(
+        google=google,
+        network=Network(google, "trial", "europe-west1", "trial-host@acme-data-42.iam.gserviceaccount.com"),
+        bucket="trial-1f2e",
+        number="123456789012",
+        server=("10.60.0.10", 4200),
+        size=Size(),
+        domain="prefect.example.org",
+        is_domain_active=True,
+    )
+
+
+ADAPTERS: dict[str, Callable[[Path], Proxy]] = {"local": local_proxy, "gcp": cloud_run_proxy}
 ENVIRONMENT = Path(sys.prefix)
 
 
 @pytest.fixture(params=ADAPTERS)
-def proxy(request: pytest.FixtureRequest) -> Iterator[LocalProxy]:
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Proxy:
+    return ADAPTERS[request.param](tmp_path)
+
+
+@pytest.fixture
+def proxy() -> Iterator[LocalProxy]:
     with tempfile.TemporaryDirectory(prefix="sh-") as folder:
         Path(folder).chmod(0o711)
-        made = ADAPTERS[request.param](Path(folder))
+        made = local_proxy(Path(folder))
         for resource in made.on_host():
             visit(resource, Apply())
         yield made
@@ -56,18 +82,25 @@ def written(proxy: LocalProxy) -> Service:
     return service
 
 
-def test_url_has_no_slash_at_its_end(proxy: LocalProxy) -> None:
-    assert proxy.url() == "https://prefect.example.org"
+def test_url_has_no_slash_at_its_end(adapter: Proxy) -> None:
+    assert adapter.url() == "https://prefect.example.org"
 
 
-def test_a_host_accepts_its_files_and_services(proxy: LocalProxy) -> None:
-    spec = HostSpec("trial", 1, files=tuple(proxy.files()), services=tuple(proxy.services(ENVIRONMENT)))
+def test_the_server_believes_nobody_but_its_own_front_door(adapter: Proxy) -> None:
+    trusted = [ipaddress.ip_network(each) for each in adapter.trusted().split(",")]
+    server = ipaddress.ip_address(adapter.upstream()[0])
+    assert trusted and all(each.is_private for each in trusted)
+    assert [each for each in trusted if server in each] == ([] if adapter.outside() else trusted)
+
+
+def test_a_host_accepts_its_files_and_services(adapter: Proxy) -> None:
+    spec = HostSpec("trial", 1, files=tuple(adapter.files()), services=tuple(adapter.services(ENVIRONMENT)))
     assert list(faults(spec)) == []
     assert {path for each in spec.services for path in each.files} == {file.path for file in spec.files}
 
 
-def test_the_same_spec_gives_the_same_files(proxy: LocalProxy) -> None:
-    assert proxy.files() == proxy.files()
+def test_the_same_spec_gives_the_same_files(adapter: Proxy) -> None:
+    assert adapter.files() == adapter.files()
 
 
 def test_every_variable_of_the_template_is_filled_in(proxy: LocalProxy) -> None:

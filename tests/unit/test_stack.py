@@ -15,6 +15,7 @@ from blocks.agent.spec import File, HostSpec, from_json, to_json
 from blocks.agent.systemd import units
 from blocks.agent.validation import faults, read_spec
 from blocks.host.home import Home
+from blocks.local.proxy import LocalProxy
 from blocks.resource import in_order
 from blocks.spec import build_spec
 from blocks.stack import Stack, StackBlock, host_spec
@@ -91,6 +92,19 @@ def test_held_socket_is_the_server_port_on_loopback(stack: Stack, spec: HostSpec
     (socket,) = spec.sockets
     assert (socket.name, socket.host, socket.port) == ("server", "127.0.0.1", 4201)
     assert socket.backlog >= 1024
+
+
+def test_the_server_believes_its_own_front_door_and_is_started_as_before_where_that_is_beside_it(
+    stack: Stack, spec: HostSpec
+) -> None:
+    class Elsewhere(LocalProxy):
+        def trusted(self) -> str:
+            return "10.60.1.0/26"
+
+    assert isinstance(stack.proxy, LocalProxy)
+    proxy = Elsewhere(**{each.name: getattr(stack.proxy, each.name) for each in dataclasses.fields(LocalProxy)})
+    before, after = service(spec, "server-blue").argv, host_spec(dataclasses.replace(stack, proxy=proxy), 1)
+    assert service(after, "server-blue").argv == (*before, "--forwarded-allow-ips", "10.60.1.0/26")
 
 
 def test_server_reads_its_settings_and_the_key_from_its_environment_alone(spec: HostSpec) -> None:

@@ -1,0 +1,111 @@
+"""nginx on Cloud Run, in front of the server on the stack's machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from blocks import nginx_files
+from blocks.agent.spec import File, Service
+from blocks.gcp.account import ProjectRoles, ServiceAccount
+from blocks.gcp.bucket import BucketResource
+from blocks.gcp.build import ROLES, CloudBuilder, EitherBuilder, EngineBuilder
+from blocks.gcp.cloud_run import CloudRunService, Size, address
+from blocks.gcp.domain import DomainMapping
+from blocks.gcp.google import Google
+from blocks.gcp.image import Builder, Context, Image
+from blocks.gcp.network import Network
+from blocks.gcp.registry import Registry
+from blocks.proxy import Proxy
+from blocks.resource import Resource
+
+Build = Literal["either", "docker", "cloud-build"]
+"""What builds the image: a Docker engine on this machine, Cloud Build, or the former where one answers."""
+
+
+@dataclass(frozen=True)
+class CloudRunProxy(Proxy):
+    """A service of Cloud Run with what it needs; nothing of it stands on the stack's host."""
+
+    google: Google
+    network: Network
+    bucket: str
+    """The stack's bucket, through which Cloud Build gets what it builds from."""
+    number: str
+    """The project's, which is part of Cloud Run's address."""
+    server: tuple[str, int]
+    """Address and TCP port of the server in the network."""
+    size: Size
+    build: Build = "either"
+    domain: str = ""
+    """Host name of the user's; empty for Cloud Run's own alone."""
+    is_domain_active: bool = False
+    """Whether the domain has been seen to serve with its certificate."""
+
+    def outside(self) -> list[Resource]:
+        account, image = ServiceAccount(self.google, self._stack, "proxy"), self._image
+        service = CloudRunService(self.google, self.network, account, image, self.server, self.number, self.size)
+        mapping = [self.mapping] if self.mapping else []
+        return [self.registry, *self._of_build, image, account, service, *mapping]
+
+    def files(self) -> list[File]:
+        return []
+
+    def services(self, release: Path) -> list[Service]:
+        return []
+
+    def url(self) -> str:
+        return f"https://{self.domain}" if self.domain and self.is_domain_active else self.own_url()
+
+    def own_url(self) -> str:
+        """Cloud Run's own address, which serves from the first request on."""
+        return address(self._stack, self.number, self.network.region)
+
+    def upstream(self) -> tuple[str, int]:
+        return self.server
+
+    def trusted(self) -> str:
+        return self.network.ranges.proxy
+
+    @property
+    def registry(self) -> Registry:
+        """Where the stack's images lie."""
+        return Registry(self.google, self._stack, self.network.region)
+
+    @property
+    def mapping(self) -> DomainMapping | None:
+        """The mapping of its domain; None where it has none."""
+        if not self.domain:
+            return None
+        needs = (CloudRunService.name,)
+        return DomainMapping(self.google, self._stack, self.network.region, self.domain, needs)
+
+    @property
+    def _stack(self) -> str:
+        return self.network.stack
+
+    @property
+    def _build_account(self) -> ServiceAccount:
+        return ServiceAccount(self.google, self._stack, "build")
+
+    @property
+    def _of_build(self) -> list[Resource]:
+        """What Cloud Build needs, where it may be what builds."""
+        if self.build == "docker":
+            return []
+        return [self._build_account, ProjectRoles(self.google, self._build_account, ROLES)]
+
+    @property
+    def _image(self) -> Image:
+        here = EngineBuilder(self.google)
+        there = CloudBuilder(self.google, self.network.region, self.bucket, self._build_account)
+        builders: dict[Build, Builder] = {
+            "either": EitherBuilder(here, there),
+            "docker": here,
+            "cloud-build": there,
+        }
+        needs = tuple(each.name for each in self._of_build)
+        needs = (BucketResource.name, *needs) if needs else ()
+        context = Context(nginx_files.context())
+        return Image(self.google, self.registry, "proxy", context, builders[self.build], needs)
