@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -142,6 +142,9 @@ class GcpProxy(_Part):
     concurrency: int = Field(250, ge=1, le=1000, description="Requests and open sockets an instance has at one time.")
     cpu_idle: bool = Field(True, description="Whether a processor is had, and paid, only while requests are open.")
     memory: str = Field("512Mi", description="Memory of an instance.", pattern=r"^([0-9]+Mi|[0-9]+Gi)$")
+    build: Literal["either", "docker", "cloud-build"] = Field(
+        "either", description="What builds its image; `either`: this machine's Docker engine if there is one."
+    )
 
     @model_validator(mode="after")
     def _order(self) -> GcpProxy:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from google.api_core import exceptions
@@ -21,6 +20,7 @@ from blocks.gcp.image import Image
 from blocks.gcp.marks import LABEL
 from blocks.gcp.network import Network
 from blocks.gcp.pruned import pruned
+from blocks.gcp_spec import GcpProxy
 from blocks.resource import Attributes, Change, Resource
 
 PORT = 80
@@ -33,21 +33,6 @@ NETWORK_SECONDS = 2
 """Time in which the host answers a probe: half of that of a probe, as connection and answer have as much each."""
 SECONDS = 900.0
 """Time a new revision gets to be ready: half a minute, more where its way into the network opens late."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """What the service costs by."""
-
-    min_instances: int = 1
-    """A first request would wait for a minute until an instance has its way into the network."""
-    max_instances: int = 3
-    concurrency: int = 250
-    """Requests at a time for one instance; an open websocket is one."""
-    memory: str = "512Mi"
-    cpu_idle: bool = True
-    """Whether the processor is paid for only while a request is open; else it is by the day, which costs less where a
-    socket is open all day."""
 
 
 def address(service: str, number: str, region: str) -> str:
@@ -80,11 +65,11 @@ class CloudRunService(Resource):
         image: Image,
         server: tuple[str, int],
         number: str,
-        size: Size | None = None,
+        wanted: GcpProxy,
     ) -> None:
         self.needs = (image.name, account.name, "subnetwork of the proxy")
         self._google, self._network, self._account, self._image = google, network, account, image
-        self._server, self._size = server, size or Size()
+        self._server, self._wanted = server, wanted
         self._service = network.stack
         self._address = address(self._service, number, network.region)
         self._path = f"v2/projects/{google.project}/locations/{network.region}/services/{self._service}"
@@ -151,19 +136,19 @@ class CloudRunService(Resource):
         return begun
 
     def _body(self) -> dict[str, Any]:
-        size = self._size
+        wanted = self._wanted
         return {
             "labels": {LABEL: self._network.stack},
             "ingress": "INGRESS_TRAFFIC_ALL",
             "invokerIamDisabled": True,
-            "scaling": {"minInstanceCount": size.min_instances},
+            "scaling": {"minInstanceCount": wanted.min_instances},
             "traffic": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
             "template": {
                 "labels": {LABEL: self._network.stack},
                 "serviceAccount": self._account.email,
                 "timeout": f"{REQUEST_SECONDS}s",
-                "maxInstanceRequestConcurrency": size.concurrency,
-                "scaling": {"maxInstanceCount": size.max_instances},
+                "maxInstanceRequestConcurrency": wanted.concurrency,
+                "scaling": {"maxInstanceCount": wanted.max_instances},
                 "vpcAccess": {
                     "egress": "PRIVATE_RANGES_ONLY",
                     "networkInterfaces": [
@@ -181,7 +166,7 @@ class CloudRunService(Resource):
             "image": self._image.address(),
             "ports": [{"name": "http1", "containerPort": PORT}],
             "env": [{"name": name, "value": value} for name, value in variables.items()],
-            "resources": {"limits": {"cpu": "1", "memory": self._size.memory}, "cpuIdle": self._size.cpu_idle},
+            "resources": {"limits": {"cpu": "1", "memory": self._wanted.memory}, "cpuIdle": self._wanted.cpu_idle},
             "startupProbe": {
                 "httpGet": {"path": "/startup", "port": PORT},
                 "timeoutSeconds": PROBE_SECONDS,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from blocks import nginx_files
 from blocks.agent.spec import File, Service
 from blocks.gcp.account import ProjectRoles, ServiceAccount
 from blocks.gcp.bucket import BucketResource
 from blocks.gcp.build import ROLES, CloudBuilder, EitherBuilder, EngineBuilder
-from blocks.gcp.cloud_run import CloudRunService, Size, address
+from blocks.gcp.cloud_run import CloudRunService, address
 from blocks.gcp.domain import DomainMapping
 from blocks.gcp.google import Google
 from blocks.gcp.image import Builder, Context, Image
-from blocks.gcp.network import Network
+from blocks.gcp.network import SERVER_PORT, Network
 from blocks.gcp.registry import Registry
+from blocks.gcp_spec import GcpProxy
 from blocks.proxy import Proxy
 from blocks.resource import Resource
-
-Build = Literal["either", "docker", "cloud-build"]
-"""What builds the image: a Docker engine on this machine, Cloud Build, or the former where one answers."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,7 @@ class CloudRunProxy(Proxy):
     """The stack's bucket, through which Cloud Build gets what it builds from."""
     number: str
     """The project's, which is part of Cloud Run's address."""
-    server: tuple[str, int]
-    """Address and TCP port of the server in the network."""
-    size: Size
-    build: Build = "either"
+    wanted: GcpProxy = field(default_factory=GcpProxy)
     domain: str = ""
     """Host name of the user's; empty for Cloud Run's own alone."""
     is_domain_active: bool = False
@@ -45,7 +39,7 @@ class CloudRunProxy(Proxy):
 
     def outside(self) -> list[Resource]:
         account, image = ServiceAccount(self.google, self._stack, "proxy"), self._image
-        service = CloudRunService(self.google, self.network, account, image, self.server, self.number, self.size)
+        service = CloudRunService(self.google, self.network, account, image, self.upstream(), self.number, self.wanted)
         mapping = [self.mapping] if self.mapping else []
         return [self.registry, *self._of_build, image, account, service, *mapping]
 
@@ -63,10 +57,10 @@ class CloudRunProxy(Proxy):
         return address(self._stack, self.number, self.network.region)
 
     def upstream(self) -> tuple[str, int]:
-        return self.server
+        return self.network.wanted.host_address, int(SERVER_PORT)
 
     def trusted(self) -> str:
-        return self.network.ranges.proxy
+        return self.network.wanted.proxy
 
     @property
     def registry(self) -> Registry:
@@ -92,7 +86,7 @@ class CloudRunProxy(Proxy):
     @property
     def _of_build(self) -> list[Resource]:
         """What Cloud Build needs, where it may be what builds."""
-        if self.build == "docker":
+        if self.wanted.build == "docker":
             return []
         return [self._build_account, ProjectRoles(self.google, self._build_account, ROLES)]
 
@@ -100,7 +94,7 @@ class CloudRunProxy(Proxy):
     def _image(self) -> Image:
         here = EngineBuilder(self.google)
         there = CloudBuilder(self.google, self.network.region, self.bucket, self._build_account)
-        builders: dict[Build, Builder] = {
+        builders: dict[str, Builder] = {
             "either": EitherBuilder(here, there),
             "docker": here,
             "cloud-build": there,
@@ -108,4 +102,4 @@ class CloudRunProxy(Proxy):
         needs = tuple(each.name for each in self._of_build)
         needs = (BucketResource.name, *needs) if needs else ()
         context = Context(nginx_files.context())
-        return Image(self.google, self.registry, "proxy", context, builders[self.build], needs)
+        return Image(self.google, self.registry, "proxy", context, builders[self.wanted.build], needs)

@@ -9,10 +9,11 @@ import pytest
 
 from blocks.errors import Blocked
 from blocks.gcp.account import ServiceAccount
-from blocks.gcp.cloud_run import CloudRunService, Size, address
+from blocks.gcp.cloud_run import CloudRunService, address
 from blocks.gcp.image import Context, Image
 from blocks.gcp.network import Network
 from blocks.gcp.registry import Registry
+from blocks.gcp_spec import GcpProxy
 from blocks.resource import Apply, converge, plan, visit, visit_to_delete
 from tests import google
 from tests.contract.test_network import Account
@@ -25,15 +26,17 @@ SERVICES = "run.projects.locations.services"
 class Door:
     """The service with what it needs, in a project of its own."""
 
-    def __init__(self, project: google.Project, context: Context = CONTEXT, size: Size | None = None) -> None:
+    def __init__(self, project: google.Project, context: Context = CONTEXT, wanted: GcpProxy | None = None) -> None:
         self.project, self.seen = project, project.seen_by()
         host = f"trial-host@{project.id}.iam.gserviceaccount.com"
         self.network = Network(self.seen, "trial", google.REGION, host)
         self.account = ServiceAccount(self.seen, "trial", "proxy")
         self.registry = Registry(self.seen, "trial", google.REGION)
         self.image = Image(self.seen, self.registry, "proxy", context, self.push)
-        server, number = ("10.86.0.10", 4200), self.seen.number
-        self.service = CloudRunService(self.seen, self.network, self.account, self.image, server, number, size)
+        server, number = (self.network.wanted.host_address, 4200), self.seen.number
+        self.service = CloudRunService(
+            self.seen, self.network, self.account, self.image, server, number, wanted or GcpProxy()
+        )
         self.parts = [Account(), *self.network.resources(), self.account, self.registry, self.image, self.service]
 
     def push(self, name: str, context: Context) -> None:
@@ -74,7 +77,7 @@ def test_made_as_the_spec_says_and_then_as_wanted(door: Door) -> None:
     assert container["image"] == f"{door.registry.address}/proxy@sha256:{CONTEXT.digest}"
     assert container["ports"] == [{"name": "http1", "containerPort": 80}]
     assert {each["name"]: each["value"] for each in container["env"]} == {
-        "SERVER_HOST": "10.86.0.10",
+        "SERVER_HOST": "10.60.0.10",
         "SERVER_PORT": "4200",
         "PROBE_TIMEOUT": "2s",
     }
@@ -108,7 +111,7 @@ def test_another_image_is_another_revision_and_nothing_else_is(door: Door) -> No
 
 
 def test_without_idle_processors_and_instances_it_is_as_wanted_too(around: google.Project) -> None:
-    door = Door(around, size=Size(min_instances=0, max_instances=2, cpu_idle=False))
+    door = Door(around, wanted=GcpProxy(min_instances=0, max_instances=2, cpu_idle=False))
     visit(door.service, Apply())
     assert plan(door.parts) == []
     visit_to_delete(door.service, Apply())

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from blocks.gcp.bucket import BucketResource
-from blocks.gcp.cloud_run import Size
 from blocks.gcp.network import Network
 from blocks.gcp.proxy import CloudRunProxy
+from blocks.gcp_spec import GcpProxy
 from blocks.resource import Apply, Resource, converge, in_order, plan, visit_to_delete
 from tests import google
 from tests.contract.test_image import Builder, builder
@@ -29,8 +29,7 @@ def project() -> google.Project:
 def proxy(project: google.Project, builder: Builder) -> Iterator[CloudRunProxy]:
     seen = project.seen_by()
     network = Network(seen, "trial", google.REGION, f"trial-host@{project.id}.iam.gserviceaccount.com")
-    server = (f"{network.ranges.host.rpartition('.')[0]}.10", 4200)
-    yield CloudRunProxy(seen, network, f"{project.id}-trial", seen.number, server, Size(), build="cloud-build")
+    yield CloudRunProxy(seen, network, f"{project.id}-trial", seen.number, GcpProxy(build="cloud-build"))
 
 
 def parts(proxy: CloudRunProxy) -> list[Resource]:
@@ -59,7 +58,7 @@ def test_only_the_account_of_builds_has_any_role(proxy: CloudRunProxy) -> None:
 
 
 def test_with_a_docker_engine_alone_nothing_of_cloud_build_is_made(proxy: CloudRunProxy) -> None:
-    named = {each.name for each in replace(proxy, build="docker").outside()}
+    named = {each.name for each in replace(proxy, wanted=GcpProxy(build="docker")).outside()}
     assert {each.name for each in proxy.outside()} - named == {
         "service account of the build",
         "roles: service account of the build",

@@ -18,7 +18,6 @@ import pytest
 
 from blocks.agent.spec import HostSpec, Service
 from blocks.agent.validation import faults
-from blocks.gcp.cloud_run import Size
 from blocks.gcp.google import Google
 from blocks.gcp.network import Network
 from blocks.gcp.proxy import CloudRunProxy
@@ -47,8 +46,6 @@ def cloud_run_proxy(home: Path) -> CloudRunProxy:
         network=Network(google, "trial", "europe-west1", "trial-host@acme-data-42.iam.gserviceaccount.com"),
         bucket="trial-1f2e",
         number="123456789012",
-        server=("10.60.0.10", 4200),
-        size=Size(),
         domain="prefect.example.org",
         is_domain_active=True,
     )
