@@ -104,6 +104,7 @@ def running_lab(name: str) -> Iterator[Lab]:
         lab.cloud = Cloud(RealClock(), parts={key: make(lab) for key, make in PARTS.items()})
         lab.cloud.operations.follow = lab.network.follow
         lab.address = exits.enter_context(running(lab.cloud, listen(METADATA_PORT, front)))
+        exits.callback(lab.cloud.close)  # before the emulator ends, which machines wait on for news
         lab.names = Names(lab.folder, front, front)
         lab.edge = Edge(lab.folder, front, lab.authority, lab.address, lab.cloud.sqladmin_grpc)
         for each in (lab.names, lab.edge):
@@ -124,7 +125,9 @@ def alone(name: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Running(f"a lab called {name} runs on this machine; another SELFHOST_LAB is another lab") from None
+            raise Running(
+                f"a lab called {name} runs on this machine (`python -m tests.lab down` ends that of `up`)"
+            ) from None
         yield
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import subprocess
 import tarfile
+from functools import cache
 from pathlib import Path
 
 from tests.lab import image
@@ -19,6 +20,7 @@ RUN dpkg --install /tmp/{PACKAGE}.deb && rm /tmp/{PACKAGE}.deb
 """
 
 
+@cache
 def ensure() -> str:
     """Name of the image; made where it is not there: seconds."""
     base = image.ensure()

@@ -22,13 +22,12 @@ from tests.lab import guest, image
 from tests.lab.authority import CERTIFICATES, believing
 from tests.lab.engine import docker
 from tests.lab.firewall import METADATA
-from tests.lab.machine import _RIGHTS as RIGHTS
+from tests.lab.machine import RIGHTS
 
 if TYPE_CHECKING:
     from tests.lab.cloud import Lab
 
 Body = dict[str, Any]
-BOOT = (image.BOOT,) if isinstance(image.BOOT, str) else image.BOOT
 STOPS = 90
 """Seconds that a machine gets to shut down. Source:
 https://cloud.google.com/compute/docs/instances/stop-start-instance"""
@@ -56,7 +55,7 @@ class Instances:
         network = ("--network", self.lab.network.of(interface["subnetwork"]), "--ip", interface["networkIP"])
         names = ("--name", container, "--hostname", body["name"], "--dns", METADATA, "--env", "SYSTEMD_COLORS=0")
         console = ("--tty", "--env", "container=docker", "--env", "TERM=dumb", "--log-opt", "max-size=10m")
-        command = (*RIGHTS, "--tmpfs", "/run", "--stop-signal=SIGRTMIN+3", guest.ensure(), *BOOT)
+        command = (*RIGHTS, "--tmpfs", "/run", "--stop-signal=SIGRTMIN+3", guest.ensure(), *image.BOOT)
         docker("create", *self.lab.labels, *names, *network, *console, *_memory(body), *command)
         docker("cp", "-", f"{container}:/", stdin=_added(self.lab.authority.bundle.read_bytes()))
 

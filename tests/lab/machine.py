@@ -21,7 +21,7 @@ CHECKOUT = "/srv/selfhost"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 BOOT_SECONDS = 60.0
 
-_RIGHTS = (
+RIGHTS = (
     *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--cgroupns=private"),
     *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
 )
@@ -45,7 +45,7 @@ class Machine:
         memory = ("--tmpfs", "/run", "--tmpfs", "/tmp:exec")
         names = ("--name", self.name, "--hostname", self.name, "--env", "container=docker")
         shared = ("--volume", f"{_uv_cache()}:/root/.cache/uv")
-        docker("run", "--detach", *names, *memory, *_RIGHTS, *shared, "--stop-signal=SIGRTMIN+3", base, *image.BOOT)
+        docker("run", "--detach", *names, *memory, *RIGHTS, *shared, "--stop-signal=SIGRTMIN+3", base, *image.BOOT)
         self.wait_booted()
         self._equip()
 
