@@ -14,7 +14,7 @@ from tests.lab.daemon import Daemon
 
 MAIN = Template("""\
 daemon off;
-worker_processes 1;
+master_process off;
 user root;
 pid $folder/nginx.master;
 error_log stderr warn;
