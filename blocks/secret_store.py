@@ -15,6 +15,9 @@ class SecretStore(Port, ABC):
     Which version counts is said by what is wanted of the stack, never by the store.
     """
 
+    is_outside = False
+    """Whether they lie outside the stack's host, and are made before it."""
+
     @abstractmethod
     def ensure(self, name: str, make: Callable[[], str]) -> int:
         """Store `make()` as the first version unless there is one; the published version. Idempotent, safe to race."""

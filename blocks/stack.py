@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect.blocks.core import Block
@@ -79,11 +79,17 @@ class Stack:
     """`server` → the server's release, and a worker's name → its own where it wants further packages."""
     versions: Mapping[str, int]
     """The promoted version of each secret by its name; of one that is not named, the first."""
+    known: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What was found of what stands outside its host, and is not to be known by the spec, such as an address."""
+    ground: Sequence[Resource] = ()
+    """What all else that stands outside its host needs first, such as the APIs of a cloud."""
+    beside: Sequence[Resource] = ()
+    """What else stands there and is no port's alone, such as what its host may do with its secrets."""
 
     @property
     def ledger(self) -> Ledger:
         """Its own record: who it is, what is wanted of it, and who may change it."""
-        return Ledger(self.objects, self.host.home)
+        return Ledger(self.objects, self.host.home if self.site.is_here else None)
 
     @property
     def door(self) -> FrontDoor:
@@ -133,16 +139,26 @@ class Stack:
 
     def outside(self) -> list[Resource]:
         """What of it stands outside its host, in no particular order."""
-        return [resource for part in self._parts for resource in part.outside()]
+        listed = [*self.beside, *(resource for part in self._parts for resource in part.outside())]
+        listed += self.secret_resources() if self.secrets.is_outside else []
+        for each in listed:
+            each.needs = each.needs or tuple(first.name for first in self.ground)
+        return [*self.ground, *listed]
 
     def on_host(self) -> list[Resource]:
         """What of it stands on its host, in no particular order; visited there alone."""
-        made = [
-            SecretResource(self.secrets, name, self.version(name), make, ("home",))
-            for name, make in self.secret_makers().items()
-        ]
+        made = [] if self.secrets.is_outside else self.secret_resources("home")
         own = [resource for part in self._parts for resource in part.on_host()]
         return [*made, *own, HostServices(self)]
+
+    def secret_resources(self, *needs: str) -> list[Resource]:
+        """Every secret of the stack, as a resource with these needs."""
+        makers = self.secret_makers()
+        return [SecretResource(self.secrets, name, self.version(name), make, needs) for name, make in makers.items()]
+
+    def learned(self) -> dict[str, str]:
+        """What is known of what stands outside only once it is there, for whoever composes the stack from now on."""
+        return {name: value for part in self._parts for name, value in part.learned().items()}
 
     @property
     def _parts(self) -> tuple[Port, ...]:
@@ -156,7 +172,7 @@ class HostServices(Resource):
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        secrets = tuple(f"secret {name}" for name in stack.secret_makers())
+        secrets = () if stack.secrets.is_outside else tuple(f"secret {name}" for name in stack.secret_makers())
         # PostgreSQL is started on its folder, and no server on a database which is not known to be ours.
         database = tuple(each.name for each in stack.database.on_host() if self.name not in each.needs)
         users = tuple(each.name for each in stack.machine.on_host() if each.name == USERS[0])

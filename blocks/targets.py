@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blocks import ledgers
+from blocks.agent.mark import Bucket
 from blocks.agent.spec import Release
 from blocks.database import Database, Tls
 from blocks.errors import NotReady
@@ -27,13 +29,34 @@ from blocks.object_store import ObjectStore
 from blocks.postgres import programs as postgres
 from blocks.postgres.url_database import UrlDatabase
 from blocks.secret_store import SecretStore
-from blocks.site import Site, all_users, at, listening, postgres_user, url
-from blocks.spec import StackSpec, build_spec
+from blocks.site import FOLDERS, URL, Site, all_users, at, listening, postgres_user, store, url
+from blocks.spec import StackSpec, build_spec, overlaid
 
 
 def objects_in(folder: Path) -> ObjectStore:
     """Objects in a folder of this machine."""
     return LocalObjectStore(folder)
+
+
+def place(spec: StackSpec, site: Site) -> Path | Bucket:
+    """Where the objects of a stack lie by its spec; asks Google for the project's number."""
+    if spec.target == "local":
+        return store(spec, site)
+    from blocks.gcp.names import bucket_name
+
+    name = bucket_name(spec.name, ledgers.google(spec.gcp.project).number)
+    return Bucket(name, spec.gcp.project, spec.gcp.region)
+
+
+def known(spec: StackSpec, identity: str) -> dict[str, str]:
+    """What is known of a stack at Google beforehand, beside its spec; empty of one on this machine."""
+    if spec.target == "local":
+        return {}
+    from blocks.gcp.cloud_run import address
+    from blocks.gcp.parts import IDENTITY, NUMBER
+
+    number = ledgers.google(spec.gcp.project).number
+    return {NUMBER: number, IDENTITY: identity, URL: address(spec.name, number, spec.gcp.region)}
 
 
 @dataclass(frozen=True)
@@ -51,22 +74,59 @@ class Access:
     @property
     def ledger(self) -> Ledger:
         """The stack's own record."""
-        return Ledger(self.objects, self.home)
+        return Ledger(self.objects, self.home if self.home.is_hosts() else None)
+
+    def url(self, spec: StackSpec) -> str:
+        """How a browser reaches the stack, without a slash at the end."""
+        return url(spec, self.ledger.wanted().found) if spec.target == "gcp" else url(spec)
 
     def server_url(self, spec: StackSpec) -> str:
         """How this machine's clients reach the server: past the front door, where they can, as that may be what is to
         be changed."""
-        return f"http://127.0.0.1:{spec.local.ports.of_server}" if self.is_here else url(spec)
+        if not self.is_here:
+            return self.url(spec)
+        address, port = listening(spec)["server"]
+        return f"http://{address}:{port}"
 
 
-def access(home: Home, store: Path | None = None) -> Access:
+def access(home: Home, store: Path | Bucket | None = None) -> Access:
     """The access to the stack with that folder. Touches nothing.
 
     Args:
-        store: Folder of its objects, for a home that does not say yet where they lie.
+        store: Where its objects lie, for a home that does not say so yet.
     """
-    objects = LocalObjectStore(store or home.store)
-    return Access(home, objects, LocalSecretStore(home.secrets), LocalMachine(root=home.root))
+    objects = ledgers.objects(home, store)
+    if home.bucket is None:
+        return Access(home, objects, LocalSecretStore(home.secrets), LocalMachine(root=home.root))
+    from blocks.gcp.secret_store import GcpSecretStore
+
+    bucket, is_here = home.bucket, home.is_hosts()
+    secrets = GcpSecretStore(ledgers.google(bucket.project), home.owner() or "", bucket.region)
+    machine = LocalMachine(root=home.root) if is_here else _machine_at_google(home, bucket, objects)
+    return Access(home, objects, secrets, machine, is_here)
+
+
+def _machine_at_google(home: Home, bucket: Bucket, objects: ObjectStore) -> Machine:
+    """The host as a launcher elsewhere sees it, by what is wanted of it as far as that was said."""
+    from blocks.gcp.parts import Parts
+
+    name, kept = home.owner() or "", Ledger(objects).find_wanted()
+    plain = {"name": name, "target": "gcp", "gcp": {"project": bucket.project, "region": bucket.region}}
+    spec = build_spec(dict(kept.spec) if kept else plain, "the saved spec")
+    site = Site(FOLDERS / name, has_users=True, is_here=False)
+    parts = Parts(ledgers.google(bucket.project), spec, site, kept.found if kept else {})
+    return parts.machine(LocalMachine(root=site.home, stack=name))
+
+
+def saved(home: Home) -> StackSpec:
+    """The spec of the stack with that folder as it is kept, the folder in it.
+
+    Raises:
+        Blocked: there is none, or it cannot be read.
+    """
+    plain = dict(ledgers.of(home).wanted().spec)
+    own = {"local.home": str(home.root)} if plain.get("target") == "gcp" else {}
+    return build_spec(overlaid(plain, own), f"the saved spec in {home.root}")
 
 
 def preflight(home: Home, spec: Mapping[str, Any]) -> Answer:

@@ -130,7 +130,7 @@ def with_change(now: Stack, edit: WorkerEdit, client: SyncPrefectClient) -> Stac
     with step("plan") as detail:
         spec = planned(now.spec, edit, there(now, edit, client))
         require_block(edit.git_credentials, client)
-        wanted = catalog.compose(spec, releases_of(now, spec), now.site, now.versions)
+        wanted = catalog.compose(spec, releases_of(now, spec), now.site, now.versions, now.known)
         plan(server_objects(wanted, client))
         detail.text = "the spec changes" if spec != now.spec else "the spec says so already"
     return wanted
@@ -156,7 +156,8 @@ def releases_of(now: Stack, spec: StackSpec) -> dict[str, Release]:
 
 def _prepared(now: Stack, worker: Worker) -> Release:
     (wheel,) = now.releases[SERVER].wheels
-    return release.prepare(now.spec.prefect_version, wheel, now.objects, worker.packages, now.host.reach())
+    goal = release.platform_of(now.spec)
+    return release.prepare(now.spec.prefect_version, wheel, now.objects, worker.packages, now.host.reach(), goal)
 
 
 def install(now: Stack, wanted: Stack) -> None:

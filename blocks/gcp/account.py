@@ -96,7 +96,10 @@ class ProjectRoles(Resource):
         self._path = f"v3/projects/{google.project}"
 
     def find(self) -> Attributes | None:
-        found = _roles_of(self._policy(), self._member)
+        try:
+            found = _roles_of(self._policy(), self._member)
+        except exceptions.NotFound:  # what they are for is not there
+            return None
         return {"roles": found} if found else None
 
     def want(self) -> Attributes:
@@ -130,13 +133,15 @@ class ProjectRoles(Resource):
         Raises:
             NotReady: somebody has, or the account is not known everywhere.
         """
-        policy = _with_roles(self._policy(), self._member, roles)
         try:
-            path = f"{self._path}:setIamPolicy"
-            self._google.rest("changing the project's policy", "POST", "cloudresourcemanager", path, policy)
-        except (exceptions.Conflict, exceptions.BadRequest) as error:
+            self._store(_with_roles(self._policy(), self._member, roles))
+        except (exceptions.Conflict, exceptions.PreconditionFailed, exceptions.BadRequest) as error:
             raise NotReady(str(error.message)) from error
         return True
+
+    def _store(self, policy: dict[str, Any]) -> None:
+        path = f"{self._path}:setIamPolicy"
+        self._google.rest("changing the project's policy", "POST", "cloudresourcemanager", path, {"policy": policy})
 
 
 def _roles_of(policy: dict[str, Any], member: str) -> list[str]:
@@ -146,10 +151,10 @@ def _roles_of(policy: dict[str, Any], member: str) -> list[str]:
 
 
 def _with_roles(policy: dict[str, Any], member: str, roles: list[str]) -> dict[str, Any]:
-    """As the body of setIamPolicy: a member with exactly these roles, and all else as it was."""
+    """The policy with exactly these roles of a member, and all else as it was."""
     bindings = []
     for each in policy.get("bindings", []):
         others = each["members"] if "condition" in each else [one for one in each["members"] if one != member]
         bindings += [{**each, "members": others}] if others else []
     bindings += [{"role": role, "members": [member]} for role in roles]
-    return {"policy": {**policy, "version": POLICY_VERSION, "bindings": bindings}}
+    return {**policy, "version": POLICY_VERSION, "bindings": bindings}

@@ -9,7 +9,7 @@ Source: https://cloud.google.com/sql/docs/postgres/users, https://cloud.google.c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from blocks.database import Tls
@@ -23,6 +23,8 @@ from blocks.postgres.given_database import GivenDatabase
 from blocks.resource import Attributes, Change, Resource
 
 NAME = "prefect-db"
+ADDRESS, AUTHORITY = "database.address", "database.authority"
+"""What is found of an instance once it is there: its private address, and its certificates as `over_tls` takes them."""
 PORT = 5432
 ADMIN = "selfhost-admin"
 """Login that the API makes: it may make roles and databases, and is no superuser, as nobody is there."""
@@ -46,6 +48,9 @@ class SqlDatabase(GivenDatabase):
 
     def on_host(self) -> list[Resource]:
         return [OwnDatabase(self)]
+
+    def learned(self) -> Mapping[str, str]:
+        return {ADDRESS: self.instance.address(), AUTHORITY: self.instance.authority()}
 
     def secrets(self) -> dict[str, Callable[[], str]]:
         return {DATABASE_LOGIN: self.roles.first, DATABASE_ADMIN_PASSWORD: new_password}

@@ -26,6 +26,7 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN = "gcloud auth application-default login, or run it as a service account"
 NOT_YET = ("resourceNotReady", "resourceInUseByAnotherResource", "accessNotConfigured", "SERVICE_DISABLED")
 """Words for what is still being made, still held by what goes, or enabled a moment ago: time mends it."""
+ANY_API = "serviceusage.googleapis.com"
 RETRY_SECONDS = 60.0
 """Time in which a call that nobody answers is tried again."""
 NOT_NOW = (
@@ -80,9 +81,11 @@ class Google:
 
     @cached_property
     def number(self) -> str:
-        """The project's number, which some services know it by."""
-        found = self.rest("reading the project", "GET", "cloudresourcemanager", f"v3/projects/{self.project}")
-        return str(found["name"]).removeprefix("projects/")
+        """The project's number, which some services know it by: asked of the one API that no project is without."""
+        found = self.rest(
+            "reading the project", "GET", "serviceusage", f"v1/projects/{self.project}/services/{ANY_API}"
+        )
+        return str(found["parent"]).removeprefix("projects/")
 
     def compute(self, kind: str) -> Any:
         """A client of Compute Engine, such as `Networks`."""

@@ -32,6 +32,7 @@ class GcpSecretStore(SecretStore):
     google: Google
     stack: str
     region: str
+    is_outside = True
 
     def ensure(self, name: str, make: Callable[[], str]) -> int:
         self._make(name)
@@ -85,7 +86,7 @@ class GcpSecretStore(SecretStore):
                 self.google.secrets.update_secret(secret=secret, update_mask={"paths": ["version_aliases"]})
 
     def location(self, name: str) -> str:
-        return f"Secret Manager of {self.google.project}: {self._id(name)}"
+        return f"Secret Manager of {self.google.project}: {self.id(name)}"
 
     def destroy_version(self, name: str, version: int) -> None:
         try:
@@ -112,7 +113,7 @@ class GcpSecretStore(SecretStore):
         try:
             with self._explained("making", name):
                 parent = f"projects/{self.google.project}"
-                self.google.secrets.create_secret(parent=parent, secret_id=self._id(name), secret=secret)
+                self.google.secrets.create_secret(parent=parent, secret_id=self.id(name), secret=secret)
         except Taken:
             self._is_there(name)
 
@@ -134,17 +135,18 @@ class GcpSecretStore(SecretStore):
     def _no_version(self, name: str, version: int) -> Blocked:
         return Blocked(f"there is no version {version} of the secret {self.location(name)}")
 
-    def _id(self, name: str) -> str:
+    def id(self, name: str) -> str:
+        """Its name at Google."""
         return f"{self.stack}-{name}"
 
     def _path(self, name: str) -> str:
-        return f"projects/{self.google.project}/secrets/{self._id(name)}"
+        return f"projects/{self.google.project}/secrets/{self.id(name)}"
 
     def _version(self, name: str, version: int) -> str:
         return f"{self._path(name)}/versions/{version}"
 
     def _explained(self, doing: str, name: str) -> AbstractContextManager[None]:
-        return explained(f"{doing} the secret {self._id(name)}")
+        return explained(f"{doing} the secret {self.id(name)}")
 
 
 def _number(version: SecretVersion) -> int:

@@ -103,6 +103,11 @@ class Home:
         also below a folder that is closed to us."""
         return any(os.path.exists(each) for each in (self.store / "ledger/wanted", self.root / "wanted.json"))  # noqa: PTH110
 
+    def is_hosts(self) -> bool:
+        """Whether it is the one on the stack's host: where that is a machine elsewhere, whoever changes the stack from
+        here has a folder with a mark, too, and no host agent in it."""
+        return self.bucket is None or (self.agent / "config.json").exists()
+
     def identity(self) -> str | None:
         """The `id` in the mark: another home has another one. None where there is no mark."""
         try:

@@ -68,12 +68,13 @@ def wanted_form(old: Stack, to: str, wheel: str) -> Stack:
     spec = wanted_spec(old.spec, to)
     ours = release.offered_wheel(old.objects, wheel) if wheel else old.releases[SERVER].wheels[0]
     releases = {**_releases(spec, ours, old), TOOLS: old.releases[TOOLS]}
-    return catalog.compose(spec, releases, old.site, old.versions)
+    return catalog.compose(spec, releases, old.site, old.versions, old.known)
 
 
 def _releases(spec: StackSpec, wheel: Artifact, old: Stack) -> dict[str, Release]:
     needs, reach = spec.release_packages, old.host.reach()
-    resolved = release.prepare_all(spec.prefect_version, wheel, old.objects, needs, reach)
+    goal = release.platform_of(spec)
+    resolved = release.prepare_all(spec.prefect_version, wheel, old.objects, needs, reach, goal)
     return {name: release.as_kept(each, old.releases.get(name)) for name, each in resolved.items()}
 
 

@@ -53,6 +53,19 @@ def test_nobody_has_an_identity_before_it_is_given(ledger: Ledger) -> None:
     assert ledger.ensure_identity("trial", "another") == made
 
 
+def test_what_is_found_outside_stays_until_it_is_said_anew(ledger: Ledger, store: LocalObjectStore) -> None:
+    ledger.write_wanted(plain(), BOTH)
+    assert ledger.wanted().found == {} and b"found" not in (store.folder / WANTED).read_bytes()
+    ledger.write_wanted(plain(), BOTH, found={"database.address": "10.1.2.3"})
+    ledger.write_wanted(plain(), BOTH, {"auth-string": 2})
+    assert ledger.wanted().found == {"database.address": "10.1.2.3"}
+    before = ledger.wanted().generation
+    ledger.write_wanted(plain(), BOTH, found={"database.address": "10.1.2.3"})
+    assert ledger.wanted().generation == before
+    ledger.write_wanted(plain(), BOTH, found={})
+    assert ledger.wanted().found == {}
+
+
 def test_another_encryption_key_is_noted(ledger: Ledger) -> None:
     made = ledger.ensure_identity("trial", "abc")
     ledger.note_key("def")

@@ -42,6 +42,7 @@ from blocks.release import (
     requirements,
     running_project,
 )
+from blocks.spec import read_spec as read_spec_of
 from blocks.wheel import build_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +181,7 @@ def test_a_lock_is_resolved_once_for_the_same_requirements(
 ) -> None:
     asked: list[str] = []
 
-    def resolve(wanted: str, pins: str, environment: Mapping[str, str]) -> bytes:
+    def resolve(wanted: str, pins: str, environment: Mapping[str, str], platform: release.Platform) -> bytes:
         asked.append(wanted)
         return f"{wanted} under {pins}".encode()
 
@@ -191,6 +192,26 @@ def test_a_lock_is_resolved_once_for_the_same_requirements(
     different = [(["a", "b"], ["a==1"]), (["a"], ["a==2"]), (["a"], []), (["a==1"], [])]
     assert len({release._lock(wanted, pins, store) for wanted, pins in different} | {first}) == 5
     assert len(list((tmp_path / "locks").iterdir())) == 5
+    assert release._lock(["a"], ["a==1"], store, None, release.VM) == first
+    assert asked[-1] == "a", "resolved for another platform, it is another lock"
+
+
+def test_a_host_at_google_has_its_packages_and_this_machine_has_none() -> None:
+    ours = {release._name(each) for each in requirements("3.8.8", running_project())}
+    theirs = {release._name(each) for each in requirements("3.8.8", running_project(), release.VM)}
+    assert theirs - ours == set(release.CLOUD)
+
+
+def test_a_release_for_a_host_at_google_is_the_same_wherever_it_is_resolved(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read_spec_of(None, {"target": "gcp", "gcp.project": "acme-data-42", "gcp.region": "europe-west1"})
+    assert release.platform_of(spec) == release.VM
+    lock = put(store, "lock.txt", LOCK)
+    made = release._release("3.8.8", lock, (), (), release.VM)
+    monkeypatch.setattr(interpreter, "platform", lambda: "darwin-arm64-3.13")
+    assert release._release("3.8.8", lock, (), (), release.VM) == made
+    assert release._release("3.8.8", lock, (), ()) != made
 
 
 def test_kept_bytes_lie_under_their_digest_and_are_written_once(store: ObjectStore, tmp_path: Path) -> None:
