@@ -5,23 +5,33 @@ Source: https://cloud.google.com/service-usage/docs/reference/rest/v1/services/b
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
+from google.api_core import exceptions
+
+from blocks.errors import Blocked
 from blocks.gcp.google import Google
 from blocks.resource import Attributes, Change, Resource
 
-NEEDED = (
-    "artifactregistry",
-    "cloudbuild",
-    "cloudresourcemanager",
-    "compute",
-    "iam",
-    "run",
-    "secretmanager",
-    "servicenetworking",
-    "sqladmin",
-    "storage",
-)
+READS = {
+    "artifactregistry": "v1/projects/{project}/locations",
+    "cloudbuild": "v1/projects/{project}/builds",
+    "cloudresourcemanager": "v3/projects/{project}",
+    "compute": "compute/v1/projects/{project}",
+    "iam": "v1/projects/{project}/serviceAccounts",
+    "run": "v1/projects/{project}/authorizeddomains",
+    "secretmanager": "v1/projects/{project}/secrets",
+    "servicenetworking": "v1/services/servicenetworking.googleapis.com/connections",
+    "sqladmin": "v1/projects/{project}/instances",
+    "storage": "storage/v1/b?project={project}",
+}
+"""What can be read by each, whatever is there: so it is seen whether it answers."""
+NEEDED = tuple(READS)
 SECONDS = 300.0
 """Time Google gets to enable them: half a minute, as a rule."""
+KNOWN_SECONDS = 600.0
+"""Time until a fresh one answers everywhere: a few minutes, says Google where it refuses."""
 
 
 class Apis(Resource):
@@ -48,9 +58,23 @@ class Apis(Resource):
         body = {"serviceIds": [f"{each}.googleapis.com" for each in change.fields]}
         begun = self._google.rest(doing, "POST", "serviceusage", f"{self._project}/services:batchEnable", body)
         self._google.finish(doing, "serviceusage", "v1", begun, SECONDS)
+        for each in change.fields:
+            answers = partial(self._answers, each)
+            self._google.wait(answers, f"{each} answering", seconds=KNOWN_SECONDS, every=5.0)
 
     def delete(self) -> None:
         """Leave them: what else is in the project may need them."""
+
+    def _answers(self, api: str) -> bool:
+        """Whether it does, were it with a refusal: it is refused otherwise while it is not known to be enabled.
+
+        Raises:
+            NotReady: it is not.
+        """
+        path = READS[api].format(project=self._google.project)
+        with suppress(Blocked, exceptions.ClientError):
+            self._google.rest(f"asking {api}", "GET", api, path)
+        return True
 
 
 def _short(name: str) -> str:

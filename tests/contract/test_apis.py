@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from blocks.errors import Blocked
+from blocks.gcp.account import ServiceAccount
 from blocks.gcp.apis import NEEDED, Apis
-from blocks.resource import Apply, plan, visit, visit_to_delete
+from blocks.gcp.network import Network
+from blocks.gcp.registry import Registry
+from blocks.resource import Apply, converge, plan, visit, visit_to_delete
 from tests import google
 
 
@@ -25,11 +28,12 @@ def test_those_that_are_needed_are_enabled_and_left_so(bare: google.Project) -> 
     assert plan([apis]) == []
 
 
-def test_a_fresh_one_is_waited_for(bare: google.Project) -> None:
+def test_a_fresh_one_is_waited_for_so_that_what_needs_it_can_be_made(bare: google.Project) -> None:
     seen = bare.seen_by()
-    visit(Apis(seen), Apply())
-    asked = seen.wait(lambda: seen.number, "the project's number", seconds=300)
-    assert asked.isdigit()
+    account = f"trial-host@{bare.id}.iam.gserviceaccount.com"
+    made = [Registry(seen, "trial", google.REGION), Network(seen, "trial", google.REGION, account).resources()[0]]
+    converge([Apis(seen), ServiceAccount(seen, "trial", "host"), *made])
+    assert seen.number.isdigit() and plan(made) == []
 
 
 def test_whoever_may_not_is_told_what_was_tried(bare: google.Project) -> None:
