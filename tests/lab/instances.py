@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import tarfile
 import threading
@@ -15,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from blocks.host.reach import REACH
+from tests.emulator.errors import ApiError
 from tests.emulator.services.compute import serial
 from tests.emulator.services.compute.machine_types import machine_types
 from tests.emulator.world import relative
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from tests.lab.cloud import Lab
 
 Body = dict[str, Any]
+POWERED_OFF = 128 + signal.SIGINT
+"""Exit status of a container whose machine turned itself off; at a reboot it is ended by SIGHUP."""
 STOPS = 90
 """Seconds that a machine gets to shut down. Source:
 https://cloud.google.com/compute/docs/instances/stop-start-instance"""
@@ -38,17 +42,30 @@ class Instances:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self._up: set[str] = set()
+        """Containers that are to be up."""
 
     def start(self, name: str, body: Body) -> None:
         """Power it on; made first where it is not there yet."""
         container = self.container(name)
         self.lab.network.follow()
         if not docker("container", "ls", "--all", "--quiet", "--filter", f"name=^{container}$").strip():
+            self._check_image(body)
             self._create(container, body)
         docker("update", *_memory(body), container)
+        self._power_on(name, container)
+
+    def _power_on(self, name: str, container: str) -> None:
         began = time.time()
         docker("start", container)
-        threading.Thread(target=self._follow_console, args=(name, container, began), daemon=True).start()
+        self._up.add(container)
+        threading.Thread(target=self._attend, args=(name, container, began), daemon=True).start()
+
+    def _check_image(self, body: Body) -> None:
+        disk = self.lab.cloud.world.find(f"compute/{relative(body['disks'][0]['source'])}")
+        made_of = disk.body.get("sourceImage", "") if disk else ""
+        if "/debian-12-" not in made_of:
+            raise ApiError(501, f"lab: a machine of {made_of or 'no image'}: there is Debian 12 alone")
 
     def _create(self, container: str, body: Body) -> None:
         interface = body["networkInterfaces"][0]
@@ -59,14 +76,26 @@ class Instances:
         docker("create", *self.lab.labels, *names, *network, *console, *_memory(body), *command)
         docker("cp", "-", f"{container}:/", stdin=_added(self.lab.authority.bundle.read_bytes()))
 
-    def _follow_console(self, name: str, container: str, began: float) -> None:
-        """Write what it says into its serial port, as long as it is up."""
+    def _attend(self, name: str, container: str, began: float) -> None:
+        """Write what it says into its serial port until it goes down; where nobody asked for that, it is a restart.
+
+        A machine that turns itself off stays off. Source:
+        https://cloud.google.com/compute/docs/instances/instance-lifecycle; reboot(2) for the signals in a container.
+        """
         command = ["docker", "logs", "--follow", f"--since={began:.6f}", container]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as logs:
             assert logs.stdout is not None
             for line in logs.stdout:
                 if (record := self.lab.cloud.world.find(name)) is not None:
                     serial.write(record, line.decode(errors="replace"))
+        record = self.lab.cloud.world.find(name)
+        if container not in self._up or record is None:
+            return
+        self._up.discard(container)
+        if int(docker("wait", container)) == POWERED_OFF:
+            record.body["status"] = "TERMINATED"
+        else:
+            self._power_on(name, container)
 
     def change(self, name: str, body: Body) -> None:
         """What may change while it is up, it is told by its metadata server, and the networks by the world."""
@@ -74,12 +103,14 @@ class Instances:
     def stop(self, name: str, body: Body) -> None:
         """Shut it down; at a reset, before which it is still RUNNING, cut its power."""
         container = self.container(name)
+        self._up.discard(container)
         if body["status"] == "RUNNING":
             docker("kill", container)
         else:
             docker("stop", f"--time={STOPS}", container, timeout=STOPS + 30)
 
     def remove(self, name: str) -> None:
+        self._up.discard(self.container(name))
         docker("rm", "--force", "--volumes", self.container(name))
 
     def container(self, name: str) -> str:

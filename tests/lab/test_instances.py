@@ -191,7 +191,7 @@ def test_its_account_reads_what_it_may_and_nothing_else(world: World) -> None:
 
 def test_it_has_the_memory_of_its_type_and_no_more(world: World) -> None:
     take = "import sys; b'x' * (int(sys.argv[1]) * 2**20)"
-    world.run("far", "python3", "-c", take, "700")
+    world.run("far", "python3", "-c", take, "400")
     with pytest.raises(AssertionError):
         world.run("far", "python3", "-c", take, "1100")
 
@@ -240,6 +240,15 @@ def test_it_is_reset_stopped_and_started_with_what_is_on_its_disk(world: World) 
     world.gcloud("compute", "instances", "start", "web", IN_ZONE)
     eventually(lambda: len(set(answers(f"{URL}/boots").splitlines())) == 3, "a third boot, each with an id of its own")
     assert world.code("near", f"{URL}/boots") == "200"
+
+
+def test_it_comes_back_from_its_own_reboot_and_stays_off_when_it_turns_itself_off(world: World) -> None:
+    boots = len(answers(f"{URL}/boots").splitlines())
+    world.run("web", "systemctl", "--no-block", "reboot")
+    eventually(lambda: len(answers(f"{URL}/boots").splitlines()) == boots + 1, "one more boot")
+    assert world.machines.get("web").status == "RUNNING"
+    world.run("web", "systemctl", "--no-block", "poweroff")
+    eventually(lambda: world.machines.get("web").status == "TERMINATED", "its end")
 
 
 def test_deleted_it_leaves_nothing(world: World) -> None:
