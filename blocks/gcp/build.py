@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ class EngineBuilder:
         repository, _, tag = name.rpartition(":")
         for event in client.images.push(repository, tag, auth_config=login, stream=True, decode=True):
             if "error" in event:
-                raise Blocked(f"pushing {name}: {event['error']}", "the account needs Artifact Registry's role Writer")
+                hint = "is it reached from here, and by a Writer of Artifact Registry?"
+                raise Blocked(f"pushing {name}: {event['error']}", hint)
 
 
 @contextmanager
@@ -91,24 +93,35 @@ def _engine(name: str) -> Iterator[docker.DockerClient]:
             yield client
     except (BuildError, APIError) as error:
         told = _last_lines(str(each.get("stream", "")) for each in getattr(error, "build_log", ()))
-        raise Blocked(f"building {name}: {error}{told}", "build = 'cloud-build' builds it at Google") from error
+        hint = "with build = 'cloud-build' below [gcp.proxy] Google builds it"
+        raise Blocked(f"building {name}: {error}{told}", hint) from error
     except (DockerException, requests.RequestException) as error:
         raise NotReady(f"building {name}: the Docker engine does not answer: {error}", "try again") from error
 
 
 def _build(client: docker.DockerClient, name: str, context: Context) -> None:
+    _pull(client, context)
     _, lines = client.images.build(
         fileobj=io.BytesIO(context.archive()),
         custom_context=True,
         encoding="gzip",
         tag=name,
         platform=PLATFORM,
-        pull=True,
         rm=True,
+        forcerm=True,
     )
     for each in lines:
         if text := str(each.get("stream", "")).strip():
             logger.info("%s", text)
+
+
+def _pull(client: docker.DockerClient, context: Context) -> None:
+    """Get the newest of what it is built on; what is here already does where that cannot be had."""
+    for base in re.findall(r"^FROM (\S+)", context.files["Dockerfile"].decode(), re.MULTILINE):
+        try:
+            client.images.pull(base, platform=PLATFORM)
+        except APIError as error:
+            logger.info("building on the %s of this machine, if it has one: %s", base, error)
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ class CloudBuilder:
     def _body(self, name: str, source: str) -> dict[str, Any]:
         return {
             "source": {"storageSource": {"bucket": self.bucket, "object": source}},
-            "steps": [{"name": STEP, "args": ["build", "--pull", "--tag", name, "."]}],
+            "steps": [{"name": STEP, "args": ["build", "--tag", name, "."]}],
             "images": [name],
             "serviceAccount": f"projects/{self.google.project}/serviceAccounts/{self.account.email}",
             "logsBucket": f"gs://{self.bucket}/{FOLDER}",
