@@ -22,13 +22,17 @@ from tests.emulator.cloud import Cloud
 from tests.emulator.server import listen, running
 from tests.lab import sql
 from tests.lab.authority import LabAuthority
+from tests.lab.build import Builds
 from tests.lab.daemon import end_left
 from tests.lab.edge import Edge
 from tests.lab.engine import PREFIX, docker
 from tests.lab.firewall import Place
 from tests.lab.instances import Instances
+from tests.lab.jobs import Executions
 from tests.lab.names import Names
 from tests.lab.network import Network, bridge, take_away, uplink
+from tests.lab.registry import Repositories, disown
+from tests.lab.run import Revisions
 from tests.lab.sql import SqlServers
 from tests.lab.topology import topology
 
@@ -81,9 +85,16 @@ class Running(Exception):
     """A lab of this name runs already."""
 
 
-PARTS: dict[str, Callable[[Lab], Backing]] = {"compute.instances": Instances, "sql.instances": SqlServers}
+PARTS: dict[str, Callable[[Lab], Backing]] = {
+    "compute.instances": Instances,
+    "sql.instances": SqlServers,
+    "artifactregistry.repositories": Repositories,
+    "run.revisions": Revisions,
+    "run.executions": Executions,
+    "cloudbuild.builds": Builds,
+}
 """What stands behind the emulator's resources, by the names of backing.BACKED; made before the emulator answers."""
-SWEEPS: list[Callable[[str], None]] = [sql.sweep]
+SWEEPS: list[Callable[[str], None]] = [sql.sweep, disown]
 """What takes away the rest of a lab by its name: what has no label, and no process that is written down."""
 
 
@@ -151,10 +162,11 @@ def sweep(name: str) -> None:
     for each in SWEEPS:
         each(name)
     told = f"label={LABEL}={name}"
-    for kind, remove in (("container", ["rm", "--force", "--volumes"]), ("network", ["rm"]), ("volume", ["rm"])):
+    forced = {"container": ["--force", "--volumes"], "network": [], "volume": [], "image": ["--force"]}
+    for kind, options in forced.items():
         every = ["--all"] if kind == "container" else []
         if found := docker(kind, "ls", *every, "--quiet", "--filter", told).split():
-            docker(kind, *remove, *found)
+            docker(kind, "rm", *options, *dict.fromkeys(found))  # an image of two names is listed twice
     take_away(_chains(name))
     for address in _left_on_loopback(name):
         subprocess.run(["ip", "address", "del", address, "dev", "lo"], check=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 
 PREFIX = "selfhost-lab-"
 """Start of the name of all that the lab makes; nothing else is touched."""
@@ -22,13 +24,18 @@ class NoEngine(Exception):
     """No Docker engine answers. The text says why."""
 
 
-def docker(*arguments: str, timeout: float = 120.0, stdin: bytes | None = None) -> str:
-    """Run docker; returns what it prints.
+def docker(
+    *arguments: str, timeout: float = 120.0, stdin: bytes | None = None, more: Mapping[str, str] | None = None
+) -> str:
+    """Run docker, with `more` in its environment; returns what it prints.
 
     Raises:
         AssertionError: it fails; the text is what it said.
     """
-    done = subprocess.run(["docker", *arguments], capture_output=True, timeout=timeout, check=False, input=stdin)
+    # Debian's docker has no builder but the old one.
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0", **(more or {})}
+    command = ["docker", *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=timeout, check=False, input=stdin, env=environment)
     said = done.stdout.decode(errors="replace")
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {said}{done.stderr.decode(errors='replace')}"
     return said

@@ -1,0 +1,22 @@
+"""Programs of Debian's that are not installed: fetched from apt's mirror once, and unpacked into the lab's cache."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.lab import image
+
+
+def program(package: str, path: str) -> Path:
+    """A file of a package, for instance (`docker-registry`, `usr/bin/docker-registry`)."""
+    folder = image.cache() / package
+    if not (folder / path).exists():
+        with tempfile.TemporaryDirectory(dir=image.cache()) as beside:
+            subprocess.run(["apt-get", "-qq", "download", package], cwd=beside, check=True, stderr=subprocess.DEVNULL)
+            [archive] = Path(beside).glob("*.deb")
+            unpacked = Path(beside) / "unpacked"
+            subprocess.run(["dpkg-deb", "-x", str(archive), str(unpacked)], check=True)
+            unpacked.replace(folder)
+    return folder / path
