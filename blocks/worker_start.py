@@ -12,7 +12,7 @@ import contextlib
 import os
 import runpy
 import sys
-import warnings
+from abc import ABC
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -45,14 +45,20 @@ def main() -> None:
 
 
 def wake_process_workers() -> None:
-    """Have `prefect worker start --type process` start one of `blocks.woken`: the last class of a type counts."""
+    """Have `prefect worker start --type process` start one of `blocks.woken`, as what is registered for the type."""
+    from prefect.utilities.dispatch import get_registry_for_type
     from prefect.workers.process import ProcessWorker
 
     from blocks.woken import Woken
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it takes another's place
-        type("WokenProcessWorker", (Woken, ProcessWorker), {})
+    class WokenProcessWorker(
+        Woken, ProcessWorker, ABC
+    ):  # a concrete one registers itself with a warning, or not at all
+        pass
+
+    registry = get_registry_for_type(ProcessWorker)
+    assert registry is not None
+    registry[ProcessWorker.type] = WokenProcessWorker
 
 
 def clean_up(worker: str, pool: str) -> None:

@@ -16,6 +16,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling, Completed, Paused, Pending, Running, Scheduled, Suspended
+from prefect.utilities.dispatch import get_registry_for_type
+from prefect.workers.base import BaseWorker
+from prefect.workers.process import ProcessWorker
 
 from blocks import catalog, worker_start
 from blocks.agent.program import reset_dispositions
@@ -26,6 +29,7 @@ from blocks.site import here
 from blocks.spec import SERVER, TOOLS, build_spec
 from blocks.stack import host_spec
 from blocks.waiting import wait_until
+from blocks.woken import Woken
 from tests.flow.test_server_objects import RELEASE
 
 POOL = "orphans"
@@ -177,3 +181,13 @@ def test_runs_of_a_deleted_deployment_keep_no_place_and_an_orphan_is_crashed_at_
         assert f"flow run {orphan.name} of this worker has lost its process" in log.read_text()
     assert names(client, without) == ["Cancelled"] * PLACES
     assert names(client, [orphan, siblings]) == ["Crashed", "Pending"]
+
+
+def test_the_command_line_of_prefect_starts_workers_that_are_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = get_registry_for_type(ProcessWorker)
+    assert registry is not None
+    monkeypatch.setitem(registry, "process", ProcessWorker)  # as it is put back afterwards
+    worker_start.wake_process_workers()
+    found = BaseWorker.get_worker_class_from_type("process")
+    assert found is not None and issubclass(found, Woken)
+    found(work_pool_name="any")  # it is not abstract
