@@ -16,6 +16,7 @@ from blocks.gcp.google import Google
 from blocks.gcp.names import bucket_name, instance_name
 from blocks.gcp.network import Network
 from blocks.gcp.object_store import GcsObjectStore
+from blocks.gcp.proxy import DOMAIN, CloudRunProxy
 from blocks.gcp.secret_store import GcpSecretStore
 from blocks.gcp.sql import Size, SqlInstance
 from blocks.host.home import Home
@@ -93,7 +94,15 @@ class Parts:
         raise Blocked("there is no machine at Google yet", "the target gcp comes with a later release")
 
     def proxy(self) -> Proxy:
-        raise Blocked("there is no front door at Google yet", "the target gcp comes with a later release")
+        return CloudRunProxy(
+            google=self.google,
+            network=self.network(),
+            bucket=self.bucket().name,
+            number=self.number,
+            wanted=self.spec.gcp.proxy,
+            domain=self.spec.gcp.domain or "",
+            active_domain=self.found.get(DOMAIN, ""),
+        )
 
     def ground(self) -> list[Resource]:
         """What all else outside the host needs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from blocks.gcp_spec import GcpProxy
 from blocks.proxy import Proxy
 from blocks.resource import Resource
 
+DOMAIN = "proxy.domain"
+"""Key of the domain that serves, among what is known of a stack beside its spec."""
+
 
 @dataclass(frozen=True)
 class CloudRunProxy(Proxy):
@@ -34,14 +38,18 @@ class CloudRunProxy(Proxy):
     wanted: GcpProxy = field(default_factory=GcpProxy)
     domain: str = ""
     """Host name of the user's; empty for Cloud Run's own alone."""
-    is_domain_active: bool = False
-    """Whether the domain has been seen to serve with its certificate."""
+    active_domain: str = ""
+    """The domain that was seen to serve with its certificate, see `learned`; empty where none was."""
 
     def outside(self) -> list[Resource]:
         account, image = ServiceAccount(self.google, self._stack, "proxy"), self._image
         service = CloudRunService(self.google, self.network, account, image, self.upstream(), self.number, self.wanted)
         mapping = [self.mapping] if self.mapping else []
         return [self.registry, *self._of_build, image, account, service, *mapping]
+
+    def learned(self) -> Mapping[str, str]:
+        serves = self.mapping is not None and self.mapping.condition().status
+        return {DOMAIN: self.domain} if serves else {}
 
     def files(self) -> list[File]:
         return []
@@ -50,7 +58,7 @@ class CloudRunProxy(Proxy):
         return []
 
     def url(self) -> str:
-        return f"https://{self.domain}" if self.domain and self.is_domain_active else self.own_url()
+        return f"https://{self.domain}" if self.domain and self.domain == self.active_domain else self.own_url()
 
     def own_url(self) -> str:
         """Cloud Run's own address, which serves from the first request on."""

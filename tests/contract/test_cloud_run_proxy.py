@@ -9,7 +9,7 @@ import pytest
 
 from blocks.gcp.bucket import BucketResource
 from blocks.gcp.network import Network
-from blocks.gcp.proxy import CloudRunProxy
+from blocks.gcp.proxy import DOMAIN, CloudRunProxy
 from blocks.gcp_spec import GcpProxy
 from blocks.resource import Apply, Resource, converge, in_order, plan, visit_to_delete
 from tests import google
@@ -69,8 +69,12 @@ def test_its_url_is_cloud_runs_until_the_domain_is_seen_to_serve(project: google
     own = f"https://trial-{proxy.number}.{google.REGION}.run.app"
     verify(project.cloud, project.id, "example.com", pointed=True)
     with_domain = replace(proxy, domain="prefect.example.com")
-    assert (proxy.mapping, proxy.url(), with_domain.url()) == (None, own, own)
+    assert (proxy.mapping, proxy.learned(), proxy.url(), with_domain.url()) == (None, {}, own, own)
     converge(parts(with_domain))
-    assert plan(parts(with_domain)) == [] and with_domain.mapping is not None
-    assert replace(with_domain, is_domain_active=True).url() == "https://prefect.example.com"
-    assert replace(with_domain, is_domain_active=True).own_url() == own
+    assert (plan(parts(with_domain)), with_domain.learned()) == ([], {})
+    google.pass_seconds(3600)
+    known = with_domain.learned()
+    assert known == {DOMAIN: "prefect.example.com"}
+    active = replace(with_domain, active_domain=known[DOMAIN])
+    assert (active.url(), active.own_url()) == ("https://prefect.example.com", own)
+    assert replace(active, domain="other.example.com").url() == own

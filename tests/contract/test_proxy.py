@@ -47,7 +47,7 @@ def cloud_run_proxy(home: Path) -> CloudRunProxy:
         bucket="trial-1f2e",
         number="123456789012",
         domain="prefect.example.org",
-        is_domain_active=True,
+        active_domain="prefect.example.org",
     )
 
 
