@@ -78,38 +78,47 @@ class Vm:
         )
 
 
-def vm() -> Vm:
-    """A VM in a project of its own, with its bucket."""
-    project = google.project()
+def vm(project: google.Project | None = None, hosts: str = "10.0.0.0/24") -> Vm:
+    """A VM with its bucket, in a project of its own unless it is given one; `hosts` is the range of its subnetwork."""
+    made = prepared(project or google.project())
+    boot(made, hosts)
+    return made
+
+
+def prepared(project: google.Project) -> Vm:
+    """The same, which has still to be booted."""
     owner = project.cloud.world.projects[project.id]
     account = str(put_account(project.cloud.world, owner, email_of(owner, "host")).body["email"])
     for role in ("roles/storage.objectUser", "roles/secretmanager.secretAccessor"):
         project.cloud.access.grant(f"projects/{project.id}", role, f"serviceAccount:{account}")
     made = Vm(project, account, f"{project.id}-objects")
     converge([BucketResource(project.seen_by(), STACK, made.bucket, google.REGION)])
-    _boot(project, account)
     return made
 
 
-def _boot(project: google.Project, account: str) -> None:
-    seen, common = project.seen_by(), {"project": project.id}
+def boot(made: Vm, hosts: str, script: str = "") -> None:
+    """Make the instance, which runs the script as it boots."""
+    seen, common = made.project.seen_by(), {"project": made.project.id}
     network = compute_v1.Network(name="vpc", auto_create_subnetworks=False)
-    made = seen.compute("Networks").insert_unary(**common, network_resource=network)
-    seen.compute("GlobalOperations").wait(**common, operation=made.name)
-    hosts = compute_v1.Subnetwork(name="hosts", network="global/networks/vpc", ip_cidr_range="10.0.0.0/24")
+    done = seen.compute("Networks").insert_unary(**common, network_resource=network)
+    seen.compute("GlobalOperations").wait(**common, operation=done.name)
+    subnetwork = compute_v1.Subnetwork(
+        name="hosts", network="global/networks/vpc", ip_cidr_range=hosts, private_ip_google_access=True
+    )
     region = {**common, "region": google.REGION}
-    made = seen.compute("Subnetworks").insert_unary(**region, subnetwork_resource=hosts)
-    seen.compute("RegionOperations").wait(**region, operation=made.name)
+    done = seen.compute("Subnetworks").insert_unary(**region, subnetwork_resource=subnetwork)
+    seen.compute("RegionOperations").wait(**region, operation=done.name)
     disk = compute_v1.AttachedDiskInitializeParams(source_image=DEBIAN)
+    account = compute_v1.ServiceAccount(email=made.account, scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    items = [{"key": "startup-script", "value": script}] if script else []
     instance = compute_v1.Instance(
         name="host",
-        machine_type=f"zones/{ZONE}/machineTypes/e2-small",
+        machine_type=f"zones/{ZONE}/machineTypes/e2-medium",
         disks=[compute_v1.AttachedDisk(boot=True, auto_delete=True, initialize_params=disk)],
         network_interfaces=[compute_v1.NetworkInterface(subnetwork=f"regions/{google.REGION}/subnetworks/hosts")],
-        service_accounts=[
-            compute_v1.ServiceAccount(email=account, scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        ],
+        service_accounts=[account],
+        metadata=compute_v1.Metadata(items=items),
     )
     zone = {**common, "zone": ZONE}
-    made = seen.compute("Instances").insert_unary(**zone, instance_resource=instance)
-    seen.compute("ZoneOperations").wait(**zone, operation=made.name)
+    done = seen.compute("Instances").insert_unary(**zone, instance_resource=instance)
+    seen.compute("ZoneOperations").wait(**zone, operation=done.name)
