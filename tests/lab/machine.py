@@ -40,12 +40,27 @@ class Machine:
 
     def create(self) -> None:
         """Make and boot it, in the place of one that was left."""
+        self.boot()
+
+    def boot(self, *options: str) -> None:
+        """The same with further options of `docker run`."""
         self.remove()
         base = image.ensure()
         memory = ("--tmpfs", "/run", "--tmpfs", "/tmp:exec")
         names = ("--name", self.name, "--hostname", self.name, "--env", "container=docker")
         shared = ("--volume", f"{_uv_cache()}:/root/.cache/uv")
-        docker("run", "--detach", *names, *memory, *RIGHTS, *shared, "--stop-signal=SIGRTMIN+3", base, *image.BOOT)
+        docker(
+            "run",
+            "--detach",
+            *names,
+            *memory,
+            *RIGHTS,
+            *shared,
+            *options,
+            "--stop-signal=SIGRTMIN+3",
+            base,
+            *image.BOOT,
+        )
         self.wait_booted()
         self._equip()
 
@@ -92,14 +107,19 @@ class Machine:
         Raises:
             Failed: another status than 0.
         """
-        reach = [f"--env={key}={value}" for key, value in os.environ.items() if REACH.match(key)]
-        own = ("--env=UV_PYTHON=/usr/bin/python3", "--env=UV_PYTHON_DOWNLOADS=never", "--env=UV_LINK_MODE=copy")
+        given = [f"--env={key}={value}" for key, value in self.environment().items()]
         folder = "/" if argv[0] == "mkdir" else CHECKOUT
-        command = ["docker", "exec", *reach, *own, "--workdir", folder, self.name, *argv]
+        command = ["docker", "exec", *given, "--workdir", folder, self.name, *argv]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
         if done.returncode:
             raise Failed(f"{shlex.join(argv)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def environment(self) -> dict[str, str]:
+        """Variables of each command in it."""
+        reach = {key: value for key, value in os.environ.items() if REACH.match(key)}
+        own = {"UV_PYTHON": "/usr/bin/python3", "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy"}
+        return {**reach, **own}
 
     def selfhost(self, *arguments: str, timeout: float = 300.0) -> str:
         """Run the command line from the checkout, as the README does."""
