@@ -20,7 +20,7 @@ from tests.emulator.backing import Backing
 from tests.emulator.clock import RealClock
 from tests.emulator.cloud import Cloud
 from tests.emulator.server import listen, running
-from tests.lab import sql
+from tests.lab import disks, sql
 from tests.lab.authority import LabAuthority
 from tests.lab.build import Builds
 from tests.lab.daemon import end_left
@@ -73,6 +73,13 @@ class Lab:
     def mine(self, what: str) -> str:
         """A name for something of the lab's."""
         return f"{PREFIX}{self.name}-{what}"
+
+    @property
+    def instances(self) -> Instances:
+        """The machines: `lab.instances.run(instance, "hostname")` runs a command in one."""
+        part = self.cloud.backings.parts["compute.instances"]
+        assert isinstance(part, Instances)
+        return part
 
     def new_address(self) -> str:
         """An address of this machine for a server of the lab, TCP 80 and 443, where machines look for Google's."""
@@ -167,6 +174,7 @@ def sweep(name: str) -> None:
         every = ["--all"] if kind == "container" else []
         if found := docker(kind, "ls", *every, "--quiet", "--filter", told).split():
             docker(kind, "rm", *options, *dict.fromkeys(found))  # an image of two names is listed twice
+    disks.detach(FOLDERS / name)
     take_away(_chains(name))
     for address in _left_on_loopback(name):
         subprocess.run(["ip", "address", "del", address, "dev", "lo"], check=True)

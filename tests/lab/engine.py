@@ -16,6 +16,8 @@ PROGRAMS = {
     "dnsmasq": "dnsmasq-base",
     "ip": "iproute2",
     "iptables": "iptables",
+    "losetup": "mount",
+    "resize2fs": "e2fsprogs",
 }
 """What the lab needs, and Debian's package that has it."""
 

@@ -1,7 +1,7 @@
 """Instances as containers: Debian's own guest agent runs in them what the emulated metadata server says.
 
-A container has its systemd, its address in the subnetwork's Docker network, and the memory of its machine type. Its
-disk is not limited: the engine can do that on file systems with quotas alone.
+A container has its systemd, its address in the subnetwork's Docker network, the memory of its machine type, and a disk
+of its boot disk's size.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.emulator.services.compute.machine_types import machine_types
 from tests.emulator.world import relative
 from tests.lab import guest, image
 from tests.lab.authority import CERTIFICATES, believing
+from tests.lab.disks import Disk
 from tests.lab.engine import docker
 from tests.lab.firewall import METADATA
 from tests.lab.machine import RIGHTS
@@ -49,11 +50,21 @@ class Instances:
         """Power it on; made first where it is not there yet."""
         container = self.container(name)
         self.lab.network.follow()
+        boot = self._boot_disk(body)
         if not docker("container", "ls", "--all", "--quiet", "--filter", f"name=^{container}$").strip():
-            self._check_image(body)
+            self._check_image(boot)
+            self._disk(container).make(self.lab.labels, int(boot["sizeGb"]))
             self._create(container, body)
+        self._disk(container).grow(int(boot["sizeGb"]))
         docker("update", *_memory(body), container)
         self._power_on(name, container)
+
+    def _boot_disk(self, body: Body) -> Body:
+        source = next(each["source"] for each in body["disks"] if each["boot"])
+        return self.lab.cloud.world.records[f"compute/{relative(source)}"].body
+
+    def _disk(self, container: str) -> Disk:
+        return Disk(self.lab.folder, container)
 
     def _power_on(self, name: str, container: str) -> None:
         began = time.time()
@@ -61,18 +72,18 @@ class Instances:
         self._up.add(container)
         threading.Thread(target=self._attend, args=(name, container, began), daemon=True).start()
 
-    def _check_image(self, body: Body) -> None:
-        disk = self.lab.cloud.world.find(f"compute/{relative(body['disks'][0]['source'])}")
-        made_of = disk.body.get("sourceImage", "") if disk else ""
+    def _check_image(self, boot: Body) -> None:
+        made_of = boot.get("sourceImage", "no image")
         if "/debian-12-" not in made_of:
-            raise ApiError(501, f"lab: a machine of {made_of or 'no image'}: there is Debian 12 alone")
+            raise ApiError(501, f"lab: a machine of {made_of}: there is Debian 12 alone")
 
     def _create(self, container: str, body: Body) -> None:
         interface = body["networkInterfaces"][0]
         network = ("--network", self.lab.network.of(interface["subnetwork"]), "--ip", interface["networkIP"])
         names = ("--name", container, "--hostname", body["name"], "--dns", METADATA, "--env", "SYSTEMD_COLORS=0")
         console = ("--tty", "--env", "container=docker", "--env", "TERM=dumb", "--log-opt", "max-size=10m")
-        command = (*RIGHTS, "--tmpfs", "/run", "--stop-signal=SIGRTMIN+3", guest.ensure(), *image.BOOT)
+        disk = self._disk(container).option
+        command = (*disk, *RIGHTS, "--tmpfs", "/run", "--stop-signal=SIGRTMIN+3", guest.ensure(), *image.BOOT)
         docker("create", *self.lab.labels, *names, *network, *console, *_memory(body), *command)
         docker("cp", "-", f"{container}:/", stdin=_added(self.lab.authority.bundle.read_bytes()))
 
@@ -112,6 +123,7 @@ class Instances:
     def remove(self, name: str) -> None:
         self._up.discard(self.container(name))
         docker("rm", "--force", "--volumes", self.container(name))
+        self._disk(self.container(name)).remove()
 
     def container(self, name: str) -> str:
         """Name of an instance's container, by the instance's link or name."""

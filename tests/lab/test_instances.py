@@ -25,7 +25,6 @@ from tests.gcloud.conftest import Gcloud
 from tests.lab import image
 from tests.lab.cloud import Lab
 from tests.lab.engine import docker
-from tests.lab.instances import Instances
 from tests.stack import eventually
 from tests.unit.emulator.api_clients import account, client
 from tests.unit.emulator.conftest import Emulated
@@ -73,9 +72,7 @@ class World:
 
     def run(self, machine: str, *argv: str) -> str:
         """Run a command in a machine."""
-        part = self.lab.cloud.backings.parts["compute.instances"]
-        assert isinstance(part, Instances)
-        return part.run(f"projects/{PROJECT}/zones/{ZONE}/instances/{machine}", *argv)
+        return self.lab.instances.run(f"projects/{PROJECT}/zones/{ZONE}/instances/{machine}", *argv)
 
     def code(self, machine: str, url: str, seconds: int = 10) -> str:
         """The status that a machine gets from a URL; "000" where nobody answers."""
@@ -194,6 +191,21 @@ def test_it_has_the_memory_of_its_type_and_no_more(world: World) -> None:
     world.run("far", "python3", "-c", take, "400")
     with pytest.raises(AssertionError):
         world.run("far", "python3", "-c", take, "1100")
+
+
+def test_its_disk_is_as_large_as_it_was_asked_for_and_grows_at_a_boot(world: World) -> None:
+    def size() -> int:
+        blocks = world.run("near", "stat", "--file-system", "--format=%S %b", "/var").split()
+        return int(blocks[0]) * int(blocks[1]) // 2**30
+
+    assert size() == 9  # of 10 GB, what the file system has for itself
+    larger = compute_v1.DisksResizeRequest(size_gb=20)
+    world.machines.disks.resize_unary(**world.machines.zone, disk="near", disks_resize_request_resource=larger)
+    for verb in (world.machines.instances.stop_unary, world.machines.instances.start_unary):
+        started = verb(**world.machines.zone, instance="near")
+        world.machines.operations.wait(**world.machines.zone, operation=started.name)
+    assert size() == 19
+    assert world.run("near", "ls", "/var/lib/dpkg/status")
 
 
 def test_without_private_access_or_a_way_out_google_is_not_reached(world: World) -> None:
