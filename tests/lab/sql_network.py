@@ -37,10 +37,10 @@ class Namespace:
         Path(f"/proc/sys/net/ipv4/conf/{self.link}/proxy_arp").write_text("1")
 
     def attach(self, address: str) -> None:
-        """Take this address; idempotent."""
-        _ip("-netns", self.name, "address", "replace", f"{address}/32", "dev", "eth0")
-        _ip("-netns", self.name, "route", "replace", "default", "dev", "eth0")
-        _ip("route", "replace", f"{address}/32", "dev", self.link)
+        """Take this address, which nothing else on this machine may have."""
+        _ip("-netns", self.name, "address", "add", f"{address}/32", "dev", "eth0")
+        _ip("-netns", self.name, "route", "add", "default", "dev", "eth0")
+        _ip("route", "add", f"{address}/32", "dev", self.link)
 
     def inside(self, *argv: str | Path) -> list[str]:
         """The command line that runs a command in it, as a user who is not root."""

@@ -6,7 +6,9 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -16,7 +18,12 @@ from blocks.postgres.database import PostgresDatabase
 from blocks.postgres.url_database import UrlDatabase
 from blocks.resource import Apply, visit, visit_to_delete
 from tests.contract.database.databases import PASSWORD, named, own_database, promote, secrets_of, taken_over
-from tests.postgres import OWNER, Cluster, free_port, reachable_programs
+from tests.postgres import OWNER, Cluster, free_port, query, reachable_programs
+
+if TYPE_CHECKING:
+    from tests.contract.database.at_google import AtGoogle
+
+AT_CLOUD_SQL = pytest.param("at_cloud_sql", marks=pytest.mark.lab)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +74,7 @@ def own(own_cluster: ClusterDatabase) -> Iterator[ClusterDatabase]:
 def given(home: Path, programs: Path, cluster: Cluster) -> Iterator[UrlDatabase]:
     """An empty database in a PostgreSQL which somebody else keeps, with a superuser's login."""
     cluster.create_database(home.name)
-    yield taken_over(home, programs, cluster, OWNER, cluster.password)
+    yield taken_over(home, programs, f"127.0.0.1:{cluster.port}", OWNER, cluster.password)
     cluster.drop_databases(home.name)
 
 
@@ -79,9 +86,27 @@ def cloud(home: Path, programs: Path, cluster: Cluster) -> Iterator[UrlDatabase]
     cluster.execute(f'CREATE ROLE "{owner}" NOLOGIN')
     cluster.execute(f'CREATE ROLE "{app}" LOGIN CREATEDB CREATEROLE IN ROLE "{owner}" PASSWORD \'{PASSWORD}\'')
     cluster.execute(f'CREATE DATABASE "{home.name}" OWNER "{owner}"')
-    yield taken_over(home, programs, cluster, quote(app), PASSWORD)
+    yield taken_over(home, programs, f"127.0.0.1:{cluster.port}", quote(app), PASSWORD)
     cluster.drop_databases(home.name)
     cluster.drop_roles("selfhost_trial_%", app, owner)
+
+
+@pytest.fixture(scope="session")
+def instance() -> Iterator[AtGoogle]:
+    from tests.contract.database.at_google import at_google  # Google's clients take a second to load
+
+    with at_google() as made:
+        yield made
+
+
+@pytest.fixture
+def at_cloud_sql(home: Path, programs: Path, instance: AtGoogle) -> Iterator[UrlDatabase]:
+    """The same in the lab's Cloud SQL, by TLS alone: a login that the API made, and a database which it has made."""
+    app = f"app {home.name}"
+    instance.instance.add_user(app, PASSWORD)
+    query(replace(instance.admin, user=app), f'CREATE DATABASE "{home.name}"')
+    yield taken_over(home, programs, f"{instance.admin.host}:5432", quote(app), PASSWORD, instance.tls)
+    instance.drop(home.name, "selfhost_trial_%", app)
 
 
 @pytest.fixture
@@ -93,13 +118,13 @@ def rotated(cloud: UrlDatabase) -> UrlDatabase:
     return cloud
 
 
-@pytest.fixture(params=["own", "given", "cloud", "rotated"])
+@pytest.fixture(params=["own", "given", "cloud", "rotated", AT_CLOUD_SQL])
 def database(request: pytest.FixtureRequest) -> PostgresDatabase:
     found: PostgresDatabase = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture(params=["given", "cloud", "rotated"])
+@pytest.fixture(params=["given", "cloud", "rotated", AT_CLOUD_SQL])
 def external(request: pytest.FixtureRequest) -> UrlDatabase:
     found: UrlDatabase = request.getfixturevalue(request.param)
     return found

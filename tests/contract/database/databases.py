@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from blocks.database import Database
+from blocks.database import Database, Tls
 from blocks.host.home import Home, claim
 from blocks.local.database import ClusterDatabase
 from blocks.local.secret_store import LocalSecretStore
 from blocks.postgres.database import PostgresDatabase
 from blocks.postgres.url_database import UrlDatabase
 from blocks.resource import Apply, Resource, visit
-from tests.postgres import SYSTEM_USER, Cluster, query
+from tests.postgres import SYSTEM_USER, query
 
 PASSWORD = "a password/@:%"
 CONTENT = """\
@@ -48,12 +49,18 @@ def url_database(home: Path, programs: Path, url: str, password_file: Path) -> U
     )
 
 
-def taken_over(home: Path, programs: Path, cluster: Cluster, user: str, password: str) -> UrlDatabase:
-    """A database that was given to us with this login, and marked as ours."""
+def taken_over(
+    home: Path, programs: Path, server: str, user: str, password: str, tls: Tls | None = None
+) -> UrlDatabase:
+    """A database that was given to us with this login, and marked as ours.
+
+    Args:
+        server: Its host and port.
+    """
     claim(Home(home), "trial")
     (home / "password").write_text(password + "\n")
-    url = f"postgresql://{user}@127.0.0.1:{cluster.port}/{home.name}"
-    database = url_database(home, programs, url, home / "password")
+    url = f"postgresql://{user}@{server}/{home.name}"
+    database = replace(url_database(home, programs, url, home / "password"), tls=tls)
     secrets_of(database)
     visit(named(database, "database"), Apply())
     return database

@@ -147,9 +147,9 @@ def _maker(database: PostgresDatabase) -> Login:
     return database.admin() if isinstance(database, ClusterDatabase) else database.login()
 
 
-def test_a_role_that_may_not_make_databases_is_told_so(external: UrlDatabase, cluster: Cluster) -> None:
+def test_a_role_that_may_not_make_databases_is_told_so(external: UrlDatabase) -> None:
     external.require_replaceable()
-    cluster.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    query(external.given(), "CREATE ROLE plain LOGIN PASSWORD 'plain'")
     kept = external.secret("database-login")
     try:
         promote(external, "plain:plain")
@@ -158,7 +158,7 @@ def test_a_role_that_may_not_make_databases_is_told_so(external: UrlDatabase, cl
         assert "CREATEDB" in caught.value.hint
     finally:
         promote(external, kept)
-        cluster.execute("DROP ROLE plain")
+        query(external.given(), "DROP ROLE plain")
 
 
 def test_sessions_that_are_not_ours_are_not_ended_and_waited_for(
