@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,33 +15,58 @@ from blocks.gcp.database import ADMIN, NAME, OwnDatabase, SqlDatabase
 from blocks.gcp.network import Network
 from blocks.gcp.sql import SqlInstance
 from blocks.host.home import Home, claim
+from blocks.host.secret_files import DATABASE_ADMIN_PASSWORD
 from blocks.local.secret_store import LocalSecretStore
 from blocks.resource import Apply, visit
 from tests import google
-from tests.contract.database.databases import fill, promote, secrets_of
+from tests.contract.database.databases import PASSWORD, fill, promote, secrets_of
 from tests.postgres import Cluster, query
+
+if TYPE_CHECKING:
+    from tests.contract.database.at_google import AtGoogle
 
 
 @pytest.fixture
-def database(home: Path, programs: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlDatabase]:
+def here(home: Path, programs: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlDatabase]:
     """Nothing but its admin is there yet."""
     monkeypatch.setattr(sql_database, "PORT", cluster.port)
-    claim(Home(home), "trial")
     seen = google.project().seen_by()
-    made = SqlDatabase(
-        stack="trial",
-        home=home,
-        store=LocalSecretStore(folder=home / "secrets"),
-        versions={},
-        programs=programs,
-        instance=SqlInstance(seen, Network(seen, "trial", google.REGION, "host@example.com"), "trial"),
-        private_address="127.0.0.1",
-    )
+    instance = SqlInstance(seen, Network(seen, "trial", google.REGION, "host@example.com"), "trial")
+    made = sql_database_of(home, programs, instance, "127.0.0.1")
     secrets_of(made)
     cluster.execute(f"""CREATE ROLE "{ADMIN}" LOGIN CREATEDB CREATEROLE PASSWORD '{made.password()}'""")
     yield made
     cluster.drop_databases(NAME)
     cluster.drop_roles("selfhost_trial_%", ADMIN)
+
+
+@pytest.fixture
+def at_cloud_sql_itself(home: Path, programs: Path, instance: AtGoogle) -> Iterator[SqlDatabase]:
+    """The same in the lab's Cloud SQL, by TLS alone; the API has made the admin."""
+    made = replace(sql_database_of(home, programs, instance.instance, instance.admin.host), tls=instance.tls)
+    made.store.ensure(DATABASE_ADMIN_PASSWORD, lambda: PASSWORD)
+    secrets_of(made)
+    yield made
+    instance.drop(NAME, "selfhost_trial_%")
+
+
+@pytest.fixture(params=["here", pytest.param("at_cloud_sql_itself", marks=pytest.mark.lab)])
+def database(request: pytest.FixtureRequest) -> SqlDatabase:
+    found: SqlDatabase = request.getfixturevalue(request.param)
+    return found
+
+
+def sql_database_of(home: Path, programs: Path, instance: SqlInstance, address: str) -> SqlDatabase:
+    claim(Home(home), "trial")
+    return SqlDatabase(
+        stack="trial",
+        home=home,
+        store=LocalSecretStore(folder=home / "secrets"),
+        versions={},
+        programs=programs,
+        instance=instance,
+        private_address=address,
+    )
 
 
 def test_its_roles_and_the_database_are_made_once_and_the_server_owns_what_it_makes(database: SqlDatabase) -> None:
