@@ -70,11 +70,16 @@ class Requests:
             stack: Identity of the stack it is for.
             seconds: Time the host gets to answer, once it has taken it.
 
+        Returns:
+            The request; without a lease also one that waits and asks for the very same, as its asker may be dead.
+
         Raises:
             Conflict: another request waits for its answer.
         """
         found, waiting = self._objects.read(INBOX), self.inbox()
         if waiting is not None and not number:
+            if (waiting.verb, waiting.stack, _text(waiting.arguments)) == (verb, stack, _text(arguments)):
+                return waiting
             raise Conflict(f"the host is asked to {waiting.verb} at this moment", "wait for it")
         request = Request(uuid.uuid4().hex, verb, arguments, number, stack, seconds)
         self._objects.write(INBOX, _text(asdict(request)), if_generation=found.generation if found else 0)

@@ -8,7 +8,6 @@ Source: https://cloud.google.com/compute/docs/reference/rest/v1/instances, CIS G
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 from google.api_core import exceptions
@@ -79,21 +78,16 @@ class Instance(ComputeResource):
             "running": found.status in UP,
         }
         if found.status.startswith("SUSPEND"):
-            hint = f"gcloud compute instances resume {self._id} --zone {self.zone} --project {self._google.project}"
-            raise Blocked(f"the machine {self._id} is suspended", hint)
-        return {**seen, **{key: pruned(seen[key], self.want()[key]) for key in ("shielded", "metadata")}}
+            raise Blocked(f"the machine {self._id} is suspended", f"gcloud compute instances resume {self._place()}")
+        wanted = self.want()
+        return {**seen, **{key: pruned(seen[key], wanted[key]) for key in ("shielded", "metadata")}}
 
-    def want(self) -> Attributes:
-        return self._wanted
-
-    @cached_property
-    def _wanted(self) -> dict[str, Any]:
+    def want(self) -> dict[str, Any]:
         return {
             "stack": self._stack,
             "machine type": self._host.machine_type,
             "disk GB": self._host.disk_gb,
-            "subnetwork": self._subnetwork,
-            "address": self._address,
+            **self._network(),
             "addresses outside": [],
             "accounts": [{"email": self._account, "scopes": [SCOPE]}],
             "shielded": SHIELDED,
@@ -102,17 +96,22 @@ class Instance(ComputeResource):
             "running": True,
         }
 
+    def _network(self) -> dict[str, str]:
+        return {"subnetwork": self._subnetwork, "address": self._address}
+
     def require_ours(self, actual: Attributes) -> None:
         if actual["stack"] != self._stack:
             what = f"there is a machine {self._id} in {self.zone}, and it is not this stack's"
             raise Blocked(what, "another stack name gives another machine")
 
     def check(self, actual: Attributes) -> None:
-        for field in ("subnetwork", "address", "disk GB"):
-            now, wanted = actual[field], self._wanted[field]
-            if now != wanted and not (field == "disk GB" and int(str(now)) < wanted):
+        for field, wanted in {**self._network(), "disk GB": self._host.disk_gb}.items():
+            now = actual[field]
+            can_grow = isinstance(now, int) and isinstance(wanted, int) and now < wanted
+            if now != wanted and not can_grow:
                 what = f"the {field} of the machine {self._id} is {now}, and cannot become {wanted} in place"
-                raise Blocked(what, f"write it in the spec as it is, or remove the machine: {self._removal()}")
+                removal = f"gcloud compute instances delete {self._place()}"
+                raise Blocked(what, f"write it in the spec as it is, or remove the machine: {removal}")
 
     def interrupts(self, change: Change) -> str:
         fields = [each for each in CHANGED_WHILE_STOPPED if each in change.fields]
@@ -166,6 +165,13 @@ class Instance(ComputeResource):
         written: list[str] = answer.contents.splitlines()
         return written[-lines:] if lines else []
 
+    def console(self) -> str:
+        """The command that shows what it writes to its serial port."""
+        return f"gcloud compute instances get-serial-port-output {self._place()}"
+
+    def _place(self) -> str:
+        return f"{self._id} --zone {self.zone} --project {self._google.project}"
+
     def _disk(self, found: Any) -> Any:
         """The disk it boots from, as it is now: what the machine tells of it may be from its making."""
         name = next(each.source.rpartition("/")[2] for each in found.disks if each.boot)
@@ -174,7 +180,7 @@ class Instance(ComputeResource):
 
     def _new(self) -> dict[str, Any]:
         """The body of a machine that is made."""
-        wanted, place = self._wanted, f"projects/{self._google.project}/zones/{self.zone}"
+        wanted, place = self.want(), f"projects/{self._google.project}/zones/{self.zone}"
         labels = {LABEL: self._stack}
         disk = {"source_image": IMAGE, "disk_type": f"{place}/diskTypes/pd-balanced", "labels": labels}
         return {
@@ -196,7 +202,7 @@ class Instance(ComputeResource):
 
         def written() -> None:
             there = self._get().metadata
-            items = _items({**_by_key(there), **self._wanted["metadata"]})
+            items = _items({**_by_key(there), **self.want()["metadata"]})
             body = compute_v1.Metadata(items=items, fingerprint=there.fingerprint)
             self._change("set_metadata_unary", metadata_resource=body)
 
@@ -238,7 +244,7 @@ class Instance(ComputeResource):
         self._carry_out("enlarging the disk of", "resize_unary", body, self._google.compute("Disks"))
 
     def _set_account(self) -> None:
-        (body,) = self._wanted["accounts"]
+        (body,) = self.want()["accounts"]
         self._change("set_service_account_unary", instances_set_service_account_request_resource=body)
 
     def _set_shielded(self) -> None:
@@ -246,9 +252,6 @@ class Instance(ComputeResource):
 
     def _change(self, method: str, **body: Any) -> None:
         self._carry_out("changing", method, {**self._named, **body})
-
-    def _removal(self) -> str:
-        return f"gcloud compute instances delete {self._id} --zone {self.zone} --project {self._google.project}"
 
 
 CHANGED: Mapping[str, Callable[[Instance], None]] = {

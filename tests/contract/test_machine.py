@@ -11,11 +11,13 @@ import pytest
 
 from blocks.agent.spec import Health, HostSpec, Service
 from blocks.errors import NotReady, WrongCall
+from blocks.gcp.machine import GcpMachine
 from blocks.host.host import Host
 from blocks.local.machine import LocalMachine
 from blocks.local.object_store import LocalObjectStore
 from blocks.machine import Machine
-from blocks.resource import Apply, in_order, plan, visit, visit_to_delete
+from blocks.resource import Apply, Resource, in_order, plan, visit, visit_to_delete
+from tests import bucket_host
 from tests.two_folders import TwoFolders
 
 WORKS = ("/bin/sh", "-c", "echo one; echo two; exec sleep 1000000")
@@ -31,7 +33,15 @@ def two_folders(home: Path) -> TwoFolders:
     return TwoFolders(local_machine(home), shared, LocalObjectStore(shared / "store"))
 
 
-ADAPTERS: dict[str, Callable[[Path], Machine]] = {"local": local_machine, "two folders": two_folders}
+def at_google(home: Path) -> Machine:
+    return bucket_host.machine(local_machine(home))
+
+
+ADAPTERS: dict[str, Callable[[Path], Machine]] = {
+    "local": local_machine,
+    "two folders": two_folders,
+    "at google": at_google,
+}
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
@@ -40,7 +50,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with tempfile.TemporaryDirectory(prefix="sh-") as folder:
         home = Path(folder) / "home"
         made = ADAPTERS[request.param](home)
-        for each in in_order(made.outside()):
+        for each in in_order(outside(made)):
             visit(each, Apply())
         on_host = [each for each in local_machine(home).on_host() if each.name in ("home", "state folder")]
         for each in on_host:
@@ -48,8 +58,16 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
         (home / "store").mkdir(mode=0o711, exist_ok=True)
         agent = next(each for each in local_machine(home).on_host() if each.name == "host agent")
         visit(agent, Apply())
+        made.start()
         yield made
+        made.stop()
         visit_to_delete(agent, Apply())
+
+
+def outside(machine: Machine) -> list[Resource]:
+    """What stands outside its host, with the bucket that it is asked through."""
+    store = machine.objects.outside() if isinstance(machine, GcpMachine) else []
+    return [*store, *machine.outside()]
 
 
 @pytest.fixture
@@ -72,7 +90,7 @@ def test_before_the_first_report_nothing_is_observed(machine: Machine) -> None:
 
 
 def test_nothing_is_missing_once_it_is_made(machine: Machine) -> None:
-    assert plan(machine.outside()) == []
+    assert plan(outside(machine)) == []
 
 
 def test_a_verb_is_carried_out_and_answers_with_plain_data(serving: Machine) -> None:

@@ -195,6 +195,15 @@ def test_what_kept_the_host_from_it_is_raised_as_the_same_kind(
     assert (type(caught.value), caught.value.what, caught.value.hint) == (kind, "the disk is full", "make room")
 
 
+def test_who_asks_for_the_very_same_waits_for_the_same_answer(outside: Requests, host: Requests) -> None:
+    """As after a kill: the host would else carry out both, one after the other."""
+    asked = outside.ask("log", {"service": "nginx", "lines": 2}, stack="x")
+    assert Requests(outside._objects).ask("log", {"service": "nginx", "lines": 2}, stack="x") == asked
+    with pytest.raises(Conflict, match="asked to log at this moment"):
+        outside.ask("log", {"service": "nginx", "lines": 3}, stack="x")
+    assert outside.ask("log", {"service": "nginx", "lines": 2}, number=1, stack="x") != asked
+
+
 def test_who_only_looks_waits_for_who_changes(outside: Requests, host: Requests) -> None:
     asked = outside.ask("bring", {}, number=1)
     with pytest.raises(Conflict, match="asked to bring at this moment"):
