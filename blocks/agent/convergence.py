@@ -129,7 +129,7 @@ class Convergence:
             for secret in service.secrets.values():
                 secret_value.read(f"{self._secrets_folder}/{secret}")
         except UnusableSecret as error:
-            return str(error)
+            return (self._secrets and self._secrets.fault(secret)) or str(error)
         return ""
 
     def _unmet(self, program: Service | Job) -> str:

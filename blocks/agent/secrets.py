@@ -49,10 +49,19 @@ class Secrets:
 
     def faults(self) -> tuple[str, ...]:
         """Why what is missing is not there."""
-        return tuple(self._retries[each].reason or f"{each} is being fetched" for each in self._missing())
+        return tuple(filter(None, map(self.fault, self._retries)))
+
+    def fault(self, reference: str) -> str:
+        """Why a secret is not there; empty where it is."""
+        if self._is_there(reference):
+            return ""
+        return self._retries[reference].reason or f"the secret {reference} is being fetched"
 
     def _missing(self) -> list[str]:
-        return [each for each in self._retries if not (self._folder / each).exists()]
+        return [each for each in self._retries if not self._is_there(each)]
+
+    def _is_there(self, reference: str) -> bool:
+        return (self._folder / reference).exists()
 
     def _sweep(self, kept: set[str]) -> None:
         for each in self._folder.iterdir() if self._folder.exists() else ():

@@ -130,8 +130,8 @@ def test_a_secret_that_cannot_be_read_is_told_and_what_is_there_stays(agent: Age
     agent.want("auth-string@1")
     agent.until(agent.file.exists)
     agent.want("auth-string@1", "auth-string@9")
-    assert agent.faults() == ("auth-string@9 is being fetched",)
-    agent.until(lambda: agent.faults() != ("auth-string@9 is being fetched",))
+    assert agent.faults() == ("the secret auth-string@9 is being fetched",)
+    agent.until(lambda: agent.faults() != ("the secret auth-string@9 is being fetched",))
     (fault,) = agent.faults()
     assert fault.startswith("reading the secret auth-string@9: 404 ") and "\n" not in fault
     assert agent.file.read_text() == "first" and agent.there() == ["auth-string@1"]

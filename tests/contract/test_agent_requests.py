@@ -257,4 +257,4 @@ def test_a_status_is_sent_when_it_changes_and_as_a_sign_of_life(host: Host, monk
     assert report(1, "Ready") == ["Pending", "1000"]  # too soon
     assert report(2, "Ready") == ["Ready", "1003"]
     assert report(30, "Ready") == ["Ready", "1003"]  # nothing is new
-    assert report(30, "Ready") == ["Ready", "1063"]
+    assert report(15, "Ready") == ["Ready", "1048"]

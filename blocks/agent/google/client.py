@@ -25,7 +25,7 @@ T = TypeVar("T")
 METADATA = "169.254.169.254"
 METADATA_VARIABLE = "GCE_METADATA_HOST"
 """Environment variable by which Google's own libraries, too, are led to another metadata server."""
-TIMEOUT = 30.0
+TIMEOUT = 15.0
 """Seconds without a byte until a call counts as lost."""
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds before a second, third and fourth attempt, 3.5 in all; whoever called tries again later."""
