@@ -291,3 +291,15 @@ def test_locations_are_listed(google: Emulated) -> None:
     found = run_of(google, "").projects().locations().list(name=f"projects/{google.project}").execute()["locations"]
     assert {"us-central1", "europe-west1"} <= {each["locationId"] for each in found}
     assert parent_of(google) in [each["name"] for each in found]
+
+
+def test_an_operation_of_v1_has_made_a_service_of_v1(google: Emulated, namespaces: Any) -> None:
+    """gcloud's `WaitService` (command_lib/run/serverless_operations.py) reads its response as a Knative service."""
+    service = made_here(google, namespaces)
+    number = service["metadata"]["annotations"]["run.googleapis.com/operation-id"]
+    operations = run_of(google).projects().locations().operations()
+    done = operations.wait(name=f"{parent_of(google)}/operations/{number}", body={}).execute()
+    response = done["response"]
+    assert response["metadata"]["name"] == "hello"
+    assert ready(response)["status"] == "True"
+    assert operations.get(name=done["name"]).execute()["response"] == response
