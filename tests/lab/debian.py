@@ -14,7 +14,9 @@ def program(package: str, path: str) -> Path:
     folder = image.cache() / package
     if not (folder / path).exists():
         with tempfile.TemporaryDirectory(dir=image.cache()) as beside:
-            subprocess.run(["apt-get", "-qq", "download", package], cwd=beside, check=True, stderr=subprocess.DEVNULL)
+            command = ["apt-get", "-qq", "download", package]
+            done = subprocess.run(command, cwd=beside, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
             [archive] = Path(beside).glob("*.deb")
             unpacked = Path(beside) / "unpacked"
             subprocess.run(["dpkg-deb", "-x", str(archive), str(unpacked)], check=True)

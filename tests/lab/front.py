@@ -177,6 +177,9 @@ server {{
 """What a service is while no revision of it is ready."""
 
 
+RATE_EXCEEDED = b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 14\r\n\r\nRate exceeded."
+
+
 class Relays:
     """One relay for each revision, on a thread: from a socket that nginx knows to a container, a request a connection.
 
@@ -221,9 +224,8 @@ class _Relay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.now >= self.most:
-            writer.write(
-                b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 14\r\n\r\nRate exceeded."
-            )
+            await reader.read(CHUNK)  # first the request: an answer before it would be a broken connection to nginx
+            writer.write(RATE_EXCEEDED)
             writer.close()
             return
         self.now += 1

@@ -221,8 +221,9 @@ def disown(lab: str) -> None:
         KNOWN_HOSTS.write_text("".join(others))  # not renamed: in a container it is mounted
     for host in HOSTS:
         (TRUST / host / f"{PREFIX}{lab}.crt").unlink(missing_ok=True)
+    for folder in (*(TRUST / host for host in HOSTS), TRUST):
         with suppress(OSError):  # another's is in it, or it is not there
-            (TRUST / host).rmdir()
+            folder.rmdir()
 
 
 def _free_port() -> int:

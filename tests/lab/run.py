@@ -53,15 +53,16 @@ class Revisions:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.services: dict[str, Service] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._front: Front | None = None
 
     # -- the part ----------------------------------------------------------------------------------------------------
 
     def start(self, name: str, body: Body) -> None:
         """Run it, wait for its startup probe, then give it its share; a service without a ready revision is a 503."""
-        service = self._service(name)
-        self._show(service)
+        with self._lock:
+            service = self._service(name)
+            self._show(service)
         if len(body["containers"]) > 1:
             raise NotImplementedError("the lab runs no sidecars")
         [container] = body["containers"]
@@ -76,15 +77,18 @@ class Revisions:
             raise NotStarted(f"{error}\n{said}") from None
         most = body["scaling"]["maxInstanceCount"] * body["maxInstanceRequestConcurrency"]
         seconds = float(body["timeout"].removesuffix("s"))
-        service.seconds = seconds
-        service.relays[_last(name)] = self.relays.open(short(name), address, port, seconds, most)
+        relay = self.relays.open(short(name), address, port, seconds, most)
+        with self._lock:
+            service.seconds = seconds
+            service.relays[_last(name)] = relay
         self.change(name, body)
 
     def change(self, name: str, body: Body) -> None:
         """Move the traffic of its service."""
-        service = self._service(name)
-        service.statuses = body.get("trafficStatuses", service.statuses)
-        self._show(service)
+        with self._lock:
+            service = self._service(name)
+            service.statuses = body.get("trafficStatuses", service.statuses)
+            self._show(service)
 
     def stop(self, name: str, body: Body) -> None: ...
 
@@ -92,14 +96,15 @@ class Revisions:
         """Take the container away, and its service from the front with the last of them."""
         docker("rm", "--force", "--volumes", self._container(name))
         full = name.removeprefix("run/").rsplit("/revisions/", 1)[0]
-        if (service := self.services.get(full)) is None:
-            return
-        service.relays.pop(_last(name), None)
-        self.relays.close(short(name))
-        if not service.relays:
-            del self.services[full]
-            for each in service.sites:
-                self.front.drop(each)
+        with self._lock:
+            if (service := self.services.get(full)) is None:
+                return
+            service.relays.pop(_last(name), None)
+            self.relays.close(short(name))
+            if not service.relays:
+                del self.services[full]
+                for each in service.sites:
+                    self.front.drop(each)
 
     def _ran(self, name: str, body: Body, port: int) -> Ran:
         _, _, project, _, location, _, service, _, revision = name.split("/")

@@ -309,11 +309,12 @@ def test_the_request_timeout_cuts_a_websocket_and_instances_take_so_many(google:
     few = {"scaling": run_v2.RevisionScaling(max_instance_count=1), "max_instance_request_concurrency": 1}
     service = deployed(google, "brief", container(google, image, "brief"), timeout=Duration(seconds=2), **few)
     host, began = host_of(service), time.monotonic()
-    with google.websocket(host) as caller, pytest.raises(ConnectionClosed):
-        while time.monotonic() - began < 10:  # it ends with the connection
-            caller.send("still here")
-            assert caller.recv(5) == "still here"
-            assert google.call(host).status_code == 429
+    with google.websocket(host) as caller:
+        assert google.call(host).status_code == 429
+        with pytest.raises(ConnectionClosed):
+            while time.monotonic() - began < 10:  # it ends with the connection
+                caller.send("still here")
+                assert caller.recv(5) == "still here"
     assert 1.9 < time.monotonic() - began < 5
 
 
