@@ -130,9 +130,9 @@ class Instances:
         _, project, _, _, _, instance = relative(name).split("/")
         return self.lab.mine(f"vm-{project}-{instance}")
 
-    def run(self, name: str, *argv: str, timeout: float = 60.0) -> str:
+    def run(self, name: str, *argv: str, timeout: float = 60.0, stdin: bytes = b"") -> str:
         """Run a command as root in a machine that is up; returns what it prints."""
-        return docker("exec", self.container(name), *argv, timeout=timeout)
+        return docker("exec", "--interactive", self.container(name), *argv, timeout=timeout, stdin=stdin)
 
 
 def _memory(body: Body) -> list[str]:
