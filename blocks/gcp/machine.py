@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from blocks.agent.inbox import LOGS, STATUS, TAKE_SECONDS
+from blocks.agent.inbox import BOOT, LOGS, STATUS, TAKE_SECONDS
 from blocks.agent.mark import Bucket
 from blocks.agent.spec import HostStatus
 from blocks.errors import NotReady, SelfhostError
@@ -21,7 +21,7 @@ from blocks.gcp.account import ProjectRoles, ServiceAccount
 from blocks.gcp.google import Google
 from blocks.gcp.instance import Instance
 from blocks.gcp.network import Network
-from blocks.gcp.startup import STAGES, HostPrograms, digests, script
+from blocks.gcp.startup import HostPrograms, digests, script
 from blocks.gcp_spec import Gcp
 from blocks.host.host import Host
 from blocks.host.verbs import NEED_LEASE
@@ -160,7 +160,7 @@ class GcpMachine(Machine):
 
     def _stage(self) -> str:
         """How far its start has come, as it has said lately; else the last line on its serial port."""
-        found = [self.objects.read(each) for each in self.objects.listing(STAGES)]
+        found = [self.objects.read(each) for each in self.objects.listing(BOOT)]
         recent = [each for each in found if each and each.age <= BOOT_SECONDS]
         if recent:
             return _said(min(recent, key=lambda each: each.age).content)

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from blocks.gcp.google import Google
+from google.api_core.exceptions import NotFound
+
+from blocks.errors import Blocked
+from blocks.gcp.google import Google, explained
 from blocks.resource import Attributes, Change, Resource
 
 SERVICE = "services/servicenetworking.googleapis.com"
+PEERING = "servicenetworking-googleapis-com"
+"""What the connection is called among the network's peerings."""
 SECONDS = 600.0
 """Time Google gets to make or to end it: a minute, as a rule."""
 
@@ -34,7 +39,7 @@ class ServicesConnection(Resource):
         path = f"v1/{SERVICE}/connections"
         answer = self._google.rest(doing, "GET", "servicenetworking", path, network=self._path)
         found = next(iter(answer.get("connections", [])), None)
-        return {"ranges": found["reservedPeeringRanges"]} if found else None
+        return {"ranges": found["reservedPeeringRanges"]} if found and self._is_peered() else None
 
     def want(self) -> Attributes:
         return {"ranges": [self._range]}
@@ -47,8 +52,33 @@ class ServicesConnection(Resource):
         )
 
     def delete(self) -> None:
-        path = f"v1/{SERVICE}/connections/servicenetworking-googleapis-com"
-        self._end("removing", "POST", path, {"consumerNetwork": self._path})
+        """End it. Google refuses for days where a database was; without its peering the network is free all the same.
+
+        Source: https://cloud.google.com/vpc/docs/configure-private-services-access#removing-connection
+        """
+        try:
+            self._end("removing", "POST", f"v1/{SERVICE}/connections/{PEERING}", {"consumerNetwork": self._path})
+        except Blocked:
+            self._remove_peering()
+
+    def _is_peered(self) -> bool:
+        try:
+            with explained(f"reading the network {self._network}"):
+                found = self._google.compute("Networks").get(**self._named)
+        except NotFound:
+            return False
+        return PEERING in [each.name for each in found.peerings]
+
+    def _remove_peering(self) -> None:
+        doing = f"removing the peering of the network {self._network} with Google's services"
+        body = {"networks_remove_peering_request_resource": {"name": PEERING}}
+        with explained(doing):
+            begun = self._google.compute("Networks").remove_peering_unary(request={**self._named, **body})
+        self._google.wait(lambda: not self._is_peered(), f"{doing} ({begun.name})", seconds=SECONDS)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {"project": self._google.project, "network": self._network}
 
     def _end(self, doing: str, verb: str, path: str, body: Mapping[str, object], **params: str) -> None:
         told = f"{doing} the connection of the network {self._network} to Google's services"

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from blocks.agent.inbox import BOOT
 from blocks.agent.mark import Bucket
 from blocks.errors import Blocked
 from blocks.host.bundle import build_agent
@@ -28,8 +29,6 @@ from blocks.object_store import ObjectStore
 from blocks.release import ARTIFACTS
 from blocks.resource import Attributes, Change, Resource
 
-STAGES = "boot/"
-"""How keys of what a machine says of its start begin: JSON with `stage`, `at`, `boot`, `said`."""
 TEXT = """\
 #!/bin/sh
 # What the machine of the stack {stack} runs at each start: it has the host agent set itself up, which it fetches from
@@ -98,7 +97,7 @@ def script(stack: str, identity: str, home: PurePosixPath, bucket: Bucket, diges
     return TEXT.format(
         stack=stack,
         assignments="\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items()),
-        stages=STAGES.replace("/", "%2F"),
+        stages=BOOT.replace("/", "%2F"),
         artifacts=ARTIFACTS.replace("/", "%2F"),
         tries=TRIES,
         pause=PAUSE,
