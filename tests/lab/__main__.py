@@ -51,8 +51,7 @@ def serve() -> None:
     PROCESS.write_text(str(os.getpid()))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # in all threads, which begin after it
     with running_lab(NAME) as lab:
-        lab.cloud.seed = lambda: lab.cloud.add_project(PROJECT, ("all",)) and None
-        lab.cloud.seed()
+        lab.cloud.add_project(PROJECT, ("all",))
         told = environment(lab.cloud, PROJECT, lab.address, lab.folder / "environment")
         beside = Path(f"{EXPORTS}.new")
         beside.write_text("".join(f"export {key}={shlex.quote(value)}\n" for key, value in told.items()))

@@ -71,3 +71,4 @@ def lab() -> Iterator[Lab]:
     """One cloud for all tests of a run; each makes a project, and ranges of addresses, of its own."""
     with running_lab(os.environ.get("SELFHOST_LAB", "test")) as running:
         yield running
+        assert running.cloud.complaints == []

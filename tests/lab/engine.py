@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Mapping
 
 PREFIX = "selfhost-lab-"
@@ -55,3 +57,14 @@ def require() -> None:
     done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         raise NoEngine(f"no Docker engine answers: {done.stderr.strip().splitlines()[-1]}")
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """A tar of these files by path, as `docker cp` and `docker build` take it."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
-import tarfile
 from functools import cache
 from pathlib import Path
 
 from tests.lab import image
-from tests.lab.engine import PREFIX, docker
+from tests.lab.engine import PREFIX, docker, packed
 
 PACKAGE = "google-guest-agent"
 DOCKERFILE = f"""\
@@ -27,7 +25,7 @@ def ensure() -> str:
     text = (DOCKERFILE % base).encode()
     name = f"{PREFIX}guest:{hashlib.sha256(text).hexdigest()[:12]}"
     if not docker("images", "--quiet", name).strip():
-        context = _context({"Dockerfile": text, f"{PACKAGE}.deb": _package().read_bytes()})
+        context = packed({"Dockerfile": text, f"{PACKAGE}.deb": _package().read_bytes()})
         docker("build", "--quiet", "--network=none", "--tag", name, "-", stdin=context, timeout=300)
     return name
 
@@ -39,13 +37,3 @@ def _package() -> Path:
         subprocess.run(["apt-get", "download", "-qq", PACKAGE], cwd=folder, check=True, timeout=120)
         found = list(folder.glob(f"{PACKAGE}_*.deb"))
     return found[-1]
-
-
-def _context(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()

@@ -6,11 +6,9 @@ of its boot disk's size.
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
-import tarfile
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from tests.emulator.world import relative
 from tests.lab import guest, image
 from tests.lab.authority import CERTIFICATES, believing
 from tests.lab.disks import Disk
-from tests.lab.engine import docker
+from tests.lab.engine import docker, packed
 from tests.lab.firewall import METADATA
 from tests.lab.machine import RIGHTS
 
@@ -151,10 +149,4 @@ def _added(bundle: bytes) -> bytes:
         "/etc/systemd/system.conf.d/lab.conf": f"[Manager]\nDefaultEnvironment={environment}\nShowStatus=no\n".encode(),
         "/etc/systemd/journald.conf.d/lab.conf": b"[Journal]\nForwardToConsole=yes\nMaxLevelConsole=info\n",
     }
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+    return packed(files)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from tests.emulator.server import ADMIN, key_of
-from tests.lab.authority import believing
+from tests.lab.authority import CERTIFICATES, believing
 from tests.lab.cloud import Lab
 from tests.lab.engine import docker
-from tests.lab.machine import CERTIFICATES, Machine
+from tests.lab.machine import Machine
 
 KEY = "/root/key.json"
 

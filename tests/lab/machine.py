@@ -13,12 +13,12 @@ from pathlib import Path
 
 from blocks.host.reach import REACH
 from tests.lab import image
+from tests.lab.authority import CERTIFICATES
 from tests.lab.engine import PREFIX, docker
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT = "/srv/selfhost"
 """Where a machine has the checkout that this is."""
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 BOOT_SECONDS = 60.0
 
 RIGHTS = (
@@ -67,8 +67,8 @@ class Machine:
     def _equip(self) -> None:
         from uv import find_uv_bin
 
-        if Path(CERTIFICATES).exists():
-            docker("cp", "--follow-link", CERTIFICATES, f"{self.name}:{CERTIFICATES}")
+        if CERTIFICATES.exists():
+            docker("cp", "--follow-link", str(CERTIFICATES), f"{self.name}:{CERTIFICATES}")
         docker("cp", str(find_uv_bin()), f"{self.name}:/usr/local/bin/uv")
         self.copy_checkout()
 
