@@ -99,15 +99,20 @@ def prepared(project: google.Project) -> Vm:
 def boot(made: Vm, hosts: str, script: str = "") -> None:
     """Make the instance, which runs the script as it boots."""
     seen, common = made.project.seen_by(), {"project": made.project.id}
+    region, zone = {**common, "region": google.REGION}, {**common, "zone": ZONE}
+
+    def insert(kind: str, operations: str, scope: dict[str, str], **resource: Any) -> None:
+        done = seen.compute(kind).insert_unary(**scope, **resource)
+        while done.status != compute_v1.Operation.Status.DONE:
+            done = seen.compute(operations).wait(**scope, operation=done.name)
+        assert not done.error.errors, done.error
+
     network = compute_v1.Network(name="vpc", auto_create_subnetworks=False)
-    done = seen.compute("Networks").insert_unary(**common, network_resource=network)
-    seen.compute("GlobalOperations").wait(**common, operation=done.name)
+    insert("Networks", "GlobalOperations", common, network_resource=network)
     subnetwork = compute_v1.Subnetwork(
         name="hosts", network="global/networks/vpc", ip_cidr_range=hosts, private_ip_google_access=True
     )
-    region = {**common, "region": google.REGION}
-    done = seen.compute("Subnetworks").insert_unary(**region, subnetwork_resource=subnetwork)
-    seen.compute("RegionOperations").wait(**region, operation=done.name)
+    insert("Subnetworks", "RegionOperations", region, subnetwork_resource=subnetwork)
     disk = compute_v1.AttachedDiskInitializeParams(source_image=DEBIAN)
     account = compute_v1.ServiceAccount(email=made.account, scopes=["https://www.googleapis.com/auth/cloud-platform"])
     items = [{"key": "startup-script", "value": script}] if script else []
@@ -119,6 +124,4 @@ def boot(made: Vm, hosts: str, script: str = "") -> None:
         service_accounts=[account],
         metadata=compute_v1.Metadata(items=items),
     )
-    zone = {**common, "zone": ZONE}
-    done = seen.compute("Instances").insert_unary(**zone, instance_resource=instance)
-    seen.compute("ZoneOperations").wait(**zone, operation=done.name)
+    insert("Instances", "ZoneOperations", zone, instance_resource=instance)

@@ -19,8 +19,6 @@ PACKAGES = (
 """Of the base system. Neither pip nor venv, as on Google's image, and none of ours."""
 
 INIT = """\
-# Each boot has an id of its own, as containers of one kernel have not.
-cat /proc/sys/kernel/random/uuid >/run/boot_id && mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 # A container's file systems are private, and what a service is given by systemd would not be seen by it.
 mount --make-rshared /
 # systemd wants one hierarchy of control groups, which is its own; where the engine's machine limits memory by the older

@@ -1,4 +1,4 @@
-"""A bare VM of the lab becomes a host: its startup script fetches the host agent, which settles under systemd."""
+"""A bare VM of the lab becomes a host: the startup script fetches the host agent, which settles under systemd."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from uv import find_uv_bin
 
+from blocks.agent import mark
 from blocks.agent.spec import Artifact, HostSpec, HostStatus, Release, Service, to_json
 from blocks.errors import NotReady
-from blocks.host.bundle import build_agent
+from blocks.gcp.startup import HostPrograms, digests, script
 from blocks.requests import Requests
+from blocks.resource import Apply, visit
 from tests import google, vm
 from tests.lab.cloud import Lab
 from tests.lab.engine import docker
@@ -26,18 +27,7 @@ pytestmark = pytest.mark.lab
 
 HOME = f"/var/lib/prefect-selfhost/{vm.STACK}"
 SECRETS = f"/run/prefect-selfhost/{vm.STACK}/secrets"
-HOSTS = "10.77.9.0/24"
 PATIENCE = 120.0
-SCRIPT = """#!/bin/sh
-set -eu
-metadata=http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token
-token=$(curl -sSf -H Metadata-Flavor:Google $metadata | sed 's/.*"access_token": *"\\([^"]*\\)".*/\\1/')
-object=https://storage.googleapis.com/storage/v1/b/{bucket}/o/sha256%2F{agent}?alt=media
-echo "Authorization: Bearer $token" | curl -sSf -H @- -o /run/agent.pyz "$object"
-echo "{agent}  /run/agent.pyz" | sha256sum --check --quiet -
-python3 -I -S /run/agent.pyz settle --home {home} --stack {stack} --identity id-1 \\
-  --bucket {bucket} --project {project} --region {region} --uv {uv}
-"""
 
 
 class Host:
@@ -77,25 +67,15 @@ def eventually(done: Callable[[], Any], what: str) -> Any:
     return found
 
 
-def stored(made: vm.Vm, content: bytes) -> str:
-    digest = hashlib.sha256(content).hexdigest()
-    made.objects.write(f"sha256/{digest}", content)
-    return digest
-
-
 @pytest.fixture(scope="module")
 def host(lab: Lab) -> Host:
     lab.cloud.add_project("boot", ("all",))
     made = vm.prepared(google.Project(lab.cloud, lab.address, "boot"))
-    made.store.write("ledger/identity", b"{}", if_generation=0)
-    programs = {"agent": build_agent(), "uv": Path(find_uv_bin()).read_bytes()}
-    digests = {}
-    for name, content in programs.items():
-        digests[name] = hashlib.sha256(content).hexdigest()
-        made.store.write(f"sha256/{digests[name]}", content, if_generation=0)
-    told = {"home": HOME, "stack": vm.STACK, "bucket": made.bucket, "project": "boot", "region": google.REGION}
+    visit(HostPrograms(made.store), Apply())
+    where = mark.Bucket(made.bucket, "boot", google.REGION)
     began = time.monotonic()
-    vm.boot(made, HOSTS, SCRIPT.format(**told, **digests))
+    hosts = f"10.77.{sum(lab.name.encode()) % 256}.0/24"  # not those of this test in another lab
+    vm.boot(made, hosts, script(vm.STACK, "id-1", PurePosixPath(HOME), where, digests()))
     found = Host(lab, made)
     eventually(lambda: found.status().agent_pid, "the first report")
     print(f"from the call that makes the VM to its agent's first report: {time.monotonic() - began:.1f} s")
@@ -104,8 +84,9 @@ def host(lab: Lab) -> Host:
 
 def test_its_agent_runs_as_a_unit_and_each_stage_was_told(host: Host) -> None:
     assert host.run("systemctl", "is-active", f"selfhost-{vm.STACK}-agent.service") == "active\n"
-    stages = [json.loads(host.vm.store.read(f"boot/{each}").content)["stage"] for each in ("home", "uv", "agent")]  # type: ignore[union-attr]
-    assert stages == ["home", "uv", "agent"]
+    eventually(lambda: host.vm.store.read("boot/agent"), "the last stage")
+    told = ["boot/agent", "boot/home", "boot/script", "boot/uv"]
+    assert host.vm.store.listing("boot/") == told
 
 
 def test_a_service_gets_its_secret_which_lies_in_memory_for_root_alone(host: Host) -> None:

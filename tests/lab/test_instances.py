@@ -44,7 +44,7 @@ SCRIPT = f"""\
 #!/bin/bash
 # Each boot adds a line to what a web server shows.
 mkdir -p /srv/web && cd /srv/web
-cat /proc/sys/kernel/random/boot_id >> boots
+cat /proc/sys/kernel/random/uuid >> boots
 echo "startup: $(wc -l < boots) boots"
 systemd-run --unit=web --working-directory=/srv/web python3 -m http.server {PORT}
 """
