@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.emulator.server import environment
-from tests.lab import image
+from tests.lab import image, nginx_image
 from tests.lab.cloud import FOLDERS, Running, alone, running_lab, sweep
 from tests.lab.engine import PREFIX, NoEngine, docker, require
 from tests.lab.machine import CHECKOUT, Machine, left
@@ -79,7 +79,7 @@ def down() -> None:
     Machine("machine").remove()
     for each in (LOG, EXPORTS, PROCESS):
         each.unlink(missing_ok=True)
-    images = docker("images", "--quiet", f"{PREFIX}*").split()
+    images = {*docker("images", "--quiet", f"{PREFIX}*").split(), *nginx_image.ours()}
     if images and not left():
         docker("rmi", "--force", *images)
     print(f"nothing of the lab is left but what is cached in {image.cache()}")

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.lab import nginx_image
 from tests.lab.engine import docker
 from tests.lab.registry import login
 
@@ -44,7 +43,6 @@ class Builds:
 
     def start(self, name: str, body: Body) -> None:
         """Fetch the source, carry out the steps, push the images; the log is written whatever comes of it."""
-        nginx_image.ensure()  # what our Dockerfile builds upon
         number = body["name"].split("/")[1]
         account = body.get("serviceAccount", f"{number}-compute@developer.gserviceaccount.com").rpartition("/")[2]
         log: list[str] = []

@@ -13,6 +13,8 @@ from pathlib import Path
 
 STARTS = 20.0
 """Seconds within which a program answers."""
+CHILDREN = 2.0
+"""Seconds that its children get to end, of whom some may never be seen off where there is no init."""
 
 
 class Daemon:
@@ -47,10 +49,19 @@ class Daemon:
     def stop(self) -> None:
         """End it; idempotent."""
         if self.process is not None:
-            self.process.terminate()
+            os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait(STARTS)
+            self._wait_alone(self.process.pid)
             self.process = None
         self.written.unlink(missing_ok=True)
+
+    def _wait_alone(self, group: int) -> None:
+        """Wait for its children: one that dnsmasq forked for a call holds the port a moment longer."""
+        limit = time.monotonic() + CHILDREN
+        with suppress(ProcessLookupError):
+            while time.monotonic() < limit:
+                os.killpg(group, 0)
+                time.sleep(0.01)
 
     def restart(self) -> None:
         self.stop()
@@ -63,7 +74,7 @@ def end_left(folder: Path) -> None:
         pid = int(written.read_text() or 0)
         if pid and str(folder) in _command(pid):
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)  # with its workers: it began a session of its own
 
 
 def _command(pid: int) -> str:

@@ -101,14 +101,17 @@ def ensure() -> None:
     """Make it where there is none of that name, and anew where ours is another."""
     files = _files()
     key = hashlib.sha256(b"".join(name.encode() + content for name, (_, content) in files.items())).hexdigest()[:12]
-    shown = docker("image", "ls", "--quiet", "--filter", f"reference={NAME}").strip()
-    ours = docker("image", "ls", "--quiet", "--filter", f"label={LABEL}", "--filter", f"reference={NAME}").strip()
-    same = docker("image", "ls", "--quiet", "--filter", f"label={LABEL}={key}", "--filter", f"reference={NAME}").strip()
-    if same or (shown and not ours):
+    if ours(f"={key}") or (docker("images", "--quiet", NAME).strip() and not ours()):
         return
     text = DOCKERFILE + f"LABEL {LABEL}={key}\n"
     context = {"Dockerfile": (0o644, text.encode()), "root.tar": (0o644, _tar(files, FOLDERS))}
     docker("build", "--quiet", "--tag", NAME, "-", stdin=_tar(context))
+
+
+def ours(key: str = "") -> list[str]:
+    """The image of that name, if it was made here; with `=KEY` only that one."""
+    told = ("--filter", f"label={LABEL}{key}", "--filter", f"reference={NAME}")
+    return docker("images", "--quiet", *told).split()
 
 
 def _files() -> dict[str, tuple[int, bytes]]:

@@ -30,6 +30,7 @@ from tests.emulator.access import ANONYMOUS
 from tests.emulator.cloud import REGIONS
 from tests.emulator.errors import ApiError
 from tests.emulator.services.artifactregistry.images import register
+from tests.lab import hosts, nginx_image
 from tests.lab.daemon import Daemon
 from tests.lab.debian import program
 from tests.lab.engine import PREFIX
@@ -40,9 +41,7 @@ if TYPE_CHECKING:
     from tests.lab.cloud import Lab
 
 HOSTS = tuple(f"{region}-docker.pkg.dev" for region in REGIONS)
-KNOWN_HOSTS, TRUST = Path("/etc/hosts"), Path("/etc/docker/certs.d")
-MARK = f"# {PREFIX}"
-"""At the end of the lines in /etc/hosts that are the lab's."""
+TRUST = Path("/etc/docker/certs.d")
 USERS = ("oauth2accesstoken", "_dcgcloud_token")
 """Who shows an access token as a password: docker login, and gcloud's credential helper."""
 PERMISSIONS = {"GET": "download", "HEAD": "download", "DELETE": "delete"}
@@ -114,6 +113,7 @@ class Repositories:
         with self._lock:
             if self._open:
                 return
+            nginx_image.ensure()  # what our Dockerfile builds upon, by hand and by Cloud Build
             configuration = self.lab.folder / "registry.yml"
             configuration.write_text(CONFIGURATION.format(folder=self.storage, port=self.port))
             argv = [str(program("docker-registry", "usr/bin/docker-registry")), "serve", str(configuration)]
@@ -207,18 +207,15 @@ def login(lab: Lab, member: str, folder: Path) -> list[str]:
 
 def own(lab: str, address: str, certificate: Path) -> None:
     """Have this machine's engine find the registry, and believe it."""
-    KNOWN_HOSTS.write_text(f"{address} {' '.join(HOSTS)} {MARK}{lab}\n{KNOWN_HOSTS.read_text()}")
+    hosts.know(lab, address, HOSTS)
     for host in HOSTS:
         (TRUST / host).mkdir(parents=True, exist_ok=True)
         shutil.copy(certificate, TRUST / host / f"{PREFIX}{lab}.crt")
 
 
 def disown(lab: str) -> None:
-    """Take all of that away again; idempotent."""
-    lines = KNOWN_HOSTS.read_text().splitlines(keepends=True)
-    others = [line for line in lines if not line.endswith(f"{MARK}{lab}\n")]
-    if others != lines:
-        KNOWN_HOSTS.write_text("".join(others))  # not renamed: in a container it is mounted
+    """Take all of that away again, and all other names of the lab; idempotent."""
+    hosts.forget(lab)
     for host in HOSTS:
         (TRUST / host / f"{PREFIX}{lab}.crt").unlink(missing_ok=True)
     for folder in (*(TRUST / host for host in HOSTS), TRUST):

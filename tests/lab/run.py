@@ -21,6 +21,7 @@ from tests.emulator import accounts
 from tests.emulator.access import ANONYMOUS
 from tests.emulator.cloud import REGIONS
 from tests.emulator.services.run.traffic import uri, urls
+from tests.lab import hosts
 from tests.lab.containers import Ran, short
 from tests.lab.engine import docker
 from tests.lab.front import Front, Relays, site
@@ -103,6 +104,7 @@ class Revisions:
             self.relays.close(short(name))
             if not service.relays:
                 del self.services[full]
+                hosts.forget(self.lab.name, service.hosts)
                 for each in service.sites:
                     self.front.drop(each)
 
@@ -154,8 +156,9 @@ class Revisions:
         for gone in service.sites - sites.keys():
             front.drop(gone)
         service.sites = set(sites)
-        for key, (hosts, parts) in sites.items():
-            front.put(key, site(front, service.name, hosts, self.checks, service.seconds, parts, key))
+        hosts.know(self.lab.name, front.address, service.hosts)
+        for key, (names, parts) in sites.items():
+            front.put(key, site(front, service.name, names, self.checks, service.seconds, parts, key))
 
     # -- who may call ------------------------------------------------------------------------------------------------
 

@@ -267,3 +267,17 @@ def test_an_operation_that_ends_in_error_leaves_a_failed_service(slow_google: Em
     service = seen(slow_google)
     assert not service.reconciling
     assert service.terminal_condition.state == run_v2.Condition.State.CONDITION_FAILED
+
+
+def test_a_service_that_has_failed_does_not_say_so_while_it_is_deleted(slow_google: Emulated) -> None:
+    """gcloud's `DeletionPoller` (command_lib/run/deletion.py) ends at a condition that has failed."""
+    missing = f"us-central1-docker.pkg.dev/{slow_google.project}/none/at:all"
+    created(slow_google, template=template(missing))
+    slow_google.advance(60)
+    assert seen(slow_google).terminal_condition.state == run_v2.Condition.State.CONDITION_FAILED
+    operation = services_of(slow_google).delete_service(name=f"{parent_of(slow_google)}/services/hello")
+    assert seen(slow_google).terminal_condition.state == run_v2.Condition.State.CONDITION_RECONCILING
+    slow_google.advance(60)
+    assert operation.done()
+    with pytest.raises(NotFound):
+        seen(slow_google)

@@ -25,6 +25,7 @@ from tests.emulator.services.run.base import (
     shown_operation,
     unique,
 )
+from tests.emulator.services.run.conditions import condition
 from tests.emulator.services.run.revisions import Revisions
 from tests.emulator.services.run.rollout import Rollout, typed
 from tests.emulator.services.run.rules import NAME_RULE, quota_rules, service_rules
@@ -143,7 +144,10 @@ class Services(HasPolicy):
         return self.rollout(call, record, fresh).start(call, "update")
 
     def remove(self, call: Call, record: Record) -> Operation:
-        """Take a service and its revisions away."""
+        """Take a service and its revisions away; meanwhile it is neither ready nor failed.
+
+        Source: gcloud's `DeletionPoller`, which gives up at a condition that has failed; services that have go, too.
+        """
         revisions = Revisions(self.cloud)
         held = revisions.under(record.name.removeprefix("run/"))
         bodies = copy.deepcopy([(each.name, each.body) for each in held])
@@ -163,7 +167,9 @@ class Services(HasPolicy):
             expires = rfc3339(self.cloud.world.clock.now() + KEPT)
             return typed(record.body | {"deleteTime": self.now, "expireTime": expires})
 
-        operation = revisions.start(call, "run.delete", "delete", record, gone, act)
+        before = {key: record.body[key] for key in ("terminalCondition", "reconciling")}
+        operation = revisions.start(call, "run.delete", "delete", record, gone, act, lambda: record.body.update(before))
+        record.body |= {"terminalCondition": condition("Ready", self.now, pending=True), "reconciling": True}
         operation.metadata = typed(record.body)
         return operation
 
