@@ -98,6 +98,7 @@ def _at_google(
         host=dataclasses.replace(machine.host(), require_lease=ledger.require_lease),
         proxy=parts.proxy(),
         known=found,
+        documents=parts.documents(),
         ground=parts.ground(),
     )
     return dataclasses.replace(stack, beside=parts.access(stack.secret_makers()))

@@ -6,16 +6,20 @@ among the wanted attributes (pausing, parameters) is left as it is.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentUpdate,
+    WorkPoolCreate,
+    WorkPoolUpdate,
+)
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
-from prefect.client.schemas.objects import BlockDocument, BlockType, DeploymentSchedule
+from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -24,6 +28,7 @@ from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessWorker
 
 from blocks.automations import MARK, Automation, UnneededAutomations, automations, digest
+from blocks.documents import FormerBlocks, KeptDocument, StackDocument
 from blocks.errors import Blocked
 from blocks.pools import marked, resume
 from blocks.release import asset
@@ -53,6 +58,7 @@ def server_objects(stack: Stack, client: SyncPrefectClient, *, paused: bool = Fa
     kept += [Deployment(entry, client, paused=paused) for entry in deployments(sorted(pools))]
     kept += [UnneededProbes(sorted(pools), client), PoolsLeftPaused(client)]
     kept += [StackDocument(stack, client), FormerBlocks(spec.name, client)]
+    kept += [KeptDocument(each, spec.name, client) for each in stack.documents]
     watched = automations(spec.alerts)
     kept += [Automation(name, make, client) for name, make in watched.items()]
     return [*kept, UnneededAutomations(watched.keys(), client)]
@@ -277,75 +283,3 @@ class PoolsLeftPaused(Resource):
 
     def delete(self) -> None:
         resume(self._client, marked(self._client))
-
-
-class StackDocument(Resource):
-    """The stack's block, saved under the stack's name."""
-
-    def __init__(self, stack: Stack, client: SyncPrefectClient) -> None:
-        self._block, self._document, self._client = stack.block(), stack.spec.name, client
-        self._slug = self._block.get_block_type_slug()
-        self.name = f"block {self._slug}/{self._document}"
-
-    def find(self) -> Attributes | None:
-        try:
-            found = self._client.read_block_document_by_name(self._document, self._slug)
-        except ObjectNotFound:
-            return None
-        return {key: str(value) for key, value in found.data.items()}
-
-    def want(self) -> Attributes:
-        fields = self._block.model_dump(mode="json")  # Prefect adds the type's slug
-        return {key: str(fields[key]) for key in type(self._block).model_fields}
-
-    def apply(self, actual: Attributes | None, change: Change) -> None:
-        self._block.save(self._document, overwrite=True)
-
-    def delete(self) -> None:
-        found = self._client.read_block_document_by_name(self._document, self._slug)
-        self._client.delete_block_document(found.id)
-
-
-class FormerBlocks(Resource):
-    """The blocks of database, machine, proxy, secrets and objects, which releases before 2026-12 kept on the server.
-
-    Removed are the documents with the stack's name, and a type of ours once it has no document left.
-    """
-
-    name = "blocks of former releases"
-    _SLUGS = ("local-database", "local-machine", "local-object-store", "local-proxy", "local-secret-store")
-
-    def __init__(self, document: str, client: SyncPrefectClient) -> None:
-        self._document, self._client = document, client
-
-    def find(self) -> Attributes:
-        return {"left": sorted(kind.slug for kind in self._kinds() if self._is_left(kind))}
-
-    def want(self) -> Attributes:
-        return {"left": []}
-
-    def apply(self, actual: Attributes | None, change: Change) -> None:
-        self.delete()
-
-    def delete(self) -> None:
-        for kind in self._kinds():
-            for each in self._documents(kind):
-                if each.name == self._document:
-                    self._client.delete_block_document(each.id)
-            if not self._documents(kind):
-                self._client.delete_block_type(kind.id)
-
-    def _is_left(self, kind: BlockType) -> bool:
-        names = [each.name for each in self._documents(kind)]
-        return not names or self._document in names
-
-    def _kinds(self) -> list[BlockType]:
-        """Those block types which are ours: another's of the same slug is made from another module."""
-        found = []
-        for slug in self._SLUGS:
-            with contextlib.suppress(ObjectNotFound):
-                found.append(self._client.read_block_type_by_slug(slug))
-        return [each for each in found if "from blocks.local." in (each.code_example or "")]
-
-    def _documents(self, kind: BlockType) -> list[BlockDocument]:
-        return self._client.read_block_documents_by_type(kind.slug)

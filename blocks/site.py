@@ -105,6 +105,6 @@ def url(spec: StackSpec, found: Mapping[str, str] | None = None) -> str:
         found: What is known of a stack at Google, whose spec alone does not say it.
     """
     if spec.target == "gcp":
-        return spec.public_url or (found or {}).get(URL, "")
+        return (found or {}).get(URL, "")
     address = "127.0.0.1" if spec.local.listen == "0.0.0.0" else spec.local.listen
     return spec.public_url or f"http://{address}:{spec.local.ports.public}"

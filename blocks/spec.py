@@ -285,6 +285,8 @@ class StackSpec(_Part):
             faults.append("[local] is for the target `local`, but for `home`: the launcher's folder on this machine")
         if self.database != Database():
             faults.append("[database] is for the target `local`: on `gcp` it is [gcp.database]")
+        if self.public_url:
+            faults.append("public_url is for the target `local`: on `gcp` it is gcp.domain")
         if self.version_parts < FLOOR_OF_GCP:
             faults.append(f"prefect_version {self.prefect_version}: prefect-gcp wants {_dotted(FLOOR_OF_GCP)} or newer")
         if faults:

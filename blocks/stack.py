@@ -63,6 +63,18 @@ class StackBlock(Block):
 
 
 @dataclass(frozen=True)
+class Document:
+    """A block of a kind that Prefect's own packages have, for users' flows to load by the stack's name."""
+
+    kind: str
+    """Module and class, such as `prefect_gcp:GcsBucket`."""
+    slug: str
+    data: Mapping[str, object]
+    refers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Field → slug of the other of the stack's blocks that it holds."""
+
+
+@dataclass(frozen=True)
 class Stack:
     """One stack with its ports and the releases it should run."""
 
@@ -81,6 +93,8 @@ class Stack:
     """The promoted version of each secret by its name; of one that is not named, the first."""
     known: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What was found of what stands outside its host, and is not to be known by the spec, such as an address."""
+    documents: Sequence[Document] = ()
+    """Blocks which its server keeps for users' flows."""
     ground: Sequence[Resource] = ()
     """What all else that stands outside its host needs first, such as the APIs of a cloud."""
     beside: Sequence[Resource] = ()

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blocks import ledgers
 from blocks.agent.mark import Bucket
 from blocks.agent.spec import Release
 from blocks.database import Database, Tls
 from blocks.errors import NotReady
+from blocks.host import home as home_folder
 from blocks.host import preflight as host_preflight
 from blocks.host.home import Home
 from blocks.host.verbs import Answer
@@ -28,9 +29,13 @@ from blocks.machine import Machine
 from blocks.object_store import ObjectStore
 from blocks.postgres import programs as postgres
 from blocks.postgres.url_database import UrlDatabase
+from blocks.resource import Resource
 from blocks.secret_store import SecretStore
-from blocks.site import FOLDERS, URL, Site, all_users, at, listening, postgres_user, store, url
+from blocks.site import FOLDERS, URL, Site, all_users, at, here, listening, postgres_user, store, url
 from blocks.spec import StackSpec, build_spec, overlaid
+
+if TYPE_CHECKING:
+    from blocks.gcp.parts import Parts
 
 
 def objects_in(folder: Path) -> ObjectStore:
@@ -38,25 +43,54 @@ def objects_in(folder: Path) -> ObjectStore:
     return LocalObjectStore(folder)
 
 
-def place(spec: StackSpec, site: Site) -> Path | Bucket:
+def place(spec: StackSpec) -> Path | Bucket:
     """Where the objects of a stack lie by its spec; asks Google for the project's number."""
-    if spec.target == "local":
-        return store(spec, site)
-    from blocks.gcp.names import bucket_name
+    return store(spec, here(spec)) if spec.target == "local" else _parts(spec).bucket()
 
-    name = bucket_name(spec.name, ledgers.google(spec.gcp.project).number)
-    return Bucket(name, spec.gcp.project, spec.gcp.region)
+
+def first(spec: StackSpec) -> list[Resource]:
+    """What of a stack at Google must be there before anything can be read or written of it."""
+    parts = _parts(spec)
+    return [*parts.ground(), *parts.objects().outside()]
+
+
+def adopt(spec: StackSpec, home: Home) -> None:
+    """Make a launcher's folder for a stack at Google that is there: of another launcher, or whose folder was lost."""
+    parts = _parts(spec)
+    ledger, found = Ledger(parts.objects()), [each.find() for each in parts.objects().outside()]
+    if found == [None]:
+        return
+    for each, actual in zip(parts.objects().outside(), found, strict=True):
+        each.require_ours(actual or {})
+    if ledger.has_wanted():
+        home_folder.claim(home, spec.name, ledger.id, parts.bucket())
+
+
+def _parts(spec: StackSpec, found: Mapping[str, str] | None = None) -> Parts:
+    """The parts at Google of a stack whose host is elsewhere."""
+    from blocks.gcp.parts import Parts
+
+    site = Site(FOLDERS / spec.name, has_users=True, is_here=False)
+    return Parts(ledgers.google(spec.gcp.project), spec, site, found or {})
 
 
 def known(spec: StackSpec, identity: str) -> dict[str, str]:
     """What is known of a stack at Google beforehand, beside its spec; empty of one on this machine."""
     if spec.target == "local":
         return {}
-    from blocks.gcp.cloud_run import address
     from blocks.gcp.parts import IDENTITY, NUMBER
 
-    number = ledgers.google(spec.gcp.project).number
-    return {NUMBER: number, IDENTITY: identity, URL: address(spec.name, number, spec.gcp.region)}
+    parts = _parts(spec)
+    return {NUMBER: parts.number, IDENTITY: identity, URL: parts.proxy().url()}
+
+
+def costs(spec: StackSpec) -> dict[str, Any]:
+    """About what a stack costs a month, see `blocks.gcp.prices.estimate`; empty for one on this machine."""
+    if spec.target == "local":
+        return {}
+    from blocks.gcp.prices import estimate
+
+    return estimate(spec.gcp)
 
 
 @dataclass(frozen=True)
@@ -78,7 +112,10 @@ class Access:
 
     def url(self, spec: StackSpec) -> str:
         """How a browser reaches the stack, without a slash at the end."""
-        return url(spec, self.ledger.wanted().found) if spec.target == "gcp" else url(spec)
+        if spec.target == "local":
+            return url(spec)
+        kept = self.ledger.find_wanted()
+        return url(spec, kept.found if kept else known(spec, ""))
 
     def server_url(self, spec: StackSpec) -> str:
         """How this machine's clients reach the server: past the front door, where they can, as that may be what is to
@@ -108,14 +145,10 @@ def access(home: Home, store: Path | Bucket | None = None) -> Access:
 
 def _machine_at_google(home: Home, bucket: Bucket, objects: ObjectStore) -> Machine:
     """The host as a launcher elsewhere sees it, by what is wanted of it as far as that was said."""
-    from blocks.gcp.parts import Parts
-
     name, kept = home.owner() or "", Ledger(objects).find_wanted()
     plain = {"name": name, "target": "gcp", "gcp": {"project": bucket.project, "region": bucket.region}}
     spec = build_spec(dict(kept.spec) if kept else plain, "the saved spec")
-    site = Site(FOLDERS / name, has_users=True, is_here=False)
-    parts = Parts(ledgers.google(bucket.project), spec, site, kept.found if kept else {})
-    return parts.machine(LocalMachine(root=site.home, stack=name))
+    return _parts(spec, kept.found if kept else {}).machine(LocalMachine(root=FOLDERS / name, stack=name))
 
 
 def saved(home: Home) -> StackSpec:

@@ -19,7 +19,7 @@ from blocks.errors import Blocked, NotReady
 from blocks.resource import Apply
 from blocks.waiting import wait_until
 from flows.cli.progress import step
-from flows.converge import RUNNER, make_stack, plan_of_objects, rows, this_server, visit_all
+from flows.converge import RUNNER, make_stack, plan_of_objects, rows, settled, this_server, visit_all
 
 STORED_SECONDS = 60.0
 """Time the temporary server gets to store the last task runs: they reach it as events, in a second or two."""
@@ -34,6 +34,7 @@ def bootstrap(spec: dict[str, Any]) -> None:
     """
     stack = catalog.composed(spec)
     before = rows(visit_all(stack.outside(), Apply()))
+    stack = settled(stack)
     preflight(spec)
     make_stack(stack, key="bootstrap", before=before, first=True)
 

@@ -18,10 +18,10 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from blocks import pools, rollout
 from blocks.agent.spec import File, Folder, HostSpec, Job, JobStatus, ServiceStatus
+from blocks.documents import StackDocument
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.host.secret_files import ENCRYPTION_KEY
 from blocks.resource import Apply, visit
-from blocks.server_objects import StackDocument
 from blocks.services import SLOT_PREFIX, WORKER_PREFIX
 from blocks.signature import key_mark
 from blocks.stack import Stack
@@ -58,7 +58,7 @@ def write_wanted(stack: Stack, *, back: bool = False) -> None:
     Args:
         back: Whether it takes a newer selfhost back.
     """
-    stack.ledger.write_wanted(stack.spec.model_dump(mode="json"), stack.releases, stack.versions, back=back)
+    stack.ledger.write_wanted(stack.spec.as_wanted(), stack.releases, stack.versions, back=back)
 
 
 def make_wanted(stack: Stack, client: SyncPrefectClient, *, back: bool = False) -> None:

@@ -27,6 +27,7 @@ from blocks import catalog
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.resource import Apply, Change, Record, Resource, in_order, plan, visit
 from blocks.server_objects import server_objects
+from blocks.site import URL
 from blocks.stack import Stack
 from flows.cli.progress import step
 
@@ -56,7 +57,7 @@ def converge_from_outside(spec: dict[str, Any], done: list[dict[str, Any]]) -> N
     """
     stack = catalog.composed(spec)
     before = [*done, *rows(visit_all(stack.outside(), Apply()))]
-    make_stack(stack, key="converge", before=before)
+    make_stack(settled(stack), key="converge", before=before)
 
 
 @flow(name="drift", task_runner=RUNNER)
@@ -85,6 +86,18 @@ def visit_stack(stack: Stack, applier: Apply | Record, *, key: str) -> list[Chan
     with this_server() as client:
         kept = server_objects(stack, client)
         return _in_turn(stack, key, (), lambda: visit_all(stack.on_host(), applier), lambda: visit_all(kept, applier))
+
+
+def settled(stack: Stack) -> Stack:
+    """The stack with all that is known of it now that what stands outside its host is there; its host learns it too."""
+    learned = stack.learned()
+    if learned.items() <= stack.known.items():
+        return stack
+    found = {**stack.known, **learned}
+    composed = catalog.compose(stack.spec, stack.releases, stack.site, stack.versions, found)
+    found[URL] = composed.proxy.url()
+    stack.ledger.write_wanted(stack.spec.as_wanted(), stack.releases, found=found)
+    return catalog.compose(stack.spec, stack.releases, stack.site, stack.versions, found)
 
 
 def make_stack(stack: Stack, *, key: str, before: Sequence[dict[str, Any]], first: bool = False) -> list[Change]:
@@ -133,12 +146,13 @@ def bring_in_line(stack: Stack) -> list[Change]:
 
 def plan_of_parts(stack: Stack) -> list[Change]:
     """What would change of all that the stack is made of, as its releases are here: outside first, then on the host."""
-    if plan(stack.machine.outside()):  # not made yet, so that there is nobody to ask
-        return [*plan(stack.outside()), *(Change(each.name, "create") for each in in_order(stack.on_host()))]
+    outside, machine = plan(stack.outside()), {each.name for each in stack.machine.outside()}
+    if any(each.action == "create" and each.resource in machine for each in outside):  # there is nobody to ask
+        return [*outside, *(Change(each.name, "create") for each in in_order(stack.on_host()))]
     releases = {name: dataclasses.asdict(each) for name, each in stack.releases.items()}
-    wanted = {"spec": stack.spec.model_dump(mode="json"), "releases": releases, "versions": dict(stack.versions)}
-    answer = stack.machine.run("plan", wanted)
-    return [*plan(stack.outside()), *map(Change.from_row, answer["changes"])]
+    wanted = {"spec": stack.spec.as_wanted(), "releases": releases, "versions": dict(stack.versions)}
+    answer = stack.machine.run("plan", {**wanted, "found": dict(stack.known)})
+    return [*outside, *map(Change.from_row, answer["changes"])]
 
 
 def plan_of_objects(stack: Stack) -> list[Change]:

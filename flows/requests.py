@@ -24,10 +24,20 @@ from flows.converge import bring_in_line, visit_all
 from flows.destroy import remove_from_host
 
 
-def plan(home: Home, spec: Mapping[str, Any], releases: Mapping[str, Any], versions: Mapping[str, int]) -> Answer:
-    """What `bring` would change once that spec, releases and versions of secrets are wanted: `changes`, as rows."""
+def plan(
+    home: Home,
+    spec: Mapping[str, Any],
+    releases: Mapping[str, Any],
+    versions: Mapping[str, int],
+    found: Mapping[str, str] | None = None,
+) -> Answer:
+    """What `bring` would change once that spec, releases and versions of secrets are wanted: `changes`, as rows.
+
+    Args:
+        found: What was found of what stands outside.
+    """
     parsed = {name: from_json(Release, json.dumps(each)) for name, each in releases.items()}
-    stack = catalog.compose(build_spec(dict(spec), "the given spec"), parsed, at(home.root), versions)
+    stack = catalog.compose(build_spec(dict(spec), "the given spec"), parsed, at(home.root), versions, found)
     return {"changes": [each.as_row() for each in resource.plan(stack.on_host())]}
 
 

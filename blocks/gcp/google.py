@@ -171,7 +171,8 @@ class Google:
 def reason(error: exceptions.GoogleAPICallError) -> str:
     """Google's own word for a refusal, such as `resourceNotReady`; empty where it has none."""
     told = (*error.errors, *error.details)
-    return next((str(each["reason"]) for each in told if isinstance(each, dict) and "reason" in each), "")
+    said = next((str(each["reason"]) for each in told if isinstance(each, dict) and "reason" in each), "")
+    return said or str(error.reason or "")  # the latter by gRPC
 
 
 @contextmanager

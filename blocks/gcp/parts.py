@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from blocks.agent.mark import Bucket
 from blocks.agent.spec import Release
-from blocks.errors import Blocked
 from blocks.gcp.access import BucketRoles, SecretRoles
 from blocks.gcp.account import ServiceAccount
 from blocks.gcp.apis import Apis
 from blocks.gcp.database import ADDRESS, AUTHORITY, SqlDatabase, over_tls
 from blocks.gcp.google import Google
+from blocks.gcp.machine import GcpMachine
 from blocks.gcp.names import bucket_name, instance_name
 from blocks.gcp.network import Network
 from blocks.gcp.object_store import GcsObjectStore
@@ -26,6 +26,7 @@ from blocks.proxy import Proxy
 from blocks.resource import Resource
 from blocks.site import Site
 from blocks.spec import StackSpec
+from blocks.stack import Document
 
 NUMBER, IDENTITY = "project.number", "identity"
 """Keys of what is known of a stack beforehand, beside its spec."""
@@ -91,7 +92,9 @@ class Parts:
         Args:
             there: The same as its own code has it.
         """
-        raise Blocked("there is no machine at Google yet", "the target gcp comes with a later release")
+        return GcpMachine(
+            self.google, self.stack, self.spec.gcp, self.bucket(), self.objects(), there, self.site.is_here
+        )
 
     def proxy(self) -> Proxy:
         return CloudRunProxy(
@@ -103,6 +106,13 @@ class Parts:
             domain=self.spec.gcp.domain or "",
             active_domain=self.found.get(DOMAIN, ""),
         )
+
+    def documents(self) -> list[Document]:
+        """What users' flows reach the project and the bucket by; without a key: as whoever they run as at Google."""
+        project = {"project": self.google.project}  # else the credentials' own is taken, which may be another
+        credentials = Document("prefect_gcp:GcpCredentials", "gcp-credentials", project)
+        refers = {"gcp_credentials": credentials.slug}
+        return [credentials, Document("prefect_gcp:GcsBucket", "gcs-bucket", {"bucket": self.bucket().name}, refers)]
 
     def ground(self) -> list[Resource]:
         """What all else outside the host needs."""

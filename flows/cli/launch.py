@@ -15,12 +15,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from blocks import release as releases
 from blocks import targets
 from blocks.agent.files import make_folders
+from blocks.agent.mark import Bucket
 from blocks.agent.releases import ReleaseFailed, Tools, install
 from blocks.agent.spec import Release
 from blocks.errors import Blocked, NotReady, SelfhostError
@@ -31,13 +33,19 @@ from blocks.host.host import Host
 from blocks.lease import Lease
 from blocks.ledger import Ledger
 from blocks.object_store import ObjectStore
+from blocks.resource import Apply, visit
 from blocks.signature import key_mark
-from blocks.site import here, postgres_user, store, url
+from blocks.site import at, folder, here, postgres_user, store
 from blocks.spec import SERVER, TOOLS, StackSpec
 from blocks.temporary.server import TemporaryServer
 from blocks.wheel import build_wheel
 from flows.cli.progress import step
 
+SHARED = {
+    secret_files.AUTH_STRING: secret_files.new_auth_string,
+    secret_files.ENCRYPTION_KEY: secret_files.new_encryption_key,
+}
+"""Secrets which the temporary server has of the stack's."""
 TEMPORARY_RETRIES = 3
 """How often a client of a temporary server repeats a call, 14 s in all. Prefect's five are a minute for each call of a
 flow that ends: one whose server has died, or has no room left, would go on for five minutes before it says so."""
@@ -50,13 +58,29 @@ def check(spec: StackSpec, key_file: Path | None) -> None:
     Args:
         key_file: The stack's encryption key, where its home was lost.
     """
-    home = Home(here(spec).home)
+    home = Home(folder(spec))
     require_none(home_folder.faults(home, spec.name))
+    if spec.target == "gcp":
+        join(spec, home)
+        return
     recover_home(spec, home, key_file)
     try:
         require_none(targets.access(home).machine.run("preflight", {"spec": spec.model_dump(mode="json")})["faults"])
     except NotReady:
         return  # a machine that is not made yet is asked by the flow which makes it
+
+
+def join(spec: StackSpec, home: Home) -> None:
+    """Make sure of what a launcher shares with a host elsewhere: the bucket, and in it who the stack is, which the mark
+    of the launcher's own folder says, too."""
+    place = targets.place(spec)
+    for each in targets.first(spec):
+        with step(each.name) as detail:
+            detail.text = visit(each, Apply()).action
+    identity = targets.access(home, place).ledger.ensure_identity(spec.name).id
+    if home.owner() and home.identity() != identity:  # of a stack of that name which is gone
+        home.mark.unlink()
+    home_folder.claim(home, spec.name, identity, place)
 
 
 def require_none(faults: Sequence[str]) -> None:
@@ -74,7 +98,7 @@ def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
     Raises:
         Blocked: the home was lost, and its key is not given.
     """
-    ledger = targets.access(home, store(spec, here(spec))).ledger
+    ledger = ledger_of(spec, home)
     if key := encryption_key(home, ledger, key_file):
         ledger.ensure_identity(spec.name)
         home_folder.claim(home, spec.name, ledger.id, store(spec, here(spec)))
@@ -83,19 +107,29 @@ def recover_home(spec: StackSpec, home: Home, key_file: Path | None) -> None:
 
 def prepare_home(spec: StackSpec) -> Home:
     """Make what the temporary server needs of the stack: its home, its user, and the two secrets it shares."""
-    home = Home(here(spec).home)
-    ledger = targets.access(home, store(spec, here(spec))).ledger
-    home_folder.claim(home, spec.name, ledger.id, store(spec, here(spec)))
+    home = Home(folder(spec))
+    if spec.target == "local":
+        home_folder.claim(home, spec.name, ledger_of(spec, home).id, store(spec, here(spec)))
     home_folder.sweep(home)
-    user = postgres_user(spec.name, here(spec))
+    user = postgres_user(spec.name, at(home.root))
     if user:
         system_user.ensure(user, home, spec.name)
     home.store.mkdir(parents=True, exist_ok=True)
     home.store.chmod(0o711)  # with the lease in it, it was made closed
-    secret_files.ensure(home.secrets, secret_files.AUTH_STRING, secret_files.new_auth_string)
-    secret_files.ensure(home.secrets, secret_files.ENCRYPTION_KEY, secret_files.new_encryption_key)
-    ledger.ensure_identity(spec.name, key_mark(secret_files.read(home.secrets, secret_files.ENCRYPTION_KEY)))
+    secrets = targets.access(home).secrets
+    for name, make in SHARED.items():
+        version = secrets.ensure(name, make)
+        if secrets.is_outside:
+            secret_files.remove(home.secrets, name)
+            secret_files.ensure(home.secrets, name, partial(secrets.read, name, version))
+    key = secret_files.read(home.secrets, secret_files.ENCRYPTION_KEY)
+    targets.access(home).ledger.ensure_identity(spec.name, key_mark(key))
     return home
+
+
+def ledger_of(spec: StackSpec, home: Home) -> Ledger:
+    """The ledger of a stack on this machine, whose home may not say yet where it lies."""
+    return targets.access(home, store(spec, here(spec))).ledger
 
 
 def encryption_key(home: Home, ledger: Ledger, key_file: Path | None) -> str:
@@ -128,17 +162,19 @@ def require_its_store(spec: StackSpec, home: Home) -> None:
     Raises:
         Blocked: it is another one.
     """
-    wanted = store(spec, here(spec))
-    if home.identity() and wanted.resolve() != home.store.resolve():
-        raise Blocked(f"the stack's store is {home.store}, not {wanted}", "a store stays where it is: put it back so")
+    if home.identity() is None:
+        return
+    wanted, there = targets.place(spec), home.bucket or home.store
+    if (wanted.resolve() if isinstance(wanted, Path) else wanted) != (home.bucket or home.store.resolve()):
+        raise Blocked(f"the stack's store is {there}, not {wanted}", "a store stays where it is: put it back so")
 
 
 def prepare_releases(spec: StackSpec, home: Home, store: ObjectStore) -> dict[str, Release]:
     """Resolve the server's release, and one for each worker whose flows need more packages."""
-    wheel, reach = releases.put(store, *build_wheel()), Host(home).reach()
+    wheel, reach, goal = releases.put(store, *build_wheel()), Host(home).reach(), releases.platform_of(spec)
     with ThreadPoolExecutor(1) as executor:
-        tools = executor.submit(releases.prepare_tools, store, reach)
-        prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach)
+        tools = executor.submit(releases.prepare_tools, store, reach, goal)
+        prepared = releases.prepare_all(spec.prefect_version, wheel, store, spec.release_packages, reach, goal)
     kept = targets.access(home).ledger.find_wanted()
     saved = kept.releases if kept else {}
     return {name: releases.as_kept(each, saved.get(name)) for name, each in {**prepared, TOOLS: tools.result()}.items()}
@@ -156,11 +192,11 @@ def refuse_version_change(spec: StackSpec, home: Home) -> None:
             )
 
 
-def take_lease(home: Home, reason: str, patience: float = 0.0, store: Path | None = None) -> Lease:
+def take_lease(home: Home, reason: str, patience: float = 0.0, store: Path | Bucket | None = None) -> Lease:
     """The exclusive right to change this stack; where another has it, it may be had within `patience` seconds.
 
     Args:
-        store: Folder of the stack's objects, where the home does not say yet where they lie.
+        store: Where the stack's objects lie, for a home that does not say so yet.
     """
     make_folders(home.root)
     return targets.access(home, store).ledger.acquire(reason, patience)
@@ -169,7 +205,7 @@ def take_lease(home: Home, reason: str, patience: float = 0.0, store: Path | Non
 @contextlib.contextmanager
 def prepared(spec: StackSpec, home: Home) -> Iterator[dict[str, Release]]:
     """The releases a bootstrap would install now, without leaving anything where no stack is yet."""
-    if home.owner() == spec.name:
+    if home.owner() == spec.name and home.bucket is None:
         yield prepare_releases(spec, home, targets.access(home).objects)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -180,18 +216,27 @@ def write_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     """Resolve the stack's releases and keep what is wanted in the home."""
     with step("locks and wheel") as detail:
         prepared = prepare_releases(spec, home, targets.access(home).objects)
-        known, names = versions(home), secret_files.names(home.secrets)
+        known, there = versions(home), targets.access(home)
+        names = () if there.secrets.is_outside else secret_files.names(home.secrets)
         adopted = {name: secret_files.adopt(home.secrets, name) for name in names if name not in known}
-        targets.access(home).ledger.write_wanted(spec.model_dump(mode="json"), prepared, adopted | known)
+        found = targets.known(spec, there.ledger.id) | found_before(home)
+        there.ledger.write_wanted(spec.as_wanted(), prepared, adopted | known, found=found)
         detail.text = f"release {prepared[SERVER].id}"
     return prepared
 
 
 def versions(home: Home) -> dict[str, int]:
     """Promoted versions of secrets, as far as they are there: a home may have been lost with them."""
-    kept = targets.access(home).ledger.find_wanted()
+    access = targets.access(home)
+    kept = access.ledger.find_wanted()
     there = kept.secrets.items() if kept else ()
-    return {name: version for name, version in there if version in secret_files.versions(home.secrets, name)}
+    return {name: version for name, version in there if version in access.secrets.versions(name)}
+
+
+def found_before(home: Home) -> dict[str, str]:
+    """What was found of what stands outside, as far as it is kept."""
+    kept = targets.access(home).ledger.find_wanted()
+    return dict(kept.found) if kept else {}
 
 
 def install_release(release: Release, home: Home) -> None:
@@ -210,7 +255,7 @@ def install_release(release: Release, home: Home) -> None:
 
 def start_database(temporary: TemporaryServer, home: Home) -> None:
     """Install the tools and start the temporary server's database, before all the rest: that server waits for it."""
-    tools = releases.prepare_tools(targets.access(home).objects)
+    tools = releases.prepare_tools(targets.objects_in(home.store))
     install_release(tools, home)
     with step("temporary server's database"):
         temporary.start_database(home.releases / tools.id)
@@ -222,12 +267,21 @@ def has_other_prefect(spec: StackSpec) -> bool:
 
 
 def become(release: Release, home: Home, lease: Lease | None = None) -> NoReturn:
-    """Go on as the `selfhost` of a release, with the same arguments."""
+    """Go on as the `selfhost` of a release, with the same arguments; where it is for a host elsewhere, of its like."""
+    release = release if home.is_hosts() else like(release, home)
     install_release(release, home)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
     kept |= {"PYTHONUNBUFFERED": "1"} | (lease.over_exec() if lease else {})
     python = home.releases / release.id / "bin/python"
     os.execve(python, [str(python), "-P", "-m", "flows.cli", *sys.argv[1:]], kept)
+
+
+def like(release: Release, home: Home) -> Release:
+    """A release of the same Prefect for this machine, which may be no Linux, in the launcher's own folder."""
+    store = targets.objects_in(home.store)
+    goal = dataclasses.replace(releases.this_platform(), has_cloud=True)
+    wheel = releases.put(store, *build_wheel())
+    return releases.prepare(release.id.rpartition("-")[0], wheel, store, (), Host(home).reach(), goal)
 
 
 def users_profiles() -> Path:
@@ -239,7 +293,7 @@ def users_profiles() -> Path:
 def use_own_server(spec: StackSpec, home: Home) -> None:
     """Set this process's Prefect, which is not imported yet, to the stack's own server."""
     use_server(targets.access(home).server_url(spec), home)
-    os.environ["PREFECT_UI_URL"] = url(spec)
+    os.environ["PREFECT_UI_URL"] = targets.access(home).url(spec)
 
 
 def silence_prefect() -> None:
@@ -277,7 +331,7 @@ def use_server(address: str, home: Home, retries: int | None = None) -> None:
 
 def temporary_server(spec: StackSpec, home: Home) -> TemporaryServer:
     """The temporary server of a bootstrap of this home, running or not."""
-    return TemporaryServer(home, postgres_user(spec.name, here(spec)), home.bootstrap)
+    return TemporaryServer(home, postgres_user(spec.name, at(home.root)), home.bootstrap)
 
 
 def is_to_be_adopted(spec: StackSpec, home: Home) -> bool:

@@ -19,7 +19,7 @@ from blocks.errors import Blocked, SelfhostError, WrongCall
 from blocks.host import secret_files
 from blocks.host.home import Home
 from blocks.lease import Lease
-from blocks.site import here, store, url
+from blocks.site import folder, here
 from blocks.spec import SERVER, StackSpec
 from flows.cli import host, launch, restore, terminal  # noqa: F401 (host and restore register their verbs)
 from flows.cli.maintenance import use_stack
@@ -42,25 +42,26 @@ def bootstrap(
     encryption_key_file: Annotated[
         Path | None, Parameter(help="Your copy of the encryption key, where the home was lost and its store was not.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Make a stack, finish one that was interrupted, or bring one in line with a changed spec."""
     spec = where.wanted()
-    home = Home(here(spec).home)
+    home = Home(folder(spec))
     launch.require_its_store(spec, home)
-    launch.check(spec, encryption_key_file)
     listen(terminal.StepLines())
-    lease = launch.take_lease(home, "bootstrap", patience, store(spec, here(spec)))
+    launch.check(spec, encryption_key_file)
+    lease = launch.take_lease(home, "bootstrap", patience, targets.place(spec))
     spec = where.wanted()  # again: the lease's holder before us may have changed the saved one
     launch.refuse_version_change(spec, home)
     launch.prepare_home(spec)
     make = _existing if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _new
-    conditions = make(spec, home, lease)
+    conditions = make(spec, home, lease, yes)
     targets.access(home).ledger.close_former()
     terminal.conditions(conditions)
     terminal.done(spec, targets.access(home))
 
 
-def _new(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
+def _new(spec: StackSpec, home: Home, lease: Lease, yes: bool) -> Sequence[Condition]:
     """Everything slow starts as early as it can: the temporary server imports while releases are installed."""
     if launch.has_other_prefect(spec):
         launch.become(launch.write_wanted(spec, home)[SERVER], home, lease)
@@ -71,8 +72,8 @@ def _new(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
     with ThreadPoolExecutor(2) as background:
         database = background.submit(launch.start_database, temporary, home)
         releases = launch.write_wanted(spec, home)
-        # The flow's `host services` waits for it, and tells where it fails.
-        background.submit(launch.install_release, releases[SERVER], home)
+        if spec.target == "local":  # the flow's `host services` waits for it, and tells where it fails
+            background.submit(launch.install_release, releases[SERVER], home)
         database.result()
         launch.use_server(url, home, launch.TEMPORARY_RETRIES)
         return _hand_over(spec, temporary)
@@ -97,7 +98,7 @@ def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Conditio
     return pivot.finish(stack, temporary)
 
 
-def _existing(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
+def _existing(spec: StackSpec, home: Home, lease: Lease, yes: bool) -> Sequence[Condition]:
     """A stack that is there: first its host, which needs no server, then what its server keeps, by a run on it."""
     launch.temporary_server(spec, home).retire()  # its files, where its removal was interrupted
     releases = launch.write_wanted(spec, home)
@@ -115,7 +116,13 @@ def _existing(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
         changes = converge.plan_of_parts(stack)
         detail.text = f"{len(changes)} changes"
     terminal.changes(changes)
-    done = [*resource.converge(stack.outside()), *converge.bring(stack)] if changes else []
+    if not yes and (interrupts := [each.interrupts for each in changes if each.interrupts]):
+        terminal.confirm(f"{'; '.join(interrupts)}. Go on?")
+    done = []
+    if changes:
+        done = resource.converge(stack.outside())
+        stack = converge.settled(stack)
+        done += converge.bring(stack)
     with step("services ready"):
         stack.machine.run("ready", {})
     with step("plan of the server's objects") as detail:
@@ -135,7 +142,7 @@ def _existing(spec: StackSpec, home: Home, lease: Lease) -> Sequence[Condition]:
 def plan(*, where: Where = HERE, as_json: Json = False) -> None:
     """Show what a bootstrap would change, and change nothing."""
     spec = where.wanted()
-    home = Home(here(spec).home)
+    home = Home(folder(spec))
     if launch.is_bootstrapped(home) and launch.has_other_prefect(spec):
         launch.become(
             targets.access(home).ledger.wanted().releases[SERVER], home
@@ -145,15 +152,20 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
         from blocks import catalog
         from flows import converge
 
-        stack = catalog.compose(spec, releases, here(spec), launch.versions(home))
+        found = targets.known(spec, home.identity() or "") | launch.found_before(home)
+        stack = catalog.compose(spec, releases, here(spec), launch.versions(home), found)
         changes = converge.plan_of_parts(stack)
         is_there = launch.is_bootstrapped(home)
         changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
+    costs = targets.costs(spec)
     if as_json:
-        print(json.dumps({"changes": [each.as_row() for each in changes]}, indent=1, default=str))
+        rows: dict[str, object] = {"changes": [each.as_row() for each in changes]} | ({"costs": costs} if costs else {})
+        print(json.dumps(rows, indent=1, default=str))
         return
     terminal.changes(changes)
     terminal.say(f"{len(changes)} changes" if changes else "nothing to change")
+    if costs:
+        terminal.costs(costs)
 
 
 @app.command
@@ -203,10 +215,19 @@ def stop(
 
 
 @app.command
-def destroy(*, where: Where = HERE, yes: Yes = False) -> None:
+def destroy(
+    *,
+    where: Where = HERE,
+    drop_backups: Annotated[
+        bool, Parameter(negative="", help="Of a stack at Google: its bucket with the backups and their key, too.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
     """Remove a stack with everything it holds: processes, database, files, secrets, system user, profile."""
     home = where.there()
     name = home.owner() or ""
+    if drop_backups and home.bucket is None:
+        raise WrongCall("--drop-backups is for a stack at Google", "on this machine they go with the stack's store")
     if not yes:
         terminal.confirm(f"Remove the stack {name} in {home.root}, its database and its secrets?")
     listen(terminal.StepLines())
@@ -214,7 +235,7 @@ def destroy(*, where: Where = HERE, yes: Yes = False) -> None:
     launch.silence_prefect()
     from flows.destroy import destroy as remove
 
-    for each in remove(home, name):
+    for each in remove(home, name, keep=not drop_backups):
         print(each)
     print(f"the stack {name} is gone")  # the release this runs from may be gone too: nothing can be imported now
 
@@ -226,13 +247,14 @@ def connect(*, where: Where = HERE) -> None:
     from blocks import clients
     from flows.cli.profile import write_profile
 
-    secrets = targets.access(home).secrets
-    path = write_profile(spec, secrets.found(secret_files.AUTH_STRING) or "")
+    there = targets.access(home)
+    secrets, url = there.secrets, there.url(spec)
+    path = write_profile(spec.name, url, secrets.found(secret_files.AUTH_STRING) or "")
     file = secrets.location(secret_files.AUTH_STRING)
     terminal.say(f"profile {spec.name!r} is written to {path} and in use: prefect flow-run ls")
     terminal.say(f"another laptop, or CI, needs the server's Prefect or an older one (from {clients.OLDEST} on), and:")
     terminal.say(f"  pip install '{clients.requirement(spec.prefect_version)}'")
-    terminal.say(f"  export PREFECT_API_URL={url(spec)}/api")
+    terminal.say(f"  export PREFECT_API_URL={url}/api")
     terminal.say(f"  export PREFECT_API_AUTH_STRING=...   # the text of {file}; keep it in the CI's secret store")
 
 
@@ -265,8 +287,9 @@ def logs(
 def open_ui(*, where: Where = HERE) -> None:
     """Open the UI in a browser."""
     spec, home = where.saved()
-    terminal.say(f"{url(spec)}, {terminal.login(targets.access(home).secrets)}")
-    webbrowser.open(url(spec))
+    there = targets.access(home)
+    terminal.say(f"{there.url(spec)}, {terminal.login(there.secrets)}")
+    webbrowser.open(there.url(spec))
 
 
 def main() -> int:

@@ -142,7 +142,7 @@ def rotate(
         return
     rotated = catalog.composed(stack.spec.model_dump(mode="json"))
     terminal.say("\n".join(verb.instructions(rotated)))
-    if renew_profile(stack.spec, rotated.secret(AUTH_STRING), profiles):
+    if renew_profile(stack.spec.name, stack.proxy.url(), rotated.secret(AUTH_STRING), profiles):
         terminal.say(f"The profile {stack.spec.name!r} in {profiles} has it already.")
     else:
         terminal.say(f"selfhost connect writes a Prefect profile with it; there is none of this stack in {profiles}.")

@@ -16,11 +16,9 @@ from prefect.settings import (
 )
 
 from blocks.errors import Blocked
-from blocks.site import url
-from blocks.spec import StackSpec
 
 
-def write_profile(spec: StackSpec, auth_string: str) -> Path:
+def write_profile(name: str, url: str, auth_string: str) -> Path:
     """Put a profile named like the stack among the user's, readable by the user alone, and make it the active one.
 
     Raises:
@@ -31,43 +29,43 @@ def write_profile(spec: StackSpec, auth_string: str) -> Path:
     path.touch(mode=0o600)
     path.chmod(0o600)  # it holds the auth string
     profiles = load_profiles()
-    if spec.name in profiles.names and not _is_ours(profiles, spec):
-        raise Blocked(f"the profile {spec.name!r} in {path} is for another server", "prefect profile rename it first")
-    settings = {PREFECT_API_URL: f"{url(spec)}/api", PREFECT_API_AUTH_STRING: auth_string}
-    _drop(profiles, spec.name)
-    profiles.add_profile(Profile(name=spec.name, settings=settings))
-    profiles.set_active(spec.name)
+    if name in profiles.names and not _is_ours(profiles, name, url):
+        raise Blocked(f"the profile {name!r} in {path} is for another server", "prefect profile rename it first")
+    settings = {PREFECT_API_URL: f"{url}/api", PREFECT_API_AUTH_STRING: auth_string}
+    _drop(profiles, name)
+    profiles.add_profile(Profile(name=name, settings=settings))
+    profiles.set_active(name)
     save_profiles(profiles)
     return path
 
 
-def renew_profile(spec: StackSpec, auth_string: str, path: Path) -> bool:
+def renew_profile(name: str, url: str, auth_string: str, path: Path) -> bool:
     """Put a new auth string into the profile which `write_profile` made in that file; True if it was there."""
     if not path.exists():
         return False
     with temporary_settings({PREFECT_PROFILES_PATH: path}):
         profiles = load_profiles()
-        if spec.name not in profiles.names or not _is_ours(profiles, spec):
+        if name not in profiles.names or not _is_ours(profiles, name, url):
             return False
-        profiles.update_profile(spec.name, {PREFECT_API_AUTH_STRING: auth_string})
+        profiles.update_profile(name, {PREFECT_API_AUTH_STRING: auth_string})
         save_profiles(profiles)
     return True
 
 
-def remove_profile(spec: StackSpec) -> bool:
+def remove_profile(name: str, url: str) -> bool:
     """Remove the profile which `write_profile` made, if it is there; True if it was."""
     if not Path(PREFECT_PROFILES_PATH.value()).exists():
         return False
     profiles = load_profiles()
-    if spec.name not in profiles.names or not _is_ours(profiles, spec):
+    if name not in profiles.names or not _is_ours(profiles, name, url):
         return False
-    _drop(profiles, spec.name)
+    _drop(profiles, name)
     save_profiles(profiles)
     return True
 
 
-def _is_ours(profiles: ProfilesCollection, spec: StackSpec) -> bool:
-    return profiles[spec.name].settings.get(PREFECT_API_URL) == f"{url(spec)}/api"
+def _is_ours(profiles: ProfilesCollection, name: str, url: str) -> bool:
+    return profiles[name].settings.get(PREFECT_API_URL) == f"{url}/api"
 
 
 def _drop(profiles: ProfilesCollection, name: str) -> None:

@@ -21,7 +21,6 @@ from blocks.host import service_manager
 from blocks.host.home import Home
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
 from blocks.resource import Change
-from blocks.site import url
 from blocks.spec import StackSpec
 from flows.cli.progress import Step
 
@@ -102,6 +101,20 @@ def changes(found: Sequence[Change]) -> None:
         out.print(
             Text.assemble((f"{_MARKS[each.action]} ", "bold"), f"{each.action} {each.resource}", (f"  {fields}", "dim"))
         )
+        if each.interrupts:
+            out.print(Text.assemble(("  ! ", "yellow"), each.interrupts))
+
+
+def costs(found: Mapping[str, Any]) -> None:
+    """About what the stack costs a month, a line a part, the sum, and what would change it."""
+    say(f"about what it costs a month ({found['as_of']}; ~ not confirmed):")
+    for each in found["parts"]:
+        month = "     ?" if each["month"] is None else f"{each['month']:>6.2f}"
+        mark = " " if each["confirmed"] else "~"
+        out.print(Text.assemble(f"  {mark}{month}  {each['what']:<26}", (each["note"], "dim")))
+    out.print(Text.assemble((f"   {found['total']:>6.2f}  in all", "bold")))
+    for line in found["advice"]:
+        out.print(Text.assemble("           ", (line, "dim")))
 
 
 def conditions(found: Sequence[Condition]) -> None:
@@ -181,7 +194,7 @@ def done(spec: StackSpec, there: Access) -> None:
     """The last panel of a bootstrap."""
     command = there.home.root / "bin/selfhost"
     text = f"""\
-[bold]{url(spec)}[/bold]
+[bold]{there.url(spec)}[/bold]
 {login(there.secrets)}
 
 Keep a copy of {there.secrets.location(ENCRYPTION_KEY)} on another machine:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from blocks import targets
-from blocks.errors import Blocked, SelfhostError, WrongCall
+from blocks.errors import Blocked, NotReady, SelfhostError, WrongCall
 from blocks.host import trusted
 from blocks.host.home import HOME_VARIABLE, Home
 from blocks.release import PROJECT
-from blocks.site import default_home, here
+from blocks.site import default_home
 from blocks.spec import StackSpec, build_spec, overlaid, read_spec
 
 app = App(
@@ -70,6 +71,10 @@ class Where:
     name: Annotated[str | None, Parameter(help="Name of the stack; left out: prefect.")] = None
     home: Annotated[Path | None, Parameter(env_var=HOME_VARIABLE, help="Folder of the stack.")] = None
     port: Annotated[int | None, Parameter(help="Port of the front door; server and database take the next two.")] = None
+    target: Annotated[Literal["local", "gcp"] | None, Parameter(help="Where it runs; left out: local.")] = None
+    project: Annotated[str | None, Parameter(help="With --target gcp: id of the project.")] = None
+    region: Annotated[str | None, Parameter(help="With --target gcp: region, such as europe-west1.")] = None
+    domain: Annotated[str | None, Parameter(help="With --target gcp: host name of the front door.")] = None
 
     def wanted(self) -> StackSpec:
         """The wanted spec: the file's, else the saved one, else the defaults; options lie over it.
@@ -80,17 +85,15 @@ class Where:
         """
         file = self._file(with_beside=True)
         home = self._home(file)
+        with suppress(NotReady):  # in a project that is new nothing answers yet
+            self._adopt(home, file)
         owner = _owner(home)
         self._require_one_stack(home, owner, file)
-        options = {
-            "name": self.name or owner,
-            "local.home": str(home.root) if self.home else None,
-            "local.ports.public": self.port,
-        }
+        options = self._options(owner) | {"local.home": str(home.root) if self.home else None}
         if file:
             return build_spec(overlaid(file.spec.model_dump(mode="json", exclude_unset=True), options), str(file.path))
-        if home.is_begun():
-            kept = _saved_spec(home).model_dump(mode="json", exclude_unset=True)
+        if home.is_begun() if home.bucket is None else targets.access(home).ledger.has_wanted():
+            kept = targets.saved(home).model_dump(mode="json", exclude_unset=True)
             return build_spec(overlaid(kept, options), "the saved spec")
         return read_spec(None, options)
 
@@ -103,6 +106,8 @@ class Where:
         """
         file = self._file(with_beside=not (self.home or self.name))
         home = self._home(file)
+        if _owner(home) is None:
+            self._adopt(home, file)
         owner = _owner(home)
         if owner is None:
             hint = "name it with --name or --home; selfhost bootstrap makes one"
@@ -119,7 +124,7 @@ class Where:
             WrongCall: a wrong spec file, or two stacks were named.
         """
         home = self.there()
-        return _saved_spec(home), home
+        return targets.saved(home), home
 
     def own_file(self) -> Path | None:
         """The spec file a bootstrap from here would bring this stack in line with; None where there is none."""
@@ -148,9 +153,34 @@ class Where:
 
     def _default_home(self, file: SpecFile | None) -> Path:
         name = self.name or (file.name if file else None)
-        return default_home(name) if name else here(read_spec(None)).home
+        return default_home(name or read_spec(None).name)
+
+    def _options(self, owner: str | None) -> dict[str, Any]:
+        """What the command line says of the spec, by dotted path."""
+        gcp = {f"gcp.{key}": getattr(self, key) for key in ("project", "region", "domain")}
+        return {"name": self.name or owner, "local.ports.public": self.port, "target": self.target, **gcp}
+
+    def _adopt(self, home: Home, file: SpecFile | None) -> None:
+        """Find the stack at Google which is meant, where this machine has no folder of it yet."""
+        if _owner(home) or (self.target or (file.spec.target if file else "local")) == "local":
+            return
+        given = file.spec.model_dump(mode="json", exclude_unset=True) if file else {}
+        targets.adopt(build_spec(overlaid(given, self._options(None)), "the command line"), home)
+
+    def _require_place(self, home: Home) -> None:
+        """Refuse a target, project or region of another stack than the one whose folder it is."""
+        bucket = home.bucket
+        there = ("gcp", bucket.project, bucket.region) if bucket else ("local", None, None)
+        for option, given, is_there in zip(
+            ("--target", "--project", "--region"), (self.target, self.project, self.region), there, strict=True
+        ):
+            if given and given != is_there:
+                what = f"the stack in {home.root} is at {is_there or there[0]}, not {given} as {option} says"
+                raise WrongCall(what, HINT)
 
     def _require_one_stack(self, home: Home, owner: str | None, file: SpecFile | None) -> None:
+        if owner:
+            self._require_place(home)
         if file and file.home and file.home.resolve() != home.root.resolve():
             raise WrongCall(f"{file.path} is for the stack in {file.home}, not for the one in {home.root}", HINT)
         named = {"--name": self.name, str(file.path) if file else "": file.name if file else None}
@@ -165,7 +195,7 @@ class Where:
         if self.port is None:
             return
         try:
-            found = _saved_spec(home).local.ports.public
+            found = targets.saved(home).local.ports.public
         except SelfhostError:
             return
         if self.port != found:
@@ -175,10 +205,6 @@ class Where:
 def _owner(home: Home) -> str | None:
     """Name of the stack whose home it is; None where there is none, or the folder is closed to us."""
     return home.owner() if os.path.exists(home.mark) else None  # noqa: PTH110 (Path.exists raises where it may not look)
-
-
-def _saved_spec(home: Home) -> StackSpec:
-    return build_spec(dict(targets.access(home).ledger.wanted().spec), f"the saved spec in {home.root}")
 
 
 HERE = Where()

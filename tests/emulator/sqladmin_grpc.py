@@ -23,6 +23,8 @@ from urllib.parse import quote, urlencode
 
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from starlette.responses import Response
 
 from tests.emulator.app import App
@@ -32,6 +34,7 @@ from tests.emulator.router import PLACEHOLDER
 
 CLIENT = "google.cloud.sqladmin_v1"
 HOST = "sqladmin.googleapis.com"
+ERROR_INFO = error_details_pb2.ErrorInfo.DESCRIPTOR.full_name
 RENAMED = {
     ("connect", "getconnectsettings"): ("connect", "get"),
     ("connect", "generateephemeralcert"): ("connect", "generateephemeral"),
@@ -85,7 +88,7 @@ class SqlAdminGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]
             if outcome.cut:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             if outcome.response.status_code >= 400:
-                await context.abort(*_status(outcome.response))
+                await context.abort(*_status(outcome.response), _details(outcome.response))
             return _to_message(messages.response, json.loads(bytes(outcome.response.body)))
 
         return answer
@@ -162,3 +165,19 @@ def _status(response: Response) -> tuple[grpc.StatusCode, str]:
         return grpc.StatusCode.UNIMPLEMENTED, "Method not found."
     error: dict[str, Any] = json.loads(bytes(response.body))["error"]
     return grpc.StatusCode.__members__.get(error["status"], grpc.StatusCode.UNKNOWN), error["message"]
+
+
+def _details(response: Response) -> tuple[tuple[str, bytes], ...]:
+    """Why, for programs: what of kind ErrorInfo an error has, in the trailing metadata that gRPC has for it.
+
+    Source: https://cloud.google.com/apis/design/errors#error_details, google.api_core.exceptions.from_grpc_error.
+    """
+    if _status(response)[0] is grpc.StatusCode.UNIMPLEMENTED:
+        return ()
+    error: dict[str, Any] = json.loads(bytes(response.body))["error"]
+    info = [each for each in error.get("details", ()) if each.get("@type") == f"type.googleapis.com/{ERROR_INFO}"]
+    if not info:
+        return ()
+    told = json_format.ParseDict({"message": error["message"], "details": info}, status_pb2.Status())
+    told.code = _status(response)[0].value[0]
+    return (("grpc-status-details-bin", told.SerializeToString()),)

@@ -12,6 +12,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import (
     BlockDocumentCreate,
+    BlockDocumentUpdate,
     BlockSchemaCreate,
     BlockTypeCreate,
     DeploymentScheduleCreate,
@@ -27,11 +28,14 @@ from prefect.exceptions import ObjectNotFound
 from blocks import catalog, ledgers
 from blocks.agent.spec import Artifact, Release
 from blocks.automations import MARK
+from blocks.documents import KeptDocument
 from blocks.errors import Blocked
+from blocks.gcp.google import Google
+from blocks.gcp.parts import Parts
 from blocks.host.home import Home
 from blocks.resource import Apply, Change, Resource, in_order, plan, visit, visit_to_delete
 from blocks.server_objects import DECLARED_SLUG, server_objects
-from blocks.site import here
+from blocks.site import Site, here
 from blocks.spec import SERVER, TOOLS, StackSpec, build_spec
 from blocks.stack import StackBlock
 
@@ -357,3 +361,26 @@ def test_all_of_it_is_removed_and_nothing_else(objects: list[Resource], client: 
     assert client.read_work_pool("mine").name == "mine"
     client.delete_work_pool("mine")
     converge(objects)
+
+
+def test_users_flows_find_their_project_and_bucket_at_google_without_a_key(client: SyncPrefectClient) -> None:
+    given = {"target": "gcp", "gcp": {"project": "acme-data-42", "region": "europe-west1"}}
+    wanted = build_spec({"name": "trial", **given}, "test")
+    site = Site(Path("/var/lib/prefect-selfhost/trial"), has_users=True, is_here=False)
+    documents = Parts(Google("acme-data-42"), wanted, site, {"project.number": "123"}).documents()
+    kept = [KeptDocument(each, "trial", client) for each in reversed(documents)]
+    assert [each.action for each in converge(kept)] == ["create", "create"]
+    assert plan(kept) == []
+    found = client.read_block_document_by_name("trial", "gcs-bucket").data
+    assert found["bucket"].startswith("trial-123-")
+    assert found["gcp_credentials"] == {"project": "acme-data-42"}
+    credentials = client.read_block_document_by_name("trial", "gcp-credentials")
+    client.update_block_document(credentials.id, BlockDocumentUpdate(data={"project": "another"}))
+    assert [each.resource for each in plan(kept)] == ["block gcp-credentials/trial"]
+    converge(kept)
+    assert (
+        client.read_block_document_by_name("trial", "gcs-bucket").data["gcp_credentials"]["project"] == "acme-data-42"
+    )
+    for each in in_order(kept)[::-1]:
+        each.delete()
+    assert [each.find() for each in kept] == [None, None]

@@ -12,10 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
+from blocks.site import url
 from blocks.spec import read_spec
 from flows.cli.profile import write_profile
 spec = read_spec(None, {"name": "trial", "local.ports.public": 4300, "public_url": sys.argv[1] or None})
-print(write_profile(spec, sys.stdin.read()))
+print(write_profile(spec.name, url(spec), sys.stdin.read()))
 """
 
 
@@ -75,10 +76,9 @@ def test_profiles_of_the_user_stay_and_ours_is_written_anew(tmp_path: Path) -> N
 RENEW = """
 import sys
 from pathlib import Path
-from blocks.spec import read_spec
 from flows.cli.profile import renew_profile
 path, port = Path(sys.argv[1]), int(sys.argv[2])
-print(renew_profile(read_spec(None, {"name": "trial", "ports.public": port}), sys.stdin.read(), path))
+print(renew_profile("trial", f"http://127.0.0.1:{port}", sys.stdin.read(), path))
 """
 
 

@@ -70,6 +70,7 @@ def test_refuses_what_google_would(gcp: dict[str, Any], text: str) -> None:
         ({"name": "n" * 25}, "too long for Google's service accounts"),
         ({"name": "my-google-thing"}, "Google refuses buckets with its own name"),
         ({"prefect_version": "3.8.3"}, "prefect-gcp wants 3.8.4 or newer"),
+        ({"public_url": "https://p.example.com"}, "on `gcp` it is gcp.domain"),
         ({"local": {"listen": "0.0.0.0"}}, "[local] is for the target `local`"),
         ({"local": {"ports": {"public": 5000}}}, "[local] is for the target `local`"),
         ({"database": {"url": "postgresql://u@h:1/d", "password_file": "/p"}}, "on `gcp` it is [gcp.database]"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import google.cloud.sqladmin_v1
 import grpc
 import pytest
-from google.api_core.exceptions import MethodNotImplemented, ServiceUnavailable, Unauthenticated
+from google.api_core.exceptions import MethodNotImplemented, PermissionDenied, ServiceUnavailable, Unauthenticated
 from google.cloud import sqladmin_v1
 from google.cloud.sqladmin_v1.services.sql_instances_service.transports import SqlInstancesServiceGrpcTransport
 
@@ -74,6 +74,13 @@ def test_a_caller_without_a_token(google: Emulated) -> None:
     client = sqladmin_v1.SqlInstancesServiceClient(transport=transport)
     with pytest.raises(Unauthenticated):
         client.list(request={"project": google.project})
+
+
+def test_an_api_that_is_disabled_says_so_for_programs_too(google: Emulated) -> None:
+    google.cloud.add_project("disabled-42", ("serviceusage.googleapis.com",))
+    with pytest.raises(PermissionDenied) as caught:
+        Grpc(google).instances.list(request={"project": "disabled-42"})
+    assert caught.value.reason == "SERVICE_DISABLED" and caught.value.domain == "googleapis.com"
 
 
 def test_the_command_tells_where_it_listens() -> None:
