@@ -29,6 +29,15 @@ def test_a_project_tells_its_number_and_default_account(google: Emulated) -> Non
     assert list(told.common_instance_metadata.items) == []
 
 
+def test_a_project_tells_what_it_may_have_in_all_regions(google: Emulated) -> None:
+    """Source: `quotas` in the reference; "gcloud compute project-info describe" prints them."""
+    sent = {"project": google.project, "metric": "NETWORKS", "limit": 7}
+    google.http().post("/_emulator/quotas", json=sent).raise_for_status()
+    told = {each.metric: (each.limit, each.usage) for each in projects(google).get(project=google.project).quotas}
+    assert told["NETWORKS"] == (7, 0)
+    assert "CPUS_ALL_REGIONS" in told and "CPUS" not in told
+
+
 def test_metadata_of_all_instances_changes_with_a_fresh_fingerprint_alone(google: Emulated) -> None:
     mark = projects(google).get(project=google.project).common_instance_metadata.fingerprint
     changed(google, mark, enable_oslogin="TRUE")

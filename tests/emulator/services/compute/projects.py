@@ -5,6 +5,7 @@ Source: https://cloud.google.com/compute/docs/reference/rest/v1/projects
 
 from __future__ import annotations
 
+from tests.emulator import quotas
 from tests.emulator.clock import rfc3339
 from tests.emulator.cloud import Cloud
 from tests.emulator.kind import Body, Call, on
@@ -24,7 +25,8 @@ class Projects(ComputeKind):
 
     @on("get", "compute.projects.get")
     def get(self, call: Call) -> Body:
-        return compute_project(self.cloud, self.project_of(call)).body
+        project = self.project_of(call)
+        return compute_project(self.cloud, project).body | {"quotas": quotas.shown(self.cloud, project)}
 
     @mutation("setCommonInstanceMetadata", "compute.projects.setCommonInstanceMetadata")
     def set_common_instance_metadata(self, call: Call) -> Body:
