@@ -35,6 +35,7 @@ FIRST = (
     "tests/e2e/",
     "tests/flow/",
     "tests/contract/",
+    "tests/lab/test_systemd.py",
 )
 
 
