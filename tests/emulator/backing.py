@@ -99,12 +99,16 @@ BACKED = {
 """Collections that can have a real part, and the name under which it is given."""
 
 
+AT_ONCE = 64
+"""Acts under way at once, at most: an execution of a job may take an hour, and holds nobody up."""
+
+
 class Backings:
     """Which real part stands behind which collection, and the threads they work on."""
 
     def __init__(self, parts: dict[str, Backing] | None = None) -> None:
         self.parts: dict[str, Backing] = {name: NoBacking() for name in BACKED.values()} | (parts or {})
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="backing")
+        self._threads = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="backing")
 
     def run(self, collection: str, act: Callable[[Backing], None]) -> Future[None] | None:
         """Start an act on a thread; None where nothing stands behind the collection."""

@@ -165,6 +165,10 @@ server {{
     location @broken {{ return 503 "{broken}"; }}
 }}
 """
+PLAIN = """\
+server {{ listen {address}:80 default_server; return 302 https://$host$request_uri; }}
+"""
+"""Source: https://cloud.google.com/run/docs/triggering/https-request ("redirected to HTTPS")"""
 BROKEN = "The request failed because either the HTTP response was malformed or connection to the instance had an error."
 """Source: https://cloud.google.com/run/docs/troubleshooting"""
 UNAVAILABLE = """\

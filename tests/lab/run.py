@@ -24,7 +24,7 @@ from tests.emulator.services.run.traffic import uri, urls
 from tests.lab import hosts
 from tests.lab.containers import Ran, short
 from tests.lab.engine import docker
-from tests.lab.front import Front, Relays, site
+from tests.lab.front import PLAIN, Front, Relays, site
 from tests.lab.probes import NotStarted, wait_started
 from tests.lab.serving import serve
 
@@ -64,8 +64,8 @@ class Revisions:
         with self._lock:
             service = self._service(name)
             self._show(service)
-        if len(body["containers"]) > 1:
-            raise NotImplementedError("the lab runs no sidecars")
+        if len(body["containers"]) > 1 or body["containers"][0]["ports"][0]["name"] == "h2c":
+            raise NotImplementedError("the lab runs no sidecars, and no HTTP/2 to a container")
         [container] = body["containers"]
         port = container["ports"][0]["containerPort"]
         ran = self._ran(name, body, port)
@@ -130,6 +130,7 @@ class Revisions:
                 self._front = Front(self.lab, "run", "run.app", "*.a.run.app", *wildcards)
                 self.relays = Relays(self.lab, self._front.folder)
                 self.checks = serve(self.lab, Starlette(routes=[Route("/may-invoke", self._may_invoke)]))
+                self._front.put("http", PLAIN.format(address=self._front.address))
                 self.lab.names.lead("run.app", self._front.address)
             return self._front
 

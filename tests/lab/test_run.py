@@ -212,6 +212,7 @@ def test_what_was_pushed_is_what_runs_behind_https(google: Google, image: str) -
     service, answer = making.result(timeout=30), google.call(host)
     assert service.urls[0] == f"https://{host}"
     assert answer.text == f"{service.latest_ready_revision.rpartition('/')[2]} first https {host}"
+    assert httpx.get(f"http://{host}/a?b").headers["location"] == f"https://{host}/a?b"
     assert httpx.get(service.uri, verify=google.trust).text.split()[1] == "first"  # this machine knows the name
     assert google.call("other-1.europe-west4.run.app").status_code == 404
     with google.websocket(host) as caller:
