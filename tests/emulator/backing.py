@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Protocol
 
 
@@ -72,8 +73,11 @@ class SqlBacking(Backing, Protocol):
     def forget(self, backup: str) -> None:
         """Drop a backup."""
 
-    def copy(self, source: str, name: str) -> None:
-        """Fill a new instance with all that another holds."""
+    def copy(self, source: str, name: str, at: datetime | None = None) -> None:
+        """Fill a new instance with all that another holds, or held at a moment."""
+
+    def held(self, name: str) -> tuple[list[str], list[str]]:
+        """Names of the databases and of the users; asked while a copy as of a moment ends."""
 
 
 class NoBacking:

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import tempfile
 import threading
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,17 +123,29 @@ class SqlServers:
         self.server(name).copy_to(self._backup(backup))
 
     def restore(self, name: str, backup: str) -> None:
-        with self.server(name).stopped() as data:
+        server = self.server(name)
+        with server.stopped() as data:
             shutil.rmtree(data)
             copied(self._backup(backup), data)
+            server.end_logs()
 
     def forget(self, backup: str) -> None:
         shutil.rmtree(self._backup(backup))
 
-    def copy(self, source: str, name: str) -> None:
-        with self.server(name).stopped() as data:
-            shutil.rmtree(data)
-            self.server(source).copy_to(data)
+    def copy(self, source: str, name: str, at: datetime | None = None) -> None:
+        server = self.server(name)
+        if at is None:
+            with server.stopped() as data:
+                shutil.rmtree(data)
+                self.server(source).copy_to(data)
+        else:
+            server.become(self.server(source), at)
+        server.drop_base()
+        server.keep_base()
+
+    def held(self, name: str) -> tuple[list[str], list[str]]:
+        server = self.server(name)
+        return server.ask(sql_roles.DATABASES), server.ask(sql_roles.USERS)
 
     def _backup(self, name: str) -> Path:
         return self.folder / f"backup-{_short(name)}"

@@ -19,6 +19,13 @@ FIRST = (
     *(f"ALTER DATABASE {each} OWNER TO {GROUP}" for each in ("postgres", "template1")),
 )
 """What makes a new cluster one of Cloud SQL's."""
+DATABASES = f"SELECT datname FROM pg_database WHERE NOT datistemplate AND datname != '{ADMIN}'"
+"""Those that the API shows, a row each."""
+USERS = f"""
+SELECT rolname FROM pg_roles JOIN pg_auth_members ON member = pg_roles.oid
+WHERE roleid = '{GROUP}'::regrole AND grantor = '{ADMIN}'::regrole
+"""
+"""Those that the API has made."""
 
 
 def identifier(name: str) -> str:

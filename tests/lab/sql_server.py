@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class Server:
     stunnel: subprocess.Popen[bytes] | None = None
     address: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    base_since: datetime | None = None
+    """The moment from which on it can be brought back; None while no logs are kept."""
 
     def make(self) -> None:
         """The folder and the namespace; no data yet."""
@@ -82,14 +85,15 @@ class Server:
         if is_new:
             self.run("initdb", "--pgdata", self.own(self.folder / "data"), "--username", sql_roles.ADMIN,
                      "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--wal-segsize=1")  # fmt: skip
-        self.configure(body)
+        self.configure(settings_of(body, self.folder))
         self.launch()
         if is_new:
             for statement in sql_roles.FIRST:
                 self.ask(statement)
+        self.keep_base()
 
-    def configure(self, body: Mapping[str, Any]) -> None:
-        self.settings = settings_of(body, self.folder)
+    def configure(self, settings: Mapping[str, str]) -> None:
+        self.settings = dict(settings)
         (self.folder / "postgresql.conf").write_text(rendered(self.settings))
 
     def launch(self, **settings: str) -> None:
@@ -155,15 +159,16 @@ class Server:
         """Make it what the settings say: by a restart if PostgreSQL cannot take them up otherwise."""
         if self.postgres is None:
             return
-        self.configure(body)
-        if self.ask("SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL") != ["0"]:
+        self.configure(settings_of(body, self.folder))
+        if self.ask("SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL") == ["0"]:
+            before = self.ask("SELECT pg_conf_load_time()")
+            self.postgres.send_signal(signal.SIGHUP)
+            while self.ask("SELECT pg_conf_load_time()") == before:
+                time.sleep(0.02)
+        else:
             self.stop()
             self.launch()
-            return
-        before = self.ask("SELECT pg_conf_load_time()")
-        self.postgres.send_signal(signal.SIGHUP)
-        while self.ask("SELECT pg_conf_load_time()") == before:
-            time.sleep(0.02)
+        self.keep_base()
 
     def stop(self) -> None:
         """End its sessions and halt it; idempotent."""
@@ -212,6 +217,60 @@ class Server:
             self.own(target)
             self.run("pg_basebackup", "--host", self.folder / "socket", "--username", sql_roles.ADMIN, "--pgdata",
                      target, "--checkpoint=fast", "--wal-method=stream", "--no-sync")  # fmt: skip
+
+    # -- recovery to a moment ----------------------------------------------------------------------------------------
+
+    def keep_base(self) -> None:
+        """Begin to keep what brings back any later moment, or end it, as the settings say."""
+        wanted = self.settings["archive_mode"] == "on"
+        if wanted and self.base_since is None:
+            self.copy_to(self.folder / "base")
+            (now,) = self.ask("SELECT now()")
+            self.base_since = datetime.fromisoformat(now)
+        elif not wanted:
+            self.drop_base()
+
+    def end_logs(self) -> None:
+        """Keep none from the next start on, as a restore resets the backups' configuration."""
+        self.configure({**self.settings, "archive_mode": "off"})
+        self.drop_base()
+
+    def drop_base(self) -> None:
+        """Forget what came before: it belongs to other data."""
+        if self.base_since is not None:
+            shutil.rmtree(self.folder / "base")
+            for each in (self.folder / "archive").iterdir():
+                each.unlink()
+            self.base_since = None
+
+    def become(self, source: Server, at: datetime) -> None:
+        """Hold, in the place of what it holds, what another has held at a moment.
+
+        Raises:
+            ApiError: nothing of that moment is kept.
+        """
+        if source.base_since is None or at < source.base_since:
+            raise ApiError(400, f"the logs begin after {at}", reason="ERROR_RDBMS")
+        source.archive_now()
+        self.stop()
+        shutil.rmtree(self.folder / "data")
+        copied(source.folder / "base", self.folder / "data")
+        (self.folder / "data" / "recovery.signal").touch()
+        self.launch(
+            restore_command=f"cp {source.folder}/archive/%f %p",
+            recovery_target_time=str(at),
+            recovery_target_action="promote",
+            hot_standby="off",
+        )
+
+    def archive_now(self) -> None:
+        """Have all that is committed by now in the archive, and one commit after it, at which a recovery ends."""
+        self.ask("SELECT pg_current_xact_id()")
+        (last,) = self.ask("SELECT pg_walfile_name(pg_switch_wal())")
+        deadline = time.monotonic() + READY_SECONDS
+        while self.ask("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver")[0] < last:
+            assert time.monotonic() < deadline, f"{last} is not archived"
+            time.sleep(0.02)
 
     def run(self, program: str, *arguments: str | Path, stdin: bytes = b"") -> bytes:
         """Run one of PostgreSQL's programs as its user; returns what it prints.

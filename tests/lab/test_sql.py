@@ -102,6 +102,7 @@ def db(lab: Lab) -> Instance:
     began = time.monotonic()
     settings = ENTERPRISE | {"ip_configuration": PRIVATE | {"private_network": network}}
     settings["database_flags"] = [{"name": "cloudsql.enable_pgaudit", "value": "on"}]
+    settings["backup_configuration"] = {"enabled": True, "point_in_time_recovery_enabled": True}
     body = {"name": "db", "database_version": "POSTGRES_18", "region": "europe-west1", "root_password": PASSWORD}
     made.done(made.sql.instances.insert(request={"project": PROJECT, "body": body | {"settings": settings}}))
     print(f"an instance is there after {time.monotonic() - began:.1f} s")
@@ -203,6 +204,27 @@ def test_a_copy_is_of_the_same_content_and_its_own_ca(db: Instance) -> None:
     with pytest.raises(ssl.SSLCertVerificationError), copy.session(ca=ca):
         pass
     copy.done(db.sql.instances.delete(request=copy.of()))
+
+
+def test_what_is_damaged_is_had_again_as_of_the_moment_before(db: Instance) -> None:
+    with db.session("app", "two", "data") as session:
+        moment = session.one("SELECT clock_timestamp()")
+        session.ask("CREATE TABLE later AS SELECT * FROM kept")
+        session.ask("UPDATE kept SET n = n + 1")
+    db.done(db.sql.databases.insert(request=db.of(body={"name": "later"})))
+    began = time.monotonic()
+    clone = {"destination_instance_name": "before", "point_in_time": moment}
+    db.done(db.sql.instances.clone(request=db.of(body={"clone_context": clone})))
+    print(f"recovered to a moment in {time.monotonic() - began:.1f} s")
+    before = Instance(db.sql, "before")
+    with before.session("app", "two", "data") as session:
+        assert session.one("SELECT sum(n) FROM kept") == 500_500
+        assert session.one("SELECT to_regclass('later') IS NULL")
+    assert "later" not in {each.name for each in db.sql.databases.list(request=before.of()).items}
+    before.done(db.sql.instances.delete(request=before.of()))
+    with db.session("app", "two", "data") as session:
+        session.ask("UPDATE kept SET n = n - 1")
+    db.done(db.sql.databases.delete(request=db.of(database="later")))
 
 
 def test_what_is_damaged_comes_back_from_a_backup(db: Instance) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -34,11 +35,15 @@ class Memory:
     def owned(self, name: str, user: str) -> dict[str, int]:
         return self.objects
 
+    def held(self, name: str) -> tuple[list[str], list[str]]:
+        return ["postgres", "then"], ["app", "postgres"]
+
     def __getattr__(self, verb: str) -> Any:
         def act(name: str, *rest: Any) -> bytes:
             if verb == self.broken:
                 raise ApiError(400, 'database "prefect" is being accessed by other users', reason="ERROR_RDBMS")
-            self.told.append((verb, name.rpartition("/")[2], *(each for each in rest if isinstance(each, str))))
+            said = (str(each) for each in rest if isinstance(each, str | datetime))
+            self.told.append((verb, name.rpartition("/")[2], *said))
             return b"-- a dump\n"
 
         return act
@@ -121,6 +126,25 @@ def test_backups_clones_and_dumps_reach_it(sql: Grpc, memory: Memory) -> None:
         ("addressed", "copy"),
     ]
     assert memory.told[-2] == ("copy", "db", "sql/projects/real/instances/copy")
+
+
+def test_a_copy_as_of_a_moment_holds_what_the_part_says(sql: Grpc, memory: Memory) -> None:
+    made(sql)
+    settled(sql, sql.databases.insert(request=of(body={"name": "since"})))
+    context = {"destination_instance_name": "copy", "point_in_time": datetime(2026, 1, 1, tzinfo=UTC)}
+    asked = of(body={"clone_context": context})
+    with pytest.raises(InvalidArgument, match="not enabled"):
+        sql.instances.clone(request=asked)
+    kept = {"enabled": True, "point_in_time_recovery_enabled": True}
+    settled(sql, sql.instances.patch(request=of(body={"settings": {"backup_configuration": kept}})))
+    settled(sql, sql.instances.clone(request=asked))
+    assert memory.told[-2] == ("copy", "db", "sql/projects/real/instances/copy", "2026-01-01 00:00:00+00:00")
+    copy = {"project": "real", "instance": "copy"}
+    assert [each.name for each in sql.databases.list(request=copy).items] == ["postgres", "then"]
+    assert [each.name for each in sql.users.list(request=copy).items] == ["app", "postgres"]
+    asked["body"]["clone_context"]["point_in_time"] = datetime(2999, 1, 1, tzinfo=UTC)
+    with pytest.raises(InvalidArgument, match="in the future"):
+        sql.instances.clone(request=asked)
 
 
 def test_its_certificate_is_of_the_authority_that_the_api_shows(sql: Grpc, memory: Memory) -> None:

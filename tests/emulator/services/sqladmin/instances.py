@@ -63,7 +63,7 @@ class InstanceKind(SqlKind):
 
 
 class Instances(InstanceKind):
-    """Instances of PostgreSQL; replicas, failover and point-in-time recovery are not emulated: 501."""
+    """Instances of PostgreSQL; replicas and failover are not emulated: 501."""
 
     @on("get", "cloudsql.instances.get")
     def get(self, call: Call) -> Body:
