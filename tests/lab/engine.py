@@ -20,6 +20,7 @@ PROGRAMS = {
     "iptables": "iptables",
     "losetup": "mount",
     "resize2fs": "e2fsprogs",
+    "stunnel4": "stunnel4",
 }
 """What the lab needs, and Debian's package that has it."""
 

@@ -172,7 +172,7 @@ class Server:
 
     def stop(self) -> None:
         """End its sessions and halt it; idempotent."""
-        for process, how in ((self.stunnel, signal.SIGTERM), (self.postgres, signal.SIGINT)):
+        for process, how in ((self.stunnel, signal.SIGKILL), (self.postgres, signal.SIGINT)):
             if process is not None:
                 process.send_signal(how)
                 process.wait(STOP_SECONDS)
