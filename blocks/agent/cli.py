@@ -22,7 +22,6 @@ from .processes import ProcessRecord
 from .records import read_data
 from .reporting import stopped_status
 from .service_manager import ServiceManagerFailed
-from .settling import CannotSettle, Settlement, Settling
 from .spec import HostStatus, InvalidSpec, from_json, to_json
 from .systemd import control, units
 
@@ -51,7 +50,7 @@ def main(arguments: list[str]) -> int:
             _settle(layout, options)
         else:
             commands[options.command](layout)
-    except (CommandFailed, InvalidConfig, AlreadyRunning, ServiceManagerFailed, CannotSettle) as error:
+    except (CommandFailed, InvalidConfig, AlreadyRunning, ServiceManagerFailed) as error:
         sys.stderr.write(f"agent: {error}\n")
         return 1
     except OSError as error:
@@ -75,10 +74,15 @@ def _parsed(arguments: list[str], commands: list[str]) -> argparse.Namespace:
 
 
 def _settle(layout: Layout, options: argparse.Namespace) -> None:
+    from .settling import CannotSettle, Settlement, Settling  # TLS comes with it: 20 ms that no other command needs
+
     bucket = Bucket(options.bucket, options.project, options.region)
     who = (options.stack, options.identity, bucket, options.uv)
     emulated = (options.metadata, options.storage, options.secret_manager)
-    Settling(Settlement(layout.home, *who, *emulated, options.manager), _archive()).run()
+    try:
+        Settling(Settlement(layout.home, *who, *emulated, options.manager), _archive()).run()
+    except CannotSettle as error:
+        raise CommandFailed(str(error)) from error
 
 
 def _run(layout: Layout) -> None:

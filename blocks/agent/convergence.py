@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import releases, secret_value
 from .arrivals import Arrivals
 from .checks import Checks
 from .config import AgentConfig, Layout
 from .definitions import Wanted, wanted_services
-from .google.cloud import Cloud
 from .installation import Install, Installation
 from .jobs import Jobs
 from .releases import Tools
@@ -27,6 +27,9 @@ from .secrets import Secrets
 from .service_manager import ServiceManager
 from .spec import HostSpec, Job, Service
 from .supervision import Supervision
+
+if TYPE_CHECKING:
+    from .google.cloud import Cloud
 
 
 class Convergence:

@@ -16,21 +16,23 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import health, processes
 from .circus.manager import CircusManager
 from .config import AgentConfig, Layout
 from .convergence import Convergence
 from .files import ensure_file, write_atomically
-from .google.cloud import cloud_of
-from .google.errands import errands
 from .jobs import Jobs
 from .reporting import Findings, build_status, failing_status, is_settled
 from .service_manager import ServiceManager
 from .spec import HostStatus, InvalidSpec, to_json
 from .systemd.manager import SystemdManager
 from .validation import read_spec
+
+if TYPE_CHECKING:
+    from .google.cloud import Cloud
+    from .google.errands import Errand
 
 BUSY_TICK = 0.05
 """Seconds between steps while something is under way."""
@@ -94,8 +96,7 @@ class Daemon:
         self._layout = layout
         self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._manager = make_service_manager(config, layout, wrapper)
-        cloud = cloud_of(config, layout)
-        self._errands = errands(config, layout, wrapper, cloud, _log)
+        cloud, self._errands = _google(config, layout, wrapper)
         self._convergence = Convergence(
             config,
             layout,
@@ -275,6 +276,18 @@ class Daemon:
     def _last_lines(self, findings: Findings) -> dict[str, str]:
         failed = (name for name, watch in findings.watches.items() if watch.state == "failed")
         return {name: self._manager.last_words(name) for name in failed}
+
+
+def _google(config: AgentConfig, layout: Layout, wrapper: Sequence[str]) -> tuple[Cloud | None, tuple[Errand, ...]]:
+    """What an agent on a VM at Google has beside its home, and to do beside converging. Imported there alone, as TLS
+    takes 4 MB of memory."""
+    if not config.bucket:
+        return None, ()
+    from .google.cloud import cloud_of
+    from .google.errands import errands
+
+    cloud = cloud_of(config, layout)
+    return cloud, errands(config, layout, wrapper, cloud, _log)
 
 
 def _log(line: str) -> None:

@@ -5,6 +5,7 @@ What a job runs is a stand-in for `selfhost carry-out`: the test takes and answe
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -150,7 +151,10 @@ def test_a_release_that_cannot_be_installed_is_told(host: Host) -> None:
         host.requests.answer_to(asked)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"releases": {}}'])
+OUTSIDE = json.dumps({"releases": {"server": asdict(dataclasses.replace(RELEASE, id="../etc"))}}).encode()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"releases": {}}', OUTSIDE])
 def test_a_stack_of_which_nothing_is_wanted_is_told(host: Host, made: vm.Vm, content: bytes) -> None:
     kept = made.store.read("ledger/wanted")
     assert kept is not None

@@ -20,7 +20,8 @@ from ..inbox import ANSWERS, INBOX, LOGS, TAKE_SECONDS, WAITS, WANTED, interrupt
 from ..jobs import Jobs
 from ..records import read_data
 from ..releases import ReleaseFailed
-from ..spec import Job, Release, from_json
+from ..spec import HostSpec, InvalidSpec, Job, Release, from_json
+from ..validation import faults
 from .artifacts import Artifacts
 from .cloud import Cloud
 from .objects import Object
@@ -110,6 +111,8 @@ class Carrier:
             raise ReleaseFailed(f"nothing is wanted of the stack: there is no {WANTED}")
         try:
             release = from_json(Release, json.dumps(json.loads(found.content)["releases"]["server"]))
+            for fault in faults(HostSpec("", 0, releases=(release,))):
+                raise InvalidSpec(fault)
         except (ValueError, KeyError, TypeError) as error:
             raise ReleaseFailed(f"{WANTED} is damaged: {type(error).__name__}: {error}") from error
         self._artifacts.install(release, self._layout.releases)

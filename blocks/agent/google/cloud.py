@@ -22,10 +22,8 @@ class Cloud:
     secrets: SecretManager
 
 
-def cloud_of(config: AgentConfig, layout: Layout) -> Cloud | None:
-    """The one which a config names; None where it names none. Nothing is called."""
-    if not config.bucket:
-        return None
+def cloud_of(config: AgentConfig, layout: Layout) -> Cloud:
+    """The one which a config names. Nothing is called."""
     client = Client(config.metadata)
     objects = Objects(client, config.bucket, config.storage)
     artifacts = Artifacts(objects, Path(config.store), Tools.of_agent(layout.uv))

@@ -55,10 +55,8 @@ class Errand:
 
 
 def errands(
-    config: AgentConfig, layout: Layout, wrapper: Sequence[str], cloud: Cloud | None, tell: Callable[[str], None]
+    config: AgentConfig, layout: Layout, wrapper: Sequence[str], cloud: Cloud, tell: Callable[[str], None]
 ) -> tuple[Errand, ...]:
-    """Those of an agent: none where it is on no VM."""
-    if cloud is None:
-        return ()
+    """Those of an agent on a VM."""
     carrier, reporter = Carrier(config, layout, wrapper, cloud), Reporter(layout.status, cloud.objects)
     return Errand(carrier.look, LOOK_EVERY, tell), Errand(reporter.look, REPORT_EVERY, tell)
