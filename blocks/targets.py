@@ -48,10 +48,24 @@ def place(spec: StackSpec) -> Path | Bucket:
     return store(spec, here(spec)) if spec.target == "local" else _parts(spec).bucket()
 
 
-def first(spec: StackSpec) -> list[Resource]:
-    """What of a stack at Google must be there before anything can be read or written of it."""
+def ground(spec: StackSpec) -> list[Resource]:
+    """What of a stack at Google must be there before anything can be asked there."""
+    return _parts(spec).ground()
+
+
+def faults(spec: StackSpec) -> list[str]:
+    """Why a stack cannot be made at Google as its spec says, each a sentence; empty where it can."""
+    from blocks.gcp import preflight
+
     parts = _parts(spec)
-    return [*parts.ground(), *parts.objects().outside()]
+    machine = parts.machine(LocalMachine(root=parts.site.home, stack=spec.name))
+    resources = [*parts.objects().outside(), *machine.outside(), *parts.proxy().outside()]
+    return preflight.faults(parts.google, spec.gcp, resources)
+
+
+def first(spec: StackSpec) -> list[Resource]:
+    """What of it must be there before anything can be read or written of the stack."""
+    return _parts(spec).objects().outside()
 
 
 def adopt(spec: StackSpec, home: Home) -> None:

@@ -33,7 +33,7 @@ from blocks.host.host import Host
 from blocks.lease import Lease
 from blocks.ledger import Ledger
 from blocks.object_store import ObjectStore
-from blocks.resource import Apply, visit
+from blocks.resource import Apply, Resource, visit
 from blocks.signature import key_mark
 from blocks.site import at, folder, here, postgres_user, store
 from blocks.spec import SERVER, TOOLS, StackSpec
@@ -74,13 +74,20 @@ def join(spec: StackSpec, home: Home) -> None:
     """Make sure of what a launcher shares with a host elsewhere: the bucket, and in it who the stack is, which the mark
     of the launcher's own folder says, too."""
     place = targets.place(spec)
-    for each in targets.first(spec):
-        with step(each.name) as detail:
-            detail.text = visit(each, Apply()).action
+    ensure(targets.ground(spec))
+    require_none(targets.faults(spec))
+    ensure(targets.first(spec))
     identity = targets.access(home, place).ledger.ensure_identity(spec.name).id
     if home.owner() and home.identity() != identity:  # of a stack of that name which is gone
         home.mark.unlink()
     home_folder.claim(home, spec.name, identity, place)
+
+
+def ensure(resources: Sequence[Resource]) -> None:
+    """Bring them in line, one after the other."""
+    for each in resources:
+        with step(each.name) as detail:
+            detail.text = visit(each, Apply()).action
 
 
 def require_none(faults: Sequence[str]) -> None:
