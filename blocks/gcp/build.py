@@ -13,18 +13,20 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import docker
 import requests
 from docker.errors import APIError, BuildError, DockerException
 from google.api_core import exceptions
-from prefect_docker.host import DockerHost
 
 from blocks.errors import Blocked, NotReady
 from blocks.gcp.account import KNOWN_SECONDS, ServiceAccount
 from blocks.gcp.google import Google, explained
 from blocks.gcp.image import Context
+
+if TYPE_CHECKING:
+    from prefect_docker.host import DockerHost
 
 logger = logging.getLogger(__name__)
 PLATFORM = "linux/amd64"
@@ -65,7 +67,7 @@ class EngineBuilder:
     def answers(self) -> bool:
         """Whether there is one."""
         try:
-            with DockerHost(timeout=SOCKET_SECONDS).get_client() as client:
+            with _host(timeout=SOCKET_SECONDS).get_client() as client:
                 return bool(client.ping())
         except (DockerException, requests.RequestException):
             return False
@@ -85,11 +87,19 @@ class EngineBuilder:
                 raise Blocked(f"pushing {name}: {event['error']}", hint)
 
 
+def _host(**options: int) -> DockerHost:
+    """prefect-docker's; imported here, as Prefect takes its settings when it is imported, and nobody has made them yet
+    who only composes a stack."""
+    from prefect_docker.host import DockerHost
+
+    return DockerHost(**options)
+
+
 @contextmanager
 def _engine(name: str) -> Iterator[docker.DockerClient]:
     """A client of the engine; what it refuses is told in one line."""
     try:
-        with DockerHost().get_client() as client:
+        with _host().get_client() as client:
             yield client
     except (BuildError, APIError) as error:
         told = _last_lines(str(each.get("stream", "")) for each in getattr(error, "build_log", ()))
