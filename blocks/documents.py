@@ -10,8 +10,9 @@ from prefect.client.schemas.actions import BlockDocumentCreate, BlockDocumentUpd
 from prefect.client.schemas.objects import BlockDocument, BlockType
 from prefect.exceptions import ObjectNotFound
 
+from blocks.document import Document
 from blocks.resource import Attributes, Change, Resource
-from blocks.stack import Document, Stack, StackBlock
+from blocks.stack import Stack, StackBlock
 
 
 class StackDocument(Resource):

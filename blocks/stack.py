@@ -13,6 +13,7 @@ from pydantic import Field
 from blocks import services
 from blocks.agent.spec import HostSpec, Release, Socket, to_json
 from blocks.database import Database
+from blocks.document import Document
 from blocks.encryption import bring_blocks_to
 from blocks.front_door import FrontDoor
 from blocks.host.host import Host
@@ -60,18 +61,6 @@ class StackBlock(Block):
     front_door: str = Field(description="How people and clients come in.")
     database: str = Field(description="The server's database; its user and password are among the stack's secrets.")
     releases: str = Field(description="Folder on its host where the releases that run are installed.")
-
-
-@dataclass(frozen=True)
-class Document:
-    """A block of a kind that Prefect's own packages have, for users' flows to load by the stack's name."""
-
-    kind: str
-    """Module and class, such as `prefect_gcp:GcsBucket`."""
-    slug: str
-    data: Mapping[str, object]
-    refers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Field → slug of the other of the stack's blocks that it holds."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blocks.agent.mark import Bucket
 from blocks.agent.spec import Release
+from blocks.document import Document
 from blocks.gcp.access import BucketRoles, SecretRoles
 from blocks.gcp.account import ServiceAccount
 from blocks.gcp.apis import Apis
@@ -26,7 +27,6 @@ from blocks.proxy import Proxy
 from blocks.resource import Resource
 from blocks.site import Site
 from blocks.spec import StackSpec
-from blocks.stack import Document
 
 NUMBER, IDENTITY = "project.number", "identity"
 """Keys of what is known of a stack beforehand, beside its spec."""
