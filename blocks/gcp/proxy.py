@@ -23,32 +23,6 @@ from blocks.resource import Resource
 
 DOMAIN = "proxy.domain"
 """Key of the domain that serves, among what is known of a stack beside its spec."""
-PERMISSIONS = (
-    "artifactregistry.repositories.create",
-    "artifactregistry.repositories.delete",
-    "artifactregistry.repositories.downloadArtifacts",
-    "artifactregistry.repositories.get",
-    "artifactregistry.repositories.update",
-    "artifactregistry.repositories.uploadArtifacts",  # and download: where a Docker engine builds
-    "artifactregistry.tags.get",
-    "cloudbuild.builds.create",
-    "cloudbuild.builds.get",
-    "compute.subnetworks.use",
-    "iam.serviceAccounts.actAs",
-    "run.domainmappings.create",
-    "run.domainmappings.delete",
-    "run.domainmappings.get",
-    "run.domainmappings.list",
-    "run.operations.get",
-    "run.services.create",
-    "run.services.delete",
-    "run.services.get",
-    "run.services.setIamPolicy",  # it switches the check of IAM off, which Editor may not
-    "run.services.update",
-    "storage.objects.create",
-    "storage.objects.get",
-)
-"""What who makes it must be allowed to do, beside what accounts, roles and buckets take."""
 
 
 @dataclass(frozen=True)

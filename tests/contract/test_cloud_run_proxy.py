@@ -8,27 +8,16 @@ from dataclasses import replace
 import pytest
 
 from blocks.gcp.bucket import BucketResource
-from blocks.gcp.google import Google
 from blocks.gcp.network import Network
-from blocks.gcp.proxy import DOMAIN, PERMISSIONS, CloudRunProxy
+from blocks.gcp.proxy import DOMAIN, CloudRunProxy
 from blocks.gcp_spec import GcpProxy
-from blocks.resource import Apply, Resource, converge, in_order, plan, visit, visit_to_delete
+from blocks.resource import Apply, Resource, converge, in_order, plan, visit_to_delete
 from tests import google
 from tests.contract.test_image import Builder, builder
 from tests.contract.test_network import Account
 from tests.emulator.services.run.domains import verify
 
 __all__ = ["builder"]  # a fixture
-
-OF_ACCOUNTS = (
-    "iam.serviceAccounts.create",
-    "iam.serviceAccounts.delete",
-    "iam.serviceAccounts.get",
-    "resourcemanager.projects.get",
-    "resourcemanager.projects.getIamPolicy",
-    "resourcemanager.projects.setIamPolicy",
-)
-"""What accounts and their roles take."""
 
 
 @pytest.fixture
@@ -66,30 +55,6 @@ def test_only_the_account_of_builds_has_any_role(proxy: CloudRunProxy) -> None:
     policy = proxy.google.rest("reading", "POST", "cloudresourcemanager", path, asked)
     accounts = {member for each in policy["bindings"] for member in each["members"] if ":trial-" in member}
     assert accounts == {f"serviceAccount:trial-build@{proxy.google.project}.iam.gserviceaccount.com"}
-
-
-def test_whoever_may_do_what_is_said_and_nothing_else_makes_and_removes_it(
-    project: google.Project, proxy: CloudRunProxy
-) -> None:
-    converge(parts(proxy)[: -len(proxy.outside())])
-    verify(project.cloud, project.id, "example.com", pointed=True)
-    grant(proxy.google, "user:deployer@example.com", (*PERMISSIONS, *OF_ACCOUNTS, "storage.buckets.get"))
-    google.pass_seconds(900)
-    mine = replace(proxy, google=project.seen_by("user:deployer@example.com"), domain="prefect.example.com")
-    wanted = in_order([*parts(proxy)[: -len(proxy.outside())], *mine.outside()])[-len(mine.outside()) :]
-    assert {visit(each, Apply()).action for each in wanted} == {"create"}
-    assert mine.learned() == {DOMAIN: "prefect.example.com"}
-    assert {visit_to_delete(each, Apply()).action for each in reversed(wanted)} == {"delete"}
-
-
-def grant(seen: Google, member: str, permissions: tuple[str, ...]) -> None:
-    """Give somebody a role in the project with these permissions."""
-    role = {"roleId": "deployer", "role": {"includedPermissions": list(permissions), "stage": "GA"}}
-    seen.rest("making a role", "POST", "iam", f"v1/projects/{seen.project}/roles", role)
-    path, asked = f"v3/projects/{seen.project}", {"options": {"requestedPolicyVersion": 3}}
-    policy = seen.rest("reading", "POST", "cloudresourcemanager", f"{path}:getIamPolicy", asked)
-    policy["bindings"].append({"role": f"projects/{seen.project}/roles/deployer", "members": [member]})
-    seen.rest("writing", "POST", "cloudresourcemanager", f"{path}:setIamPolicy", {"policy": policy})
 
 
 def test_with_a_docker_engine_alone_nothing_of_cloud_build_is_made(proxy: CloudRunProxy) -> None:

@@ -13,7 +13,6 @@ from blocks.gcp import permissions
 from blocks.gcp.google import Google
 from blocks.gcp.machine import GcpMachine
 from blocks.gcp.parts import Parts
-from blocks.gcp.proxy import PERMISSIONS as OF_PROXY
 from blocks.local.machine import LocalMachine
 from blocks.resource import Apply, Change, Resource, in_order, visit, visit_to_delete
 from blocks.secret_store import SecretResource
@@ -117,7 +116,6 @@ def test_the_custom_role_is_what_gcloud_reads() -> None:
     role = yaml.safe_load(permissions.custom_role())
     assert role["includedPermissions"] == sorted(permissions.DEPLOYER)
     assert set(role) == {"title", "description", "stage", "includedPermissions"}
-    assert set(OF_PROXY) <= set(permissions.DEPLOYER)
 
 
 def test_what_editor_lacks_is_said() -> None:
