@@ -1,7 +1,7 @@
 """One SQL instance: PostgreSQL 18 in a network namespace, and TLS in front of it.
 
 The wheel's PostgreSQL has no OpenSSL, so stunnel speaks TLS for it, which knows PostgreSQL's way of asking for that and
-refuses who does not. It takes TLS alone whatever `sslMode` says: more than Google refuses, never less.
+refuses who does not. It takes TLS alone where `sslMode` lets in others, too: it refuses more than Google, never less.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Server:
 
     def answers(self) -> bool:
         """Whether PostgreSQL takes sessions."""
-        argv = [self.programs / "pg_isready", "--quiet", "--host", self.folder / "socket"]
+        argv = [str(self.programs / "pg_isready"), "--quiet", f"--host={self.folder}/socket"]
         argv += ["--username", sql_roles.ADMIN, "--dbname", "postgres"]
         return subprocess.run(unprivileged(*argv), check=False).returncode == 0
 
@@ -205,7 +205,7 @@ class Server:
         Raises:
             ApiError: PostgreSQL has refused it, in its words.
         """
-        argv = ["psql", "--host", self.folder / "socket", "--username", user, "--dbname", database]
+        argv = ["psql", f"--host={self.folder}/socket", "--username", user, "--dbname", database]
         argv += ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", *options]
         return self.run(*argv, stdin=text.encode()).decode()
 

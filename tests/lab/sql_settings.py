@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.emulator.errors import not_emulated
 from tests.emulator.services.sqladmin.tiers import CUSTOM, OPTIMIZED, SHARED
 
 PORT = 5432
@@ -33,8 +34,13 @@ def settings_of(body: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
     Args:
         folder: The instance's own, with `data`, `socket`, `archive` and the rules of who is let in.
+
+    Raises:
+        ApiError: callers would have to show certificates of their own.
     """
     settings = body["settings"]
+    if settings["ipConfiguration"].get("sslMode") == "TRUSTED_CLIENT_CERTIFICATE_REQUIRED":
+        raise not_emulated("a real part behind sslMode TRUSTED_CLIENT_CERTIFICATE_REQUIRED")
     logs = settings["backupConfiguration"]["pointInTimeRecoveryEnabled"]
     return {
         "listen_addresses": "127.0.0.1",

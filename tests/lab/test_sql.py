@@ -100,7 +100,7 @@ def db(lab: Lab) -> Instance:
     connected(google, network)
     made = Instance(Grpc(google))
     began = time.monotonic()
-    settings = ENTERPRISE | {"ip_configuration": PRIVATE | {"private_network": network}}
+    settings: dict[str, Any] = ENTERPRISE | {"ip_configuration": PRIVATE | {"private_network": network}}
     settings["database_flags"] = [{"name": "cloudsql.enable_pgaudit", "value": "on"}]
     settings["backup_configuration"] = {"enabled": True, "point_in_time_recovery_enabled": True}
     body = {"name": "db", "database_version": "POSTGRES_18", "region": "europe-west1", "root_password": PASSWORD}
