@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 from google.cloud import compute_v1
@@ -78,22 +78,34 @@ class Vm:
         )
 
 
-def vm(project: google.Project | None = None, hosts: str = "10.0.0.0/24") -> Vm:
-    """A VM with its bucket, in a project of its own unless it is given one; `hosts` is the range of its subnetwork."""
-    made = prepared(project or google.project())
-    boot(made, hosts)
+def vm() -> Vm:
+    """A VM with a bucket of its own. The machine is one for all tests of this process, with its project and secrets."""
+    found = _booted()
+    made = replace(found, bucket=f"{found.bucket}-{next(google.NUMBERS)}")
+    _make_bucket(made)
+    return made
+
+
+@cache
+def _booted() -> Vm:
+    made = prepared(google.project())
+    boot(made, "10.0.0.0/24")
     return made
 
 
 def prepared(project: google.Project) -> Vm:
-    """The same, which has still to be booted."""
+    """A VM in that project with its bucket, which has still to be booted."""
     owner = project.cloud.world.projects[project.id]
     account = str(put_account(project.cloud.world, owner, email_of(owner, "host")).body["email"])
     for role in ("roles/storage.objectUser", "roles/secretmanager.secretAccessor"):
         project.cloud.access.grant(f"projects/{project.id}", role, f"serviceAccount:{account}")
     made = Vm(project, account, f"{project.id}-objects")
-    converge([BucketResource(project.seen_by(), STACK, made.bucket, google.REGION)])
+    _make_bucket(made)
     return made
+
+
+def _make_bucket(made: Vm) -> None:
+    converge([BucketResource(made.project.seen_by(), STACK, made.bucket, google.REGION)])
 
 
 def boot(made: Vm, hosts: str, script: str = "") -> None:

@@ -53,12 +53,12 @@ def test_a_file_is_fetched_whole_with_its_digest_or_not_at_all(host: vm.Vm, tmp_
 
 
 def test_a_version_of_a_secret_is_read(host: vm.Vm) -> None:
-    host.secrets.ensure("auth-string", lambda: "first")
-    assert host.secrets.add_version("auth-string", "second") == 2
-    assert host.secret_manager.read(vm.STACK, "auth-string@2") == b"second"
-    assert host.secret_manager.read(vm.STACK, "auth-string") == b"first"  # as it was referred to before versions
-    with pytest.raises(Refused, match=r"^reading the secret auth-string@9: 404 .*not found"):
-        host.secret_manager.read(vm.STACK, "auth-string@9")
+    host.secrets.ensure("login", lambda: "first")
+    assert host.secrets.add_version("login", "second") == 2
+    assert host.secret_manager.read(vm.STACK, "login@2") == b"second"
+    assert host.secret_manager.read(vm.STACK, "login") == b"first"  # as it was referred to before versions
+    with pytest.raises(Refused, match=r"^reading the secret login@9: 404 .*not found"):
+        host.secret_manager.read(vm.STACK, "login@9")
 
 
 @pytest.mark.parametrize("kind", ["error", "reset-before", "page"])
@@ -102,9 +102,9 @@ def test_a_token_is_asked_for_once_and_anew_when_it_is_refused(host: vm.Vm) -> N
 def test_what_the_account_may_not_is_told_in_one_line(host: vm.Vm) -> None:
     with (
         host.project.fault("error", "secretmanager.*", code=403, message="Permission denied\non it."),
-        pytest.raises(Refused, match=r"^reading the secret auth-string@1: 403 Permission denied on it\.$"),
+        pytest.raises(Refused, match=r"^reading the secret login@1: 403 Permission denied on it\.$"),
     ):
-        host.secret_manager.read(vm.STACK, "auth-string@1")
+        host.secret_manager.read(vm.STACK, "login@1")
 
 
 def test_the_metadata_server_is_found_where_googles_own_libraries_find_it(

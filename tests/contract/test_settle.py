@@ -119,6 +119,7 @@ class Killed(BaseException):
 def test_it_may_be_killed_at_any_moment_and_ends_as_if_it_had_not(
     wanted: Settlement, archive: Path, started: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Settling, "_say", lambda *_: None)
     settle(wanted, archive)
     whole, moments = content(wanted.home), 0
     makes = {"replace": Path.replace, "mkdir": Path.mkdir}
