@@ -63,6 +63,13 @@ def faults(spec: StackSpec) -> list[str]:
     return preflight.faults(parts.google, spec.gcp, resources)
 
 
+def permissions(project: str) -> str:
+    """What Google must allow whoever makes a stack in that project, as a role that gcloud reads."""
+    from blocks.gcp.permissions import custom_role
+
+    return custom_role(project)
+
+
 def first(spec: StackSpec) -> list[Resource]:
     """What of it must be there before anything can be read or written of the stack."""
     return _parts(spec).objects().outside()

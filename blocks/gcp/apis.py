@@ -11,7 +11,7 @@ from functools import partial
 from google.api_core import exceptions
 
 from blocks.errors import Blocked
-from blocks.gcp.google import Google
+from blocks.gcp.google import Google, reason
 from blocks.resource import Attributes, Change, Resource
 
 READS = {
@@ -28,6 +28,7 @@ READS = {
 }
 """What can be read by each, whatever is there: so it is seen whether it answers."""
 NEEDED = tuple(READS)
+NO_BILLING = "UREQ_PROJECT_BILLING_NOT_FOUND"
 SECONDS = 300.0
 """Time Google gets to enable them: half a minute, as a rule."""
 KNOWN_SECONDS = 600.0
@@ -56,7 +57,13 @@ class Apis(Resource):
     def apply(self, actual: Attributes | None, change: Change) -> None:
         doing = f"enabling {', '.join(change.fields)}"
         body = {"serviceIds": [f"{each}.googleapis.com" for each in change.fields]}
-        begun = self._google.rest(doing, "POST", "serviceusage", f"{self._project}/services:batchEnable", body)
+        try:
+            begun = self._google.rest(doing, "POST", "serviceusage", f"{self._project}/services:batchEnable", body)
+        except exceptions.BadRequest as error:
+            if reason(error) != NO_BILLING:
+                raise
+            hint = f"https://console.cloud.google.com/billing/linkedaccount?project={self._google.project}"
+            raise Blocked(f"nobody pays for {self._google.project}: it has no billing account", hint) from error
         self._google.finish(doing, "serviceusage", "v1", begun, SECONDS)
         for each in change.fields:
             answers = partial(self._answers, each)

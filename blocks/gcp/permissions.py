@@ -76,8 +76,12 @@ HOST: Mapping[str, str] = {
 """Role → where the machine's own account has it. The stack gives them; it has no right to give any."""
 
 
-def custom_role() -> str:
-    """A role with what the deployer needs, as YAML for `gcloud iam roles create selfhost --project P --file FILE`."""
-    lines = [f"- {each} # {why}" for each, why in sorted(DEPLOYER.items())]
-    told = "Makes, changes and removes a self-hosted Prefect."
-    return "\n".join(["title: selfhost deployer", f"description: {told}", "stage: GA", "includedPermissions:", *lines])
+def custom_role(project: str) -> str:
+    """A role with what the deployer needs, as YAML which gcloud reads; comments say how, why, and what the host may."""
+    make = f"gcloud iam roles create selfhost --project {project} --file role.yaml"
+    give = f"gcloud projects add-iam-policy-binding {project} --role projects/{project}/roles/selfhost"
+    head = ["# This as role.yaml, an owner of the project calls:", f"#   {make}", f"#   {give} --member user:YOU", ""]
+    head += ["title: selfhost", "description: Makes, changes and removes a self-hosted Prefect.", "stage: GA"]
+    needed = [f"- {each} # {why}" for each, why in sorted(DEPLOYER.items())]
+    host = [f"#   {each}: {where}" for each, where in HOST.items()]
+    return "\n".join([*head, "includedPermissions:", *needed, "", "# What the machine's own account is given:", *host])

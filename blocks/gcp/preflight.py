@@ -79,7 +79,7 @@ class Preflight:
         lacking = [each for each in asked if each not in held]
         if set(lacking) == OF_ITS_BUCKET:  # an owner of the project has those on each bucket that is made in it
             return []
-        hint = f"selfhost permissions --project {self.google.project} prints a role with all it needs"
+        hint = f"selfhost permissions --project {self.google.project} prints a role with all it takes"
         return [f"this account lacks {', '.join(lacking)} in {self.google.project} ({hint})"] if lacking else []
 
     def _place(self) -> list[str]:

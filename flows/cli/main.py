@@ -21,7 +21,7 @@ from blocks.host.home import Home
 from blocks.lease import Lease
 from blocks.site import folder, here
 from blocks.spec import SERVER, StackSpec
-from flows.cli import host, launch, restore, terminal  # noqa: F401 (host and restore register their verbs)
+from flows.cli import host, launch, permissions, restore, terminal  # noqa: F401 (some register their verbs)
 from flows.cli.maintenance import use_stack
 from flows.cli.progress import listen, step
 from flows.cli.where import HERE, Json, Patience, Where, Yes, app

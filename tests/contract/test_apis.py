@@ -36,6 +36,13 @@ def test_a_fresh_one_is_waited_for_so_that_what_needs_it_can_be_made(bare: googl
     assert seen.number.isdigit() and plan(made) == []
 
 
+def test_a_project_that_nobody_pays_for_is_told_with_where_that_is_mended(bare: google.Project) -> None:
+    bare.cloud.world.projects[bare.id].billing = False
+    with pytest.raises(Blocked, match="it has no billing account") as caught:
+        visit(Apis(bare.seen_by()), Apply())
+    assert caught.value.hint.endswith(f"linkedaccount?project={bare.id}")
+
+
 def test_whoever_may_not_is_told_what_was_tried(bare: google.Project) -> None:
     with pytest.raises(Blocked, match="reading which APIs are enabled: "):
         plan([Apis(bare.seen_by("user:stranger@example.com"))])

@@ -113,9 +113,12 @@ def test_a_stack_is_made_changed_and_removed_by_who_may_do_what_is_listed_alone(
 
 
 def test_the_custom_role_is_what_gcloud_reads() -> None:
-    role = yaml.safe_load(permissions.custom_role())
+    text = permissions.custom_role("acme-data-42")
+    role = yaml.safe_load(text)
     assert role["includedPermissions"] == sorted(permissions.DEPLOYER)
     assert set(role) == {"title", "description", "stage", "includedPermissions"}
+    assert "gcloud iam roles create selfhost --project acme-data-42" in text
+    assert all(each in text for each in permissions.HOST)
 
 
 def test_what_editor_lacks_is_said() -> None:

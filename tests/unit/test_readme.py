@@ -41,6 +41,7 @@ COMMANDS = [
     "connect",
     "logs",
     "open",
+    "permissions",
     "restore",
     "upgrade",
     "workers",
