@@ -12,8 +12,7 @@ from blocks.gcp.google import Google
 from blocks.gcp_spec import Gcp
 from blocks.resource import Apply, Resource, visit
 from tests import google
-from tests.contract.test_cloud_run_proxy import grant
-from tests.contract.test_permissions import DEPLOYER, parts
+from tests.contract.test_permissions import DEPLOYER, grant, parts
 from tests.emulator.quotas import set_limit
 
 OF_DOMAIN = "prefect.example.com"
@@ -49,7 +48,6 @@ def test_what_the_account_may_not_do_is_named_with_where_to_get_it(
 ) -> None:
     granted = tuple(each for each in permissions.DEPLOYER if each not in lacking)
     grant(project.seen_by(), DEPLOYER, granted)
-    google.pass_seconds(900)
     (fault,) = told(project.seen_by(DEPLOYER))
     assert fault.startswith(f"this account lacks {', '.join(lacking)} in {project.id}")
     assert f"selfhost permissions --project {project.id}" in fault

@@ -19,7 +19,6 @@ from blocks.secret_store import SecretResource
 from blocks.site import Site
 from blocks.spec import build_spec
 from tests import google
-from tests.contract.test_cloud_run_proxy import grant
 from tests.contract.test_image import Builder, builder
 from tests.emulator.services.run.domains import verify
 
@@ -70,6 +69,17 @@ def asked(project: google.Project, builder: Builder, monkeypatch: pytest.MonkeyP
     yield found
 
 
+def grant(seen: Google, member: str, listed: Iterable[str]) -> None:
+    """Give somebody a role in the project with these permissions, and wait until everybody knows."""
+    role = {"roleId": "deployer", "role": {"includedPermissions": list(listed), "stage": "GA"}}
+    seen.rest("making a role", "POST", "iam", f"v1/projects/{seen.project}/roles", role)
+    path, asked = f"v3/projects/{seen.project}", {"options": {"requestedPolicyVersion": 3}}
+    policy = seen.rest("reading", "POST", "cloudresourcemanager", f"{path}:getIamPolicy", asked)
+    policy["bindings"].append({"role": f"projects/{seen.project}/roles/deployer", "members": [member]})
+    seen.rest("writing", "POST", "cloudresourcemanager", f"{path}:setIamPolicy", {"policy": policy})
+    google.pass_seconds(900)
+
+
 def parts(seen: Google, **host: object) -> list[Resource]:
     """All that is outside the host of a stack with a domain."""
     section = {"project": seen.project, "region": google.REGION, "domain": "prefect.example.com", "host": host}
@@ -96,8 +106,7 @@ def test_a_stack_is_made_changed_and_removed_by_who_may_do_what_is_listed_alone(
     project: google.Project, asked: set[str]
 ) -> None:
     verify(project.cloud, project.id, "example.com", pointed=True)
-    grant(project.seen_by(), DEPLOYER, tuple(permissions.DEPLOYER))
-    google.pass_seconds(900)
+    grant(project.seen_by(), DEPLOYER, permissions.DEPLOYER)
     seen = project.seen_by(DEPLOYER)
     made = [visit(each, Apply()) for each in parts(seen)]
     assert {each.action for each in made if each.resource != "APIs of Google's"} == {"create"}
