@@ -21,8 +21,8 @@ FOLDERS = Path("/var/lib/prefect-selfhost")
 
 SERVER_PORT = 4200
 """Where the server listens on a host of its own; Prefect's own default."""
-URL = "url"
-"""Key of the address that is in use, among what is known of a stack at Google."""
+URL, SETTLED = "url", "settled"
+"""Keys of what is known of a stack at Google: the address that is in use, and that all has stood outside its host."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from blocks.resource import Attributes, Change, Port, Resource
 from blocks.secret_store import SecretResource, SecretStore
 from blocks.services import SLOT_PREFIX, SOCKET, WORKER_PREFIX, ServerSecrets
 from blocks.signature import key_mark
-from blocks.site import Site, postgres_user
+from blocks.site import SETTLED, Site, postgres_user
 from blocks.spec import MAINTENANCE_POOL, SERVER, TOOLS, StackSpec, Worker
 from blocks.temporary.server import TemporaryServer
 
@@ -93,6 +93,11 @@ class Stack:
     def ledger(self) -> Ledger:
         """Its own record: who it is, what is wanted of it, and who may change it."""
         return Ledger(self.objects, self.host.home if self.site.is_here else None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all has stood outside its host once, so that the host can be asked for anything."""
+        return self.site.is_here or SETTLED in self.known
 
     @property
     def door(self) -> FrontDoor:

@@ -27,7 +27,7 @@ from blocks import catalog
 from blocks.errors import Blocked, NotReady, SelfhostError
 from blocks.resource import Apply, Change, Record, Resource, in_order, plan, visit
 from blocks.server_objects import server_objects
-from blocks.site import URL
+from blocks.site import SETTLED, URL
 from blocks.stack import Stack
 from flows.cli.progress import step
 
@@ -95,7 +95,7 @@ def settled(stack: Stack) -> Stack:
         return stack
     found = {**stack.known, **learned}
     composed = catalog.compose(stack.spec, stack.releases, stack.site, stack.versions, found)
-    found[URL] = composed.proxy.url()
+    found |= {URL: composed.proxy.url(), SETTLED: "yes"}
     stack.ledger.write_wanted(stack.spec.as_wanted(), stack.releases, found=found)
     return catalog.compose(stack.spec, stack.releases, stack.site, stack.versions, found)
 

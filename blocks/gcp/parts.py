@@ -81,6 +81,7 @@ class Parts:
             store=self.secrets(),
             versions=versions,
             programs=programs.programs(home.releases / tools.id),
+            identity=self.found.get(IDENTITY, ""),
             instance=SqlInstance(self.google, self.network(), name, size, is_protected=wanted.protection),
             private_address=self.found.get(ADDRESS, ""),
             tls=over_tls(self.found.get(AUTHORITY, "")),

@@ -39,6 +39,7 @@ class PostgresDatabase(Database):
         versions: The promoted version of each secret by its name; of one that is not named, the first.
         programs: Folder with PostgreSQL's programs.
         database: Another database of the same server, such as a scratch one; empty for the stack's own.
+        identity: The stack's, where its home is on another machine; empty where the home says it.
     """
 
     stack: str
@@ -47,6 +48,7 @@ class PostgresDatabase(Database):
     versions: Mapping[str, int]
     programs: Path
     database: str = ""
+    identity: str = ""
 
     @abstractmethod
     def login_of(self, value: str) -> Login:
@@ -69,7 +71,11 @@ class PostgresDatabase(Database):
 
     def mark(self) -> str:
         """The comment of a database of this stack: another home with a stack of the same name is another stack."""
-        return f"{MARK}{self.stack} {Home(self.home).identity() or 'without a home'}"
+        return f"{MARK}{self.stack} {self.whose() or 'without a home'}"
+
+    def whose(self) -> str:
+        """The identity of the stack it belongs to; empty where there is no home yet."""
+        return self.identity or Home(self.home).identity() or ""
 
     def refuse_other_mark(self, mark: object) -> None:
         """Refuse, by raising Blocked, a database which another stack has marked, or somebody else has described."""

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit
 from blocks.agent.spec import Service
 from blocks.database import Tls
 from blocks.errors import Blocked, NotReady
-from blocks.host.home import Home
 from blocks.host.secret_files import DATABASE_LOGIN
 from blocks.postgres import ownership, sql, tls
 from blocks.postgres.connection import Login
@@ -130,4 +129,4 @@ class GivenDatabase(PostgresDatabase):
     @property
     def roles(self) -> Roles:
         """Named after this very stack: there may be others on the same server."""
-        return Roles(f"selfhost_{self.stack}_{(Home(self.home).identity() or '')[:8]}")
+        return Roles(f"selfhost_{self.stack}_{self.whose()[:8]}")

@@ -134,6 +134,13 @@ def prepare_home(spec: StackSpec) -> Home:
     return home
 
 
+def forget_secrets(home: Home) -> None:
+    """Remove what a temporary server has had of the secrets of a stack elsewhere: they lie where that is."""
+    if not home.is_hosts():
+        for name in SHARED:
+            secret_files.remove(home.secrets, name)
+
+
 def ledger_of(spec: StackSpec, home: Home) -> Ledger:
     """The ledger of a stack on this machine, whose home may not say yet where it lies."""
     return targets.access(home, store(spec, here(spec))).ledger

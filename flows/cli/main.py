@@ -57,6 +57,7 @@ def bootstrap(
     make = _existing if launch.is_bootstrapped(home) or launch.is_to_be_adopted(spec, home) else _new
     conditions = make(spec, home, lease, yes)
     targets.access(home).ledger.close_former()
+    launch.forget_secrets(home)
     terminal.conditions(conditions)
     terminal.done(spec, targets.access(home))
 
@@ -86,7 +87,7 @@ def _hand_over(spec: StackSpec, temporary: TemporaryServer) -> Sequence[Conditio
 
     plain = spec.model_dump(mode="json")
     stack = catalog.composed(plain)
-    is_resumed = stack.machine.observe() is not None
+    is_resumed = stack.is_settled and stack.machine.observe() is not None
     if is_resumed:
         # Only a running database says whether the pivot has been made, and the interrupted attempt may have stopped it.
         converge.bring(stack, mend=True)
@@ -157,15 +158,20 @@ def plan(*, where: Where = HERE, as_json: Json = False) -> None:
         changes = converge.plan_of_parts(stack)
         is_there = launch.is_bootstrapped(home)
         changes += converge.plan_of_objects(stack) if is_there else converge.plan_of_new_objects(stack)
+        # Before its APIs are enabled, nothing at Google can be asked.
+        can_be_asked = spec.target == "gcp" and not any("APIs" in each.resource for each in changes)
+        faults = targets.faults(spec) if can_be_asked else []
     costs = targets.costs(spec)
     if as_json:
-        rows: dict[str, object] = {"changes": [each.as_row() for each in changes]} | ({"costs": costs} if costs else {})
+        rows: dict[str, object] = {"changes": [each.as_row() for each in changes]}
+        rows |= {"costs": costs, "faults": faults} if costs else {}
         print(json.dumps(rows, indent=1, default=str))
         return
     terminal.changes(changes)
     terminal.say(f"{len(changes)} changes" if changes else "nothing to change")
     if costs:
         terminal.costs(costs)
+    launch.require_none(faults)
 
 
 @app.command

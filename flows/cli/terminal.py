@@ -18,7 +18,6 @@ from rich.text import Text
 from blocks.agent.spec import Condition
 from blocks.errors import SelfhostError, WrongCall
 from blocks.host import service_manager
-from blocks.host.home import Home
 from blocks.host.secret_files import AUTH_STRING, ENCRYPTION_KEY
 from blocks.resource import Change
 from blocks.spec import StackSpec
@@ -184,27 +183,27 @@ def login(secrets: SecretStore) -> str:
     return f"log in with the whole text of {secrets.location(AUTH_STRING)}"
 
 
-def _after_a_reboot(home: Home, command: object) -> str:
-    if service_manager.chosen(home) == "systemd":
+def _after_a_reboot(there: Access, command: object) -> str:
+    if not there.is_here or service_manager.chosen(there.home) == "systemd":
         return f"{command} start     after a stop; a reboot brings it back by itself"
     return f"{command} start     after a reboot; in your crontab: @reboot {command} start"
 
 
 def done(spec: StackSpec, there: Access) -> None:
     """The last panel of a bootstrap."""
-    command = there.home.root / "bin/selfhost"
+    command = there.home.root / "bin/selfhost" if there.is_here else f"selfhost --home {there.home.root}"
     text = f"""\
 [bold]{there.url(spec)}[/bold]
 {login(there.secrets)}
 
-Keep a copy of {there.secrets.location(ENCRYPTION_KEY)} on another machine:
+Keep a copy of {there.secrets.location(ENCRYPTION_KEY)} elsewhere:
 without it nobody can read the secret blocks in a backup.
 
 What next
   {command} open      the UI in your browser
   {command} connect   a Prefect profile for this machine, and what others need
   {command} status    whether all is well
-  {_after_a_reboot(there.home, command)}"""
+  {_after_a_reboot(there, command)}"""
     out.print(
         Panel(text, title=f"Prefect {spec.prefect_version}, stack {spec.name}", expand=False),
         soft_wrap=False,

@@ -147,7 +147,7 @@ class Where:
         path = self.home or (file.home if file else None) or self._default_home(file)
         trusted.require_home(path)
         home = Home(path.resolve() if self.home else path)
-        if home.store != home.root / "store":
+        if home.bucket is None and home.store != home.root / "store":
             trusted.require_file(home.store)
         return home
 

@@ -47,6 +47,8 @@ def verbs(app: App, *above: str) -> Iterator[Verb]:
             yield from verbs(command, *above, name)
             continue
         taken = list(command.assemble_argument_collection())
+        if not any("--home" in each.names for each in taken):
+            continue  # it is of no stack
         by_place = [value(each.hint) for each in taken if each.index is not None]
         yield Verb((*above, name, *by_place), ("--yes",) if any("--yes" in each.names for each in taken) else ())
 
