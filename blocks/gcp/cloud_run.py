@@ -75,9 +75,8 @@ class CloudRunService(Resource):
         self._path = f"v2/projects/{google.project}/locations/{network.region}/services/{self._service}"
 
     def find(self) -> Attributes | None:
-        try:
-            seen = self._google.rest(self._doing("reading"), "GET", "run", self._path)
-        except exceptions.NotFound:
+        seen = self._get()
+        if seen is None:
             return None
         last = seen.get("terminalCondition", {})
         is_ready = last.get("state") == "CONDITION_SUCCEEDED"
@@ -97,8 +96,10 @@ class CloudRunService(Resource):
 
     def apply(self, actual: Attributes | None, change: Change) -> None:
         """Make it or change it, and wait until it serves; a revision that failed before is tried once more."""
-        has_failed = actual is not None and actual["ready"] is not True
         doing = self._doing("making" if actual is None else "changing")
+        self._google.wait(self._is_settled, doing, seconds=SECONDS)
+        settled = self.find() if actual is not None else None
+        has_failed = settled is not None and settled["ready"] is not True
         begun = self._google.wait(lambda: self._begin(doing, has_failed), doing, seconds=KNOWN_SECONDS, every=5.0)
         self._google.finish(doing, "run", "v2", begun, SECONDS)
         found = self._google.wait(self.find, doing, seconds=SECONDS) or {}
@@ -115,6 +116,20 @@ class CloudRunService(Resource):
             except Blocked:
                 if self.find() is not None:  # else it was asked for twice, as an answer was lost
                     raise
+
+    def _is_settled(self) -> bool:
+        """Whether nothing is under way with it: neither its removal nor what a launcher began that was killed."""
+        found = self._get()
+        if found is not None and found.get("reconciling"):
+            raise NotReady(f"something is under way with the service {self._service} of Cloud Run")
+        return True
+
+    def _get(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._google.rest(self._doing("reading"), "GET", "run", self._path)
+        except exceptions.NotFound:
+            return None
+        return found
 
     def _begin(self, doing: str, again: bool) -> Mapping[str, Any]:
         """Ask for it; sent twice, as an answer was lost, it is the same service.
