@@ -14,12 +14,9 @@ from blocks.gcp.google import Google
 
 BUCKET_ROLES = ("roles/storage.legacyBucketReader", "roles/storage.objectUser")
 """The host's with the bucket: to look at it, and to read, write, list and remove what is in it."""
-SECRET_ROLES = (
-    "roles/secretmanager.secretAccessor",
-    "roles/secretmanager.secretVersionManager",
-    "roles/secretmanager.viewer",
-)
-"""The host's with each secret: to read its versions, and to add and destroy some in a rotation; none to make one."""
+SECRET_ROLES = ("roles/secretmanager.admin",)
+"""The host's with each secret alone: to read its versions, and to add, publish and destroy some in a rotation. No
+smaller role of Google's may publish one; what this may beyond is no more to whoever reads and destroys them anyway."""
 
 
 class BucketRoles(ProjectRoles):
