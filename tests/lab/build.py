@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.lab import nginx_image
 from tests.lab.engine import docker
 from tests.lab.registry import login
 
@@ -43,6 +44,7 @@ class Builds:
 
     def start(self, name: str, body: Body) -> None:
         """Fetch the source, carry out the steps, push the images; the log is written whatever comes of it."""
+        nginx_image.ensure()  # another lab's end may have taken it away
         number = body["name"].split("/")[1]
         account = body.get("serviceAccount", f"{number}-compute@developer.gserviceaccount.com").rpartition("/")[2]
         log: list[str] = []
