@@ -410,7 +410,7 @@ def test_cloud_build_builds_pushes_and_logs(google: Google, repository: str) -> 
     client = storage.Client("run-lab", Credentials(google.token), client_options=options)  # type: ignore[no-untyped-call]
     bucket = client.create_bucket("run-lab-builds", location=REGION)
     build = built(google, bucket, DOCKERFILE)
-    assert build["status"] == "SUCCESS", build
+    assert build["status"] == "SUCCESS", build["statusDetail"]
     [made] = build["results"]["images"]
     assert made == {"name": f"{IMAGES}/built:7", "digest": pushed(google, repository)["7"]}
     assert b"COPY site.template" in bucket.blob(f"logs/log-{build['id']}.txt").download_as_bytes()
