@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -111,10 +112,16 @@ class Front:
 
     def _wait(self) -> None:
         limit = time.monotonic() + RELOAD_SECONDS
-        while self._answering() != str(self._generation):
+        while self._answering() != str(self._generation) or self._accepting() > 1:
             said = self.server.log.read_text(errors="replace")[-2000:]
             assert time.monotonic() < limit, f"nginx has not taken its configuration: {said}"
             time.sleep(0.01)
+
+    def _accepting(self) -> int:
+        """How many workers take connections: for a moment the one of before does, too."""
+        assert self.server.process is not None, "a front waits for its own nginx"
+        found = ["pgrep", "--parent", str(self.server.process.pid), "--full", "nginx: worker process$"]
+        return len(subprocess.run(found, capture_output=True, check=False).stdout.split())
 
     def _answering(self) -> str:
         """The generation of the configuration that new requests meet, "" where none does: it listens there last."""

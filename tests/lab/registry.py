@@ -15,7 +15,9 @@ import json
 import re
 import shutil
 import socket
+import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +29,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.emulator.access import ANONYMOUS
-from tests.emulator.cloud import REGIONS
+from tests.emulator.cloud import OWNER, REGIONS
 from tests.emulator.errors import ApiError
 from tests.emulator.services.artifactregistry.images import register
 from tests.lab import hosts, nginx_image
 from tests.lab.daemon import Daemon
 from tests.lab.debian import program
-from tests.lab.engine import PREFIX
+from tests.lab.engine import PREFIX, docker
 from tests.lab.front import Front
 from tests.lab.serving import serve
 
@@ -46,6 +48,7 @@ USERS = ("oauth2accesstoken", "_dcgcloud_token")
 """Who shows an access token as a password: docker login, and gcloud's credential helper."""
 PERMISSIONS = {"GET": "download", "HEAD": "download", "DELETE": "delete"}
 """`artifactregistry.repositories.…Artifacts` by method; all others upload."""
+FOUND_SECONDS = 15.0
 NAMED = re.compile(r"/v2/(?P<project>[^/]+)/(?P<repository>[^/]+)/.+")
 CONFIGURATION = """\
 version: 0.1
@@ -131,6 +134,23 @@ class Repositories:
         front.put("registry", text)
         self.lab.names.lead("pkg.dev", front.address)
         own(self.lab.name, front.address, self.lab.authority.certificate)
+        self._wait_found()
+
+    def _wait_found(self) -> None:
+        """Wait until the engine comes here by the name: it looks at /etc/hosts anew after five seconds."""
+        limit = time.monotonic() + FOUND_SECONDS
+        with tempfile.TemporaryDirectory(dir=self.lab.folder) as folder:
+            token = self.lab.cloud.access.mint(OWNER).encode()
+            while True:
+                try:
+                    docker(
+                        "--config", folder, "login", "--username", USERS[0], "--password-stdin", HOSTS[0], stdin=token
+                    )
+                    return
+                except AssertionError:
+                    if time.monotonic() > limit:
+                        raise
+                time.sleep(0.2)
 
     # -- who may what ------------------------------------------------------------------------------------------------
 
