@@ -51,7 +51,8 @@ def bring(home: Home, *, mend: bool = False) -> Answer:
         mend_releases(home)
     stack = catalog.in_home(home)
     tools = stack.releases[TOOLS]
-    if stack.host.applied() is None and not is_whole(tools, home.releases):
+    has_cluster = bool(stack.database.services(home.releases / tools.id))
+    if has_cluster and stack.host.applied() is None and not is_whole(tools, home.releases):
         launch.install_release(tools, home)  # the cluster is made with them, before there is a spec to install by
     # In a flow's process each resource is a task of its own, for people to see.
     changes = visit_all(stack.on_host(), Apply()) if flow_run.get_id() else bring_in_line(stack)

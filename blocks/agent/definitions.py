@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .config import AgentConfig
@@ -15,6 +16,10 @@ from .spec import HostSpec, Job, Service
 
 _SUPERVISION = ("version", "files", "health", "restart", "reload_signal", "stop_signal", "stop_timeout", "stop_level")
 """Fields which say how a service is watched and ended: a change of them needs no restart."""
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Whom Debian believes."""
+BUNDLES = ("REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE")
+"""What requests, gRPC, and OpenSSL with uv take that from."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def _program(program: Service | Job, config: AgentConfig) -> dict[str, Any]:
         "cwd": program.cwd,
         "user": program.user,
         "env": program.env,
-        "base_env": base_environment(config.path),
+        "base_env": {**base_environment(config.path), **trust(config)},
         "secrets": {variable: f"{config.secrets}/{name}" for variable, name in program.secrets.items()},
     }
 
@@ -83,6 +88,13 @@ def base_environment(path: str) -> dict[str, str]:
     if "TZ" in os.environ:
         base["TZ"] = os.environ["TZ"]
     return base
+
+
+def trust(config: AgentConfig) -> dict[str, str]:
+    """On a VM, have programs with a bundle of authorities of their own believe whom the machine believes, as the agent
+    does: Google's clients bring two such bundles."""
+    is_vm = config.bucket and Path(AUTHORITIES).exists()
+    return dict.fromkeys(BUNDLES, AUTHORITIES) if is_vm else {}
 
 
 def releases_needed(argv: tuple[str, ...], releases: str, ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -114,10 +114,11 @@ class HostAgent(Resource):
     """The host agent's archive and its configuration, and that it runs."""
 
     name = "host agent"
-    needs = ("home", "object store", "state folder")
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        store = () if host.home.bucket else ("object store",)  # a bucket stands elsewhere, and is there before the host
+        self.needs = ("home", *store, "state folder")
         self._archive, self._config = host.home.agent / "agent.pyz", host.home.agent / "config.json"
 
     def find(self) -> Attributes | None:
