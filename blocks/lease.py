@@ -82,7 +82,7 @@ class Lease:
         self._ended = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="renewal of the lease", daemon=True)
         self._renewal.start()
-        atexit.register(self.release)
+        atexit.register(self._end)
 
     def release(self) -> None:
         """Give the right back to the one that handed it to us, or to anybody; idempotent."""
@@ -90,10 +90,16 @@ class Lease:
             return
         self._ended.set()
         self._renewal.join()
-        atexit.unregister(self.release)
+        atexit.unregister(self._end)
         self._leases.give_back(self.number, self._handed)
         if self.descriptor is not None:
             at_work.unlock(self.descriptor)
+
+    def _end(self) -> None:
+        """At the end of the process, which has told its own fault: a full disk keeps the lease's object as it is, and
+        its holder is dead from now on."""
+        with contextlib.suppress(SelfhostError, OSError):
+            self.release()
 
     def over_exec(self) -> dict[str, str]:
         """Environment by which the program this process becomes takes the lease over."""

@@ -327,6 +327,7 @@ def use_server(address: str, home: Home, retries: int | None = None) -> None:
     # Where a log line cannot be sent, the run that wrote it fails by itself and is told of once.
     logging.raiseExceptions = False
     if home.root.exists():
+        make_folders(state.parent)  # a launcher's folder has none before, and Prefect makes one folder, not two
         os.chdir(home.root)
     spared = {"127.0.0.1", "localhost", *filter(None, os.environ.get("NO_PROXY", "").split(","))}
     os.environ |= {

@@ -81,6 +81,7 @@ def test_an_upgrade(trials: Trials, killed: Killed, version: Callable[[int], str
         assert revision(trials) == "head"
         assert trials.sql("SELECT FROM pg_database WHERE datname ~ '^drill-'") == []
         bring_schema_back(trials)
+        trials.drop_older_backups()
 
 
 def test_a_switch_of_one_server_after_the_other(trials: Trials, killed: Killed, version: Callable[[int], str]) -> None:

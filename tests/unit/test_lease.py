@@ -349,3 +349,17 @@ def test_of_two_processes_one_holds_it_at_a_time(store: LocalObjectStore) -> Non
         each.stdin.flush()
     assert [each.wait(120) for each in racing] == [0, 0]
     assert count.read_text() == "30"
+
+
+def test_a_process_ends_without_a_word_where_its_lease_cannot_be_given_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = ledger.acquire("bootstrap")
+
+    def full(*_: object) -> None:
+        raise Blocked("lease cannot be written: No space left on device", "df shows it")
+
+    monkeypatch.setattr(lease._leases, "give_back", full)
+    lease._end()
+    with pytest.raises(Conflict, match="bootstrap"):
+        ledger.acquire("next")
