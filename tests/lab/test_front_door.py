@@ -28,7 +28,7 @@ from tests.stack import eventually
 from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.machines import REGION, Machines, metadata
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.rare]
 PROJECT, STACK = "lab-door", "door"
 RANGES = GcpNetwork(host="10.73.0.0/24", proxy="10.73.1.0/26", nat=False)
 SCRIPT = """\

@@ -31,7 +31,7 @@ from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.machines import REGION, ZONE, Machines, metadata
 from tests.unit.emulator.vpc import Vpc
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.rare]
 
 PROJECT = "lab-instances"
 WEB = "10.71.0.10"

@@ -34,7 +34,7 @@ from tests.lab import nginx_image
 from tests.lab.cloud import Lab
 from tests.lab.engine import docker
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.rare]
 
 REGION = "europe-west4"
 PARENT = f"projects/run-lab/locations/{REGION}"

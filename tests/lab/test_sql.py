@@ -26,7 +26,7 @@ from tests.tls import authority
 from tests.unit.emulator.conftest import Emulated
 from tests.unit.emulator.sql import ENTERPRISE, Grpc, connected, network_with_range
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.rare]
 
 PROJECT = "databases"
 PASSWORD = "of postgres"

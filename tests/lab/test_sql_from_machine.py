@@ -19,7 +19,7 @@ from tests.unit.emulator.machines import REGION, ZONE, Machines
 from tests.unit.emulator.sql import Grpc, connected, reserved
 from tests.unit.emulator.vpc import Vpc
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.rare]
 
 PROJECT = "lab-private"
 QUERY = """

@@ -20,7 +20,7 @@ from tests.lab.conftest import HOME, STACK
 from tests.lab.machine import CHECKOUT, Failed, Machine
 from tests.stack import eventually
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.rare]
 
 PREFIX = f"selfhost-{STACK}-"
 SERVICES = ("agent", "postgres", "server-blue", "nginx", "worker-default", "worker-maintenance")

@@ -24,7 +24,7 @@ from tests.postgres import OWNER, Cluster, free_port, query, reachable_programs
 if TYPE_CHECKING:
     from tests.contract.database.at_google import AtGoogle
 
-AT_CLOUD_SQL = pytest.param("at_cloud_sql", marks=pytest.mark.lab)
+AT_CLOUD_SQL = pytest.param("at_cloud_sql", marks=[pytest.mark.lab, pytest.mark.rare])
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def at_cloud_sql_itself(home: Path, programs: Path, instance: AtGoogle) -> Itera
     instance.drop(NAME, "selfhost_trial_%")
 
 
-@pytest.fixture(params=["here", pytest.param("at_cloud_sql_itself", marks=pytest.mark.lab)])
+@pytest.fixture(params=["here", pytest.param("at_cloud_sql_itself", marks=[pytest.mark.lab, pytest.mark.rare])])
 def database(request: pytest.FixtureRequest) -> SqlDatabase:
     found: SqlDatabase = request.getfixturevalue(request.param)
     return found
