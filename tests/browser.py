@@ -56,8 +56,12 @@ MARKS = [
 
 
 @contextmanager
-def running(profile: Path) -> Iterator[WebDriver]:
-    """A headless Chromium with an empty profile, which looks nothing up by itself."""
+def running(profile: Path, *more: str) -> Iterator[WebDriver]:
+    """A headless Chromium with an empty profile, which looks nothing up by itself.
+
+    Args:
+        more: Further switches, without the dashes.
+    """
     options = Options()
     options.binary_location = str(BROWSER)
     switches = (
@@ -67,6 +71,7 @@ def running(profile: Path) -> Iterator[WebDriver]:
         "disable-dev-shm-usage",
         f"user-data-dir={profile}",
         *QUIET,
+        *more,
     )
     for switch in (*switches, "window-size=1400,1000"):
         options.add_argument(f"--{switch}")
