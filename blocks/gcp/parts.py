@@ -19,7 +19,7 @@ from blocks.gcp.network import Network
 from blocks.gcp.object_store import GcsObjectStore
 from blocks.gcp.proxy import DOMAIN, CloudRunProxy
 from blocks.gcp.secret_store import GcpSecretStore
-from blocks.gcp.sql import Size, SqlInstance
+from blocks.gcp.sql import SqlInstance
 from blocks.host.home import Home
 from blocks.machine import Machine
 from blocks.postgres import programs
@@ -74,7 +74,6 @@ class Parts:
     def database(self, versions: Mapping[str, int], tools: Release) -> SqlDatabase:
         wanted, home = self.spec.gcp.database, Home(self.site.home)
         name = wanted.instance or instance_name(self.stack, self.found.get(IDENTITY, ""))
-        size = Size(wanted.tier, wanted.disk_gb, wanted.backups, wanted.log_days)
         return SqlDatabase(
             stack=self.stack,
             home=home.root,
@@ -82,7 +81,7 @@ class Parts:
             versions=versions,
             programs=programs.programs(home.releases / tools.id),
             identity=self.found.get(IDENTITY, ""),
-            instance=SqlInstance(self.google, self.network(), name, size, is_protected=wanted.protection),
+            instance=SqlInstance(self.google, self.network(), name, wanted),
             private_address=self.found.get(ADDRESS, ""),
             tls=over_tls(self.found.get(AUTHORITY, "")),
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 from google.api_core import exceptions
@@ -19,6 +18,7 @@ from blocks.gcp.marks import LABEL
 from blocks.gcp.network import Network
 from blocks.gcp.pruned import pruned
 from blocks.gcp.services_connection import ServicesConnection
+from blocks.gcp_spec import GcpDatabase
 from blocks.resource import Attributes, Change, Resource
 
 VERSION = "POSTGRES_18"
@@ -39,35 +39,20 @@ MADE_SECONDS = 3600.0
 NETWORK = ("settings", "ip_configuration", "private_network")
 
 
-@dataclass(frozen=True)
-class Size:
-    """What an instance costs by, and how long its backups are kept."""
-
-    tier: str = "db-custom-2-7680"
-    disk_gb: int = 10
-    """At first; it grows by itself, and never shrinks."""
-    backups: int = 7
-    """Google's own, one a day; they come beside the stack's."""
-    log_days: int = 7
-    """Days to any moment of which the instance can be brought back."""
-
-
 class SqlInstance(Resource):
     """An instance with a private address alone, which takes connections by TLS only.
 
     Args:
         instance: Its name, which is not to be had for a week after it was deleted.
-        is_protected: Whether Google refuses to delete it.
+        wanted: What is said of it in the spec.
     """
 
     name = "database instance"
     needs = (ServicesConnection.name,)
 
-    def __init__(
-        self, google: Google, network: Network, instance: str, size: Size | None = None, *, is_protected: bool = True
-    ) -> None:
+    def __init__(self, google: Google, network: Network, instance: str, wanted: GcpDatabase | None = None) -> None:
         self._google, self._network, self._instance = google, network, instance
-        self._size, self._is_protected = size or Size(), is_protected
+        self._wanted = wanted or GcpDatabase()
 
     def find(self) -> Attributes | None:
         found = self._get()
@@ -94,10 +79,16 @@ class SqlInstance(Resource):
                 told = f"the {what} of the database instance {self._instance} is {now!r}, and cannot become {then!r}"
                 raise Blocked(told, "write it in the spec as it is")
 
+    def interrupts(self, change: Change) -> str:
+        before, after = change.fields.get("settings", ({}, {}))
+        if change.action != "update" or _at(before, ("tier",)) == _at(after, ("tier",)):
+            return ""
+        return "the database is restarted with another machine type: callers wait for a minute or more"
+
     def apply(self, actual: Attributes | None, change: Change) -> None:
         settings = {**self._settings(), "database_flags": [{"name": n, "value": v} for n, v in FLAGS.items()]}
         if actual is None:
-            settings["data_disk_size_gb"] = self._size.disk_gb
+            settings["data_disk_size_gb"] = self._wanted.disk_gb
             body = {**self.want(), "name": self._instance, "settings": settings}
             self._carry_out("making", "insert", {"body": body})
         else:
@@ -153,9 +144,9 @@ class SqlInstance(Resource):
         return {"project": self._google.project, "instance": self._instance}
 
     def _settings(self) -> dict[str, Any]:
-        size, network = self._size, self._network
+        wanted, network = self._wanted, self._network
         return {
-            "tier": size.tier,
+            "tier": wanted.tier,
             "edition": "ENTERPRISE",  # PostgreSQL 18 is ENTERPRISE_PLUS unless it is said, which has no such tier
             "availability_type": "ZONAL",
             "storage_auto_resize": True,
@@ -170,14 +161,18 @@ class SqlInstance(Resource):
                 "enabled": True,
                 "start_time": "01:00",
                 "point_in_time_recovery_enabled": True,  # switched on later it would restart the database
-                "transaction_log_retention_days": size.log_days,
-                "backup_retention_settings": {"retained_backups": size.backups},
+                "transaction_log_retention_days": wanted.log_days,
+                "backup_retention_settings": {"retained_backups": wanted.backups},
             },
-            "maintenance_window": {"day": 7, "hour": 3, "update_track": "stable"},
+            "maintenance_window": {
+                "day": wanted.maintenance_day,
+                "hour": wanted.maintenance_hour,
+                "update_track": "stable",
+            },
             "database_flags": FLAGS,
             "retain_backups_on_delete": True,
             "final_backup_config": {"enabled": True, "retention_days": 30},
-            "deletion_protection_enabled": self._is_protected,
+            "deletion_protection_enabled": wanted.protection,
         }
 
     def _get(self) -> Any:

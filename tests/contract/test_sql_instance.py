@@ -12,10 +12,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from blocks.errors import Blocked, NotReady
 from blocks.gcp.database import AdminLogin
 from blocks.gcp.network import Network
-from blocks.gcp.sql import Size, SqlInstance
+from blocks.gcp.sql import SqlInstance
+from blocks.gcp_spec import GcpDatabase
 from blocks.resource import Apply, Resource, converge, plan, visit, visit_to_delete
 from tests import google
 from tests.contract.test_network import Account
+
+
+UNPROTECTED = GcpDatabase(protection=False, maintenance_day=2, maintenance_hour=4)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def names() -> Iterator[str]:
 
 @pytest.fixture
 def instance(network: Network, names: Iterator[str]) -> SqlInstance:
-    return SqlInstance(network.google, network, next(names), is_protected=False)
+    return SqlInstance(network.google, network, next(names), UNPROTECTED)
 
 
 def within(network: Network, instance: SqlInstance) -> list[Resource]:
@@ -67,6 +71,7 @@ def test_it_is_made_as_the_notes_say_and_then_as_wanted(network: Network, instan
     assert [each.type_.name for each in found.ip_addresses] == ["PRIVATE"]
     assert found.settings.ip_configuration.ssl_mode.name == "ENCRYPTED_ONLY"
     assert found.settings.backup_configuration.point_in_time_recovery_enabled
+    assert (found.settings.maintenance_window.day, found.settings.maintenance_window.hour) == (2, 4)
     assert instance.address() == found.ip_addresses[0].ip_address
 
 
@@ -75,6 +80,7 @@ def test_what_somebody_changed_of_it_is_seen_and_mended(network: Network, instan
     patched(instance, tier="db-custom-4-15360", database_flags=[{"name": "log_connections", "value": "on"}])
     (change,) = plan(within(network, instance))
     assert change.action == "update" and list(change.fields) == ["settings"]
+    assert "restarted" in change.interrupts
     visit(instance, Apply())
     assert plan(within(network, instance)) == []
 
@@ -86,12 +92,12 @@ def test_a_disk_that_has_grown_is_no_drift(network: Network, instance: SqlInstan
 
 
 def test_a_protected_one_stays(network: Network, names: Iterator[str]) -> None:
-    instance = SqlInstance(network.google, network, next(names), Size(tier="db-custom-1-3840"))
+    instance = SqlInstance(network.google, network, next(names), GcpDatabase(tier="db-custom-1-3840"))
     visit(instance, Apply())
     with pytest.raises(Blocked, match="The instance is protected"):
         visit_to_delete(instance, Apply())
     unprotected = SqlInstance(
-        network.google, network, instance._instance, Size(tier="db-custom-1-3840"), is_protected=False
+        network.google, network, instance._instance, GcpDatabase(tier="db-custom-1-3840", protection=False)
     )
     visit(unprotected, Apply())
     visit_to_delete(unprotected, Apply())

@@ -14,6 +14,7 @@ from blocks.gcp.google import Google
 from blocks.gcp.network import Network
 from blocks.gcp.services_connection import ServicesConnection
 from blocks.gcp.sql import SqlInstance
+from blocks.gcp_spec import GcpDatabase
 from blocks.postgres.connection import Login
 from blocks.resource import Apply, visit
 from tests.contract.database.databases import PASSWORD
@@ -69,7 +70,7 @@ def at_google() -> Iterator[AtGoogle]:
         services = reserved(network.path, "trial-services", SERVICES, 24)
         google.compute("GlobalAddresses").insert_unary(project=PROJECT, address_resource=services)
         visit(ServicesConnection(google, "trial", "trial-services"), Apply())
-        instance = SqlInstance(google, network, "trial", is_protected=False)
+        instance = SqlInstance(google, network, "trial", GcpDatabase(protection=False))
         visit(instance, Apply())
         visit(AdminLogin(instance, lambda: PASSWORD), Apply())
         behind = cast(SqlServers, lab.cloud.backings.of("sql.instances"))
