@@ -150,7 +150,14 @@ def _known(home: Home) -> Stack | None:
 
 
 def _remove_unknown(home: Home, name: str) -> None:
-    """Remove what a stack of the default kind consists of: no spec says more."""
+    """Remove what a stack of the default kind consists of: no spec says more.
+
+    Raises:
+        Blocked: it is at Google, where nobody knows then what to remove.
+    """
+    if home.bucket and not home.is_hosts():
+        what = f"what is wanted of the stack {name} cannot be read in {home.bucket.name}: nothing at Google was removed"
+        raise Blocked(what, "selfhost bootstrap, with its spec, writes it anew; then destroy")
     if (home.agent / "config.json").exists():
         with step("host services"):
             Host(home).stop()

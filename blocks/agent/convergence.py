@@ -49,6 +49,7 @@ class Convergence:
         self._secrets_folder = config.secrets
         self._arrivals = Arrivals(wake)
         self._secrets = cloud and Secrets(folder, cloud.secrets.read, self._arrivals, self.render_files)
+        self._guard = cloud and cloud.guard
         self._rendered = Rendered(folder)
         store, tools = Path(config.store), Tools.of_agent(layout.uv)
         install: Install = cloud.artifacts.install if cloud else partial(releases.install, store=store, tools=tools)
@@ -136,7 +137,9 @@ class Convergence:
         return ""
 
     def _unmet(self, program: Service | Job) -> str:
-        """What a service or job still waits for."""
+        """What a service or job still waits for, or what forbids its start."""
+        if self._guard and program.user and (fault := self._guard.fault(program.user)):
+            return fault
         missing = self._releases.missing(program.argv)
         if missing:
             return f"waits for release {missing}"

@@ -23,6 +23,7 @@ ENCRYPTION_KEY = "encryption-key"
 DATABASE_LOGIN = "database-login"
 """`user:password` as in a URL: both change at once."""
 DATABASE_ADMIN_PASSWORD = "database-admin-password"
+OF_A_STACK = (AUTH_STRING, AUTH_GRACE, ENCRYPTION_KEY, DATABASE_LOGIN, DATABASE_ADMIN_PASSWORD)
 
 
 VERSION_SIGN = "@"

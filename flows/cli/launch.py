@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from blocks.lease import Lease
 from blocks.ledger import Ledger
 from blocks.object_store import ObjectStore
 from blocks.resource import Apply, Resource, visit
+from blocks.secret_store import SecretStore
 from blocks.signature import key_mark
 from blocks.site import at, folder, here, postgres_user, store
 from blocks.spec import SERVER, TOOLS, StackSpec
@@ -231,20 +232,31 @@ def write_wanted(spec: StackSpec, home: Home) -> dict[str, Release]:
     with step("locks and wheel") as detail:
         prepared = prepare_releases(spec, home, targets.access(home).objects)
         known, there = versions(home), targets.access(home)
-        names = () if there.secrets.is_outside else secret_files.names(home.secrets)
-        adopted = {name: secret_files.adopt(home.secrets, name) for name in names if name not in known}
+        adopted = adopted_versions(home, there.secrets, known)
         found = targets.known(spec, there.ledger.id) | found_before(home)
         there.ledger.write_wanted(spec.as_wanted(), prepared, adopted | known, found=found)
         detail.text = f"release {prepared[SERVER].id}"
     return prepared
 
 
+def adopted_versions(home: Home, secrets: SecretStore, known: Mapping[str, int]) -> dict[str, int]:
+    """The versions of secrets that nobody has promoted yet, or of which that is not known any more: those which a
+    person finds. With another version of the encryption key the server could not read its own blocks."""
+    if not secrets.is_outside:
+        names = [each for each in secret_files.names(home.secrets) if each not in known]
+        return {each: secret_files.adopt(home.secrets, each) for each in names}
+    found = {each: secrets.published(each) for each in secret_files.OF_A_STACK if each not in known}
+    return {name: version for name, version in found.items() if version is not None}
+
+
 def versions(home: Home) -> dict[str, int]:
-    """Promoted versions of secrets, as far as they are there: a home may have been lost with them."""
+    """Promoted versions of secrets; in a home as far as they are there: it may have been lost with them."""
     access = targets.access(home)
     kept = access.ledger.find_wanted()
-    there = kept.secrets.items() if kept else ()
-    return {name: version for name, version in there if version in access.secrets.versions(name)}
+    there = dict(kept.secrets) if kept else {}
+    if access.secrets.is_outside:  # where one is gone that is told: another one in its place would be wrong
+        return there
+    return {name: version for name, version in there.items() if version in access.secrets.versions(name)}
 
 
 def found_before(home: Home) -> dict[str, str]:

@@ -141,3 +141,15 @@ def test_what_google_protects_is_not_removed(spec: StackSpec, builder: Builder) 
         verb.destroy(home, "trial")
     (change,) = plan(catalog.composed(targets.saved(home).model_dump(mode="json")).outside())
     assert change.resource == "database instance" and change.action == "update"
+
+
+def test_a_key_that_was_rotated_is_the_one_which_a_stack_made_anew_goes_on_with(
+    spec: StackSpec, builder: Builder
+) -> None:
+    home = made(spec)
+    there = targets.access(home)
+    there.secrets.publish("encryption-key", there.secrets.add_version("encryption-key", "another key"))
+    assert launch.adopted_versions(home, there.secrets, {"auth-string": 1})["encryption-key"] == 2
+    assert launch.adopted_versions(home, there.secrets, {"encryption-key": 1}).keys() == {*secret_files.OF_A_STACK} - {
+        "encryption-key"
+    }

@@ -18,7 +18,6 @@ from blocks.resource import Apply, Resource, converge, plan, visit, visit_to_del
 from tests import google
 from tests.contract.test_network import Account
 
-
 UNPROTECTED = GcpDatabase(protection=False, maintenance_day=2, maintenance_hour=4)
 
 

@@ -20,8 +20,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
+from blocks.host import system_user
 from tests.browser import BROWSER, DRIVER, PATIENCE, click, log_in, newest, opened_until, running, shot
 from tests.lab.cloud import Lab
+from tests.lab.instances import Instances
 from tests.lab.laptop import Laptop
 from tests.stack import Stack
 
@@ -132,6 +134,19 @@ def test_a_run_is_started_in_a_browser_and_finishes_there(page: WebDriver, door:
     new = WebDriverWait(page, PATIENCE).until(lambda _: [r for r in newest(door, "probe") if r.id not in before])
     opened_until(page, door, f"/v2/runs/flow-run/{new[0].id}", "Completed", "probe answers are you there?")
     shot(page, tmp_path, "started-run")
+
+
+def test_no_service_s_user_gets_the_machine_s_account(lab: Lab, url: str) -> None:
+    token = "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token"
+    ask = f"curl -sS -m 5 -o /dev/null -w '%{{http_code}}' -H Metadata-Flavor:Google {token} || echo refused"
+    part = lab.cloud.backings.parts["compute.instances"]
+    assert isinstance(part, Instances)
+    host = f"projects/{PROJECT}/zones/{REGION}-b/instances/prefect-host"
+    users = [system_user.name_for("prefect", role) for role in ("server", "w-default")]
+    assert part.run(host, "sh", "-c", ask).strip() == "200"
+    told = [part.run(host, "runuser", "-u", each, "--", "sh", "-c", ask).strip() for each in users]
+    assert told == ["000refused", "000refused"]
+    assert "internal" in part.run(host, "runuser", "-u", users[0], "--", "getent", "hosts", "metadata.google.internal")
 
 
 def test_a_backup_is_restored_beside_the_database_before_it_counts(laptop: Laptop, url: str) -> None:

@@ -9,6 +9,7 @@ from ..config import AgentConfig, Layout
 from ..releases import Tools
 from .artifacts import Artifacts
 from .client import Client
+from .guard import Guard
 from .objects import Objects
 from .secret_manager import SecretManager
 
@@ -20,6 +21,8 @@ class Cloud:
     objects: Objects
     artifacts: Artifacts
     secrets: SecretManager
+    guard: Guard | None = None
+    """None where another metadata server stands in for the VM's."""
 
 
 def cloud_of(config: AgentConfig, layout: Layout) -> Cloud:
@@ -27,4 +30,5 @@ def cloud_of(config: AgentConfig, layout: Layout) -> Cloud:
     client = Client(config.metadata)
     objects = Objects(client, config.bucket, config.storage)
     artifacts = Artifacts(objects, Path(config.store), Tools.of_agent(layout.uv))
-    return Cloud(objects, artifacts, SecretManager(client, config.project, config.secret_manager))
+    guard = None if config.metadata else Guard()
+    return Cloud(objects, artifacts, SecretManager(client, config.project, config.secret_manager), guard)

@@ -79,7 +79,8 @@ _STAYS_ROOT = "CAP_SETUID CAP_SETGID CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE CAP_NET
 """nginx: its master opens ports and logs, and starts, signals and gives folders to processes of another user."""
 
 _AGENT = "CAP_SETUID CAP_SETGID CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE CAP_FOWNER"
-"""The host agent: it gives files away, signals all services, and tries releases as nobody."""
+"""The host agent: it gives files away, signals all services, and tries releases as nobody; on a VM it also keeps users
+of services from the metadata server, by a rule of routing."""
 
 _OWN_TMP = ("PrivateTmp", "true")
 _FOLDERS = {
@@ -102,7 +103,7 @@ def render_agent(config: AgentConfig, wrapper: Sequence[str]) -> str:
                 *_RESTART,
                 ("UMask", "0077"),
                 *_CONFINED,
-                ("CapabilityBoundingSet", _AGENT),
+                ("CapabilityBoundingSet", f"{_AGENT} CAP_NET_ADMIN" if config.bucket else _AGENT),
                 ("ProtectSystem", "full"),  # not strict: files of a spec may lie anywhere, and uv's cache in its HOME
                 *(each for each in _apart(config, wrapper[0]) if each == _OWN_TMP),
                 ("ReadWritePaths", FOLDER),
